@@ -1,0 +1,128 @@
+"""Files and folders that are whole or not there, and the manifest that says what they are.
+
+Every folder the commands write holds `manifest.json`: who made it, from what, with which settings, how many items,
+and how many were dropped for each reason. A folder is filled beside its place and moved there when it is complete.
+"""
+
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from dialogpt import __version__
+from dialogpt.errors import DataError, UsageError
+
+MANIFEST = "manifest.json"
+T = TypeVar("T")
+
+
+class Manifest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The content of `manifest.json`; `counts` and `dropped` are numbers of items by name and by reason."""
+
+    kind: str
+    dialogpt: str = __version__
+    created: str = ""
+    config: dict[str, Any] = {}
+    inputs: list[str] = []
+    counts: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+
+
+def make_manifest(
+    kind: str,
+    *,
+    config: Any = None,
+    inputs: Iterable[Path] = (),
+    counts: Mapping[str, int] | None = None,
+    dropped: Counter[str] | None = None,
+) -> Manifest:
+    """A manifest made now; `config` is a command's configuration dataclass."""
+    return Manifest(
+        kind=kind,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        config=msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str)) if config is not None else {},
+        inputs=[str(path) for path in inputs],
+        counts=dict(counts or {}),
+        dropped=dict((dropped or Counter()).most_common()),
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_json(folder / MANIFEST, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The folder's manifest, or None when it has none; a damaged one is a DataError."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    return read_json(path, Manifest)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write as indented JSON, atomically; paths and the like become strings."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2) + b"\n")
+
+
+def read_json(path: Path, type: type[T]) -> T:
+    """Decode a JSON file into `type`; DataError names the file and what is wrong in it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "check the path") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}", "the file is damaged or of another kind") from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; it takes `path`'s place when the block ends well, else it is deleted."""
+    partial = _partial(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside `path` to fill; it takes `path`'s place when the block ends well, else it is deleted.
+
+    An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")
+    if not overwrite and path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"{path} exists and is not empty", "name another --out, or add --overwrite")
+    path = path.resolve()  # a link to a folder stays a link, and "." has a name
+    partial = _partial(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():
+            old = partial.with_name(partial.name.replace(".partial-", ".old-"))
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.rename(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    # Random, not the process id: in a container that is the same at every start, and a killed run leaves its folder.
+    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")

@@ -1,0 +1,17 @@
+"""Stage 7: a conversation with a person.
+
+`bot` is the conversation itself, in Python; `terminal` puts it on a screen or into a pipe.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from dialogpt.decoding import DecodingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatConfig(DecodingConfig):
+    """Settings of `chat`: talk with a model; a pipe works too, a reply a line."""
+
+    model: Annotated[str, "checkpoint folder, run folder or hub name (default: the bundled model)"] = ""
+    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"

@@ -1,0 +1,56 @@
+"""The `chat` command: on a terminal a prompt with streamed replies, in a pipe a reply line for each line read."""
+
+import contextlib
+import sys
+
+from dialogpt.chat import ChatConfig
+from dialogpt.chat.bot import Chatbot
+from dialogpt.data.readers import tidy
+
+HELP = "/new starts a new conversation, /quit (or Ctrl-D) ends, /help shows this."
+
+
+def chat(config: ChatConfig) -> None:
+    """Talk until the input ends."""
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    bot = Chatbot.load(config.model or None, settings=config, device=config.device)
+    if sys.stdin.isatty():
+        _talk(bot, config.model or "the bundled model")
+    else:
+        for line in sys.stdin:
+            if tidy(line):
+                print(bot.reply(line), flush=True)  # noqa: T201
+
+
+def _talk(bot: Chatbot, name: str) -> None:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - input() edits lines and keeps a history by it
+    _say(f"Talking with {name}. {HELP}\n")
+    while True:
+        try:
+            text = input("you: ")
+        except EOFError:
+            _say("\n")
+            return
+        match tidy(text):
+            case "":
+                continue
+            case "/quit" | "/exit":
+                return
+            case "/new":
+                bot.reset()
+                _say("A new conversation.\n")
+            case "/help":
+                _say(f"{HELP}\n")
+            case said:
+                _say("bot: ")
+                for piece in bot.stream(said):
+                    _say(piece)
+                _say("\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

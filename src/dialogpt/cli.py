@@ -1,0 +1,222 @@
+"""The command line: each command fills one configuration dataclass and calls one library function.
+
+Options are read off the dataclass: a field's name, type, default and `Annotated` help. Precedence: default < --config
+file (TOML) < flag. Results go to stdout, everything else to stderr. Exit codes: 0, 1 an error, 2 usage, 130 Ctrl-C.
+"""
+
+import dataclasses
+import difflib
+import logging
+import os
+import sys
+import tomllib
+import types
+import typing
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import click
+
+from dialogpt import __version__
+from dialogpt.errors import DialoGPTError, UsageError
+
+
+class Command(NamedTuple):
+    """Where a command's configuration and function are, and which field is the positional argument."""
+
+    config: str
+    function: str
+    argument: str
+    quiet: bool = False
+    optional: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "extract": Command("dialogpt.data:ExtractConfig", "dialogpt.data.extract:extract", "dumps"),
+    "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.readers:import_files", "files"),
+    "tokenizer": Command(
+        "dialogpt.tokens:TokenizerConfig", "dialogpt.tokens.bpe:make_tokenizer", "sessions", optional=("sessions",)
+    ),
+    "tokenize": Command("dialogpt.tokens:TokenizeConfig", "dialogpt.tokens.shards:tokenize", "sessions"),
+    "train": Command("dialogpt.train:TrainConfig", "dialogpt.train.loop:train", "shards"),
+    "generate": Command("dialogpt.decoding:GenerateConfig", "dialogpt.decoding.generate:generate", "contexts"),
+    "chat": Command("dialogpt.chat:ChatConfig", "dialogpt.chat.terminal:chat", "model", quiet=True),
+    "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
+    "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True),
+}
+
+
+def main() -> None:
+    """Run the command line and exit; a DialoGPTError becomes `error:` and `hint:` lines."""
+    debug = "--debug" in sys.argv
+    try:
+        sys.exit(_group().main(standalone_mode=False))
+    except (DialoGPTError, click.UsageError, KeyboardInterrupt, click.Abort) as error:
+        if debug:
+            raise
+        sys.exit(_report(error))
+    except BrokenPipeError:  # the reader of a pipe has gone; nothing more to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _report(error: BaseException) -> int:
+    """Print `error:` and `hint:` lines to stderr; returns the exit code."""
+    message, hint, code = "interrupted", "", 130
+    if isinstance(error, DialoGPTError):
+        message, hint, code = error.message, error.hint, error.exit_code
+    elif isinstance(error, click.UsageError):
+        message, code = error.format_message(), 2
+        hint = f"see `{error.ctx.command_path if error.ctx else 'dialogpt'} --help`"
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _group() -> click.Group:
+    return _Commands(
+        name="dialogpt",
+        help="DialoGPT anew: from a Reddit dump or a chat file to a bot that talks.",
+        params=[
+            click.Option(["--debug"], is_flag=True, help="show the traceback of an error"),
+            click.Option(
+                ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print it"
+            ),
+            click.Option(["--quiet", "-q"], is_flag=True, help="no progress, warnings only"),
+        ],
+        callback=lambda debug, quiet: None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"dialogpt {__version__}")
+        ctx.exit()
+
+
+class _Commands(click.Group):
+    """Builds a command when it is asked for, so that `--help` imports no torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return _command(name) if name in COMMANDS else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS:
+            close = difflib.get_close_matches(name, COMMANDS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
+            raise UsageError(f"no command {name!r}", hint)
+        return super().resolve_command(ctx, args)
+
+
+def _command(name: str) -> click.Command:
+    where = COMMANDS[name]
+    config_type = _locate(where.config)
+    fields = dataclasses.fields(config_type)
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    params = [_parameter(field, hints[field.name], where.argument) for field in fields]
+    params.append(
+        click.Option(["--config"], type=click.Path(path_type=Path), help="TOML file with any of these settings")
+    )
+
+    def run(config: Path | None, **values: Any) -> None:
+        given = _from_file(config, [field.name for field in fields]) if config else {}
+        context = click.get_current_context()
+        for key, value in values.items():
+            if context.get_parameter_source(key) != click.core.ParameterSource.DEFAULT or key not in given:
+                given[key] = value
+        for field in fields:
+            if field.default is dataclasses.MISSING and not given[field.name] and field.name not in where.optional:
+                flag = field.name.upper() if field.name == where.argument else "--" + field.name.replace("_", "-")
+                raise UsageError(f"{flag} is missing", f"see `dialogpt {name} --help`")
+        made = config_type(**{field.name: _coerce(hints[field.name], given[field.name]) for field in fields})
+        root = context.find_root().params
+        _set_up_logging(logging.WARNING if root["quiet"] or where.quiet else logging.INFO)
+        _show(_locate(where.function)(made))
+
+    doc = (config_type.__doc__ or "").strip()
+    text = doc.split(": ", 1)[-1]
+    return click.Command(
+        name,
+        params=params,
+        callback=run,
+        help=text[:1].upper() + text[1:],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
+
+
+def _parameter(field: Any, hint: Any, argument: str) -> click.Parameter:
+    kind, help_text = typing.get_args(hint)[:2]
+    default = None if field.default is dataclasses.MISSING else field.default
+    many = typing.get_origin(kind) is tuple
+    options: dict[str, Any] = {"type": _click_type(kind), "default": None if many else default}
+    if field.name == argument:
+        return click.Argument([field.name], nargs=-1 if many else 1, required=False, **options)
+    flag = "--" + field.name.replace("_", "-")
+    names = [f"{flag}/--no-{flag[2:]}" if kind is bool else flag, field.name]
+    show = default not in (None, "", ()) and default is not False
+    return click.Option(names, help=help_text, show_default=show, multiple=many, **options)
+
+
+def _click_type(kind: Any) -> Any:
+    if typing.get_origin(kind) is Literal:
+        return click.Choice(list(typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return _click_type(typing.get_args(kind)[0])
+    if isinstance(kind, types.UnionType):
+        return _click_type(next(k for k in typing.get_args(kind) if k is not types.NoneType))
+    return click.Path(path_type=Path) if kind is Path else kind
+
+
+def _coerce(hint: Any, value: Any) -> Any:
+    """A value of a TOML file or of click as the field's type: lists are tuples, paths are Paths."""
+    kind = typing.get_args(hint)[0]
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return tuple(Path(item) if inner is Path else item for item in value or ())
+    paths = kind is Path or Path in typing.get_args(kind)
+    return Path(value) if paths and isinstance(value, str) else value
+
+
+def _from_file(path: Path, known: list[str]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--config {path} does not load: {error}", "it is a TOML file: name = value") from error
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            raise UsageError(
+                f"{path}: unknown setting {key!r}",
+                f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}",
+            )
+    return values
+
+
+def _set_up_logging(level: int) -> None:
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("dialogpt").setLevel(level)
+    for chatty in ("httpx", "httpcore", "urllib3", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+def _show(result: Any) -> None:
+    """Print what a command returned: a manifest as a table, a path or text as a line, None not at all."""
+    from dialogpt.artifact import Manifest
+    from dialogpt.info import describe_manifest
+
+    if isinstance(result, Manifest):
+        click.echo(describe_manifest(result))
+    elif result is not None:
+        click.echo(str(result))
+
+
+def _locate(where: str) -> Any:
+    module, name = where.split(":")
+    return getattr(import_module(module), name)

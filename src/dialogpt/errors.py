@@ -1,0 +1,35 @@
+"""What can go wrong for a user, as one small tree.
+
+    DialoGPTError            exit code 1
+    ├── UsageError           exit code 2: an option or a combination of options that cannot work
+    ├── DataError            a file or folder that is missing, damaged or not what was asked for
+    └── CheckpointError      a model folder or hub name that does not load
+
+A message names the thing and the value; the hint names the way out.
+"""
+
+
+class DialoGPTError(Exception):
+    """An error that the user can act upon; printed as `error:` and `hint:`, without a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(DialoGPTError):
+    exit_code = 2
+
+
+class DataError(DialoGPTError):
+    pass
+
+
+class CheckpointError(DialoGPTError):
+    pass

@@ -1,0 +1,24 @@
+"""The `export` command: a Hugging Face folder with weights in bf16, fp16 or fp32."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from dialogpt.artifact import atomic_folder, make_manifest, read_manifest
+from dialogpt.export import ExportConfig
+from dialogpt.model import checkpoint
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def export(config: ExportConfig) -> Path:
+    """Write the checkpoint to `config.out`, which transformers, vLLM and llama.cpp's converter open; returns it."""
+    source = checkpoint.resolve(config.model)
+    model, tokenizer = checkpoint.load(source)
+    manifest = read_manifest(source) or make_manifest("checkpoint", inputs=[source])
+    with atomic_folder(config.out, overwrite=config.overwrite) as folder:
+        checkpoint.save_into(model, tokenizer, folder, manifest, dtype=DTYPES[config.dtype])
+        if config.card is not None:
+            shutil.copyfile(config.card, folder / "README.md")
+    return config.out

@@ -1,0 +1,128 @@
+"""Lines out of any file: plain, gzip, bzip2, xz or zstd, told apart by their first bytes, not by their name.
+
+Monthly Reddit dumps are one zstd frame with a window of up to 2 GiB; an archive that ends early is an error,
+never a shorter file.
+"""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+import zstandard
+
+from dialogpt.errors import DataError
+
+CHUNK_BYTES = 1 << 20
+LINE_BYTES = 1 << 26  # far beyond any line of data; without a bound, a binary file would be read whole as one line
+ZSTD_WINDOW_BYTES = 1 << 31  # what `zstd --long=31`, the dumps' setting, may demand
+
+
+class Decompressor(Protocol):
+    """What bz2, lzma, zlib and zstandard decompression objects share; one object reads one frame."""
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+_BY_MAGIC: dict[bytes, tuple[str, Callable[[], Decompressor]]] = {
+    b"\x28\xb5\x2f\xfd": (
+        "zstd",
+        lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj(read_across_frames=False),
+    ),
+    b"\xfd7zXZ\x00": ("xz", lzma.LZMADecompressor),
+    b"BZh": ("bzip2", bz2.BZ2Decompressor),
+    b"\x1f\x8b": ("gzip", lambda: zlib.decompressobj(wbits=31)),
+}
+
+
+def read_lines(path: Path, on_read: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
+    """Yield the file's lines without their line ends; the last one may lack its own.
+
+    `on_read` is told the bytes read from disk since its last call (for progress bars: the compressed size is known).
+    Raises DataError when the path is missing, a folder, unreadable, or an archive that is damaged or ends early.
+    """
+    rest = b""
+    for chunk in read_chunks(path, on_read):
+        lines = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        rest = lines.pop()
+        yield from (line.removesuffix(b"\r") for line in lines)
+        if len(rest) > LINE_BYTES:
+            raise DataError(
+                f"{path}: no line end in {LINE_BYTES >> 20} MiB", "a file of lines is needed, such as JSONL"
+            )
+    if rest:
+        yield rest.removesuffix(b"\r")
+
+
+def read_chunks(path: Path, on_read: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
+    """Yield the file's decompressed content in pieces of about a megabyte; errors as `read_lines`."""
+    with open_input(path) as file:
+        name, new_decompressor = _compression(file)
+        try:
+            yield from _decompress(path, file, name, new_decompressor, on_read)
+        except (zstandard.ZstdError, lzma.LZMAError, OSError, zlib.error) as error:
+            raise DataError(f"{path}: damaged {name} data: {error}", "fetch or compress the file again") from error
+
+
+def open_input(path: Path) -> IO[bytes]:
+    """Open for reading in binary, or raise DataError that says why not."""
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, a file is needed", "name the files in it")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist", "check the path") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+
+
+def decode_text(line: bytes, path: Path, number: int) -> str:
+    """Decode UTF-8 (a byte order mark is dropped); a line in another encoding is a DataError naming file and line."""
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1})",
+            "convert it, for example: iconv -f WINDOWS-1256 -t UTF-8",
+        ) from error
+
+
+def _compression(file: IO[bytes]) -> tuple[str, Callable[[], Decompressor] | None]:
+    head = file.read(6)
+    file.seek(0)
+    for magic, found in _BY_MAGIC.items():
+        if head.startswith(magic):
+            return found
+    return "plain", None
+
+
+def _decompress(
+    path: Path,
+    file: IO[bytes],
+    name: str,
+    new_decompressor: Callable[[], Decompressor] | None,
+    on_read: Callable[[int], object],
+) -> Iterator[bytes]:
+    decompressor: Decompressor | None = None
+    while data := file.read(CHUNK_BYTES):
+        on_read(len(data))
+        if new_decompressor is None:
+            yield data
+            continue
+        while data:  # an archive may be several frames, one after the other
+            if decompressor is None:
+                decompressor = new_decompressor()
+            chunk = decompressor.decompress(data)
+            data = b""
+            if decompressor.eof:
+                data, decompressor = decompressor.unused_data, None
+            if chunk:
+                yield chunk
+    if decompressor is not None:
+        raise DataError(f"{path}: the {name} archive ends early", "it was cut in transfer; fetch it again")

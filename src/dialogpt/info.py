@@ -1,0 +1,120 @@
+"""`dialogpt info PATH`: what a file or folder is, from what it was made, how many, what was dropped and why."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from dialogpt.artifact import Manifest, read_manifest
+from dialogpt.errors import DataError
+from dialogpt.files import read_lines
+from dialogpt.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfoConfig:
+    """Settings of `info`: say what a file or folder is, from what, how many, what was dropped and why."""
+
+    path: Annotated[Path, "any file or folder that the commands read or write"]
+
+
+def info(config: InfoConfig) -> str:
+    """Describe a path in a few lines; DataError when it is not there."""
+    path = config.path
+    if path.is_dir():
+        return "\n".join([str(path), *_describe_folder(path)])
+    return "\n".join([str(path), *_describe_file(path)])
+
+
+def describe_manifest(manifest: Manifest) -> str:
+    """A manifest as lines: kind, counts, drops with their share, inputs."""
+    made = f"{manifest.kind}, made {manifest.created} by dialogpt {manifest.dialogpt}"
+    lines = [made, *(f"  {name:<12} {count:>14,}" for name, count in manifest.counts.items())]
+    if manifest.dropped:
+        width = max(map(len, manifest.dropped))
+        lines.append("dropped:")
+        lines += [f"  {reason:<{width}}  {count:>12,}" for reason, count in manifest.dropped.items()]
+    if manifest.inputs:
+        lines.append("from: " + ", ".join(manifest.inputs))
+    return "\n".join(lines)
+
+
+def _describe_folder(folder: Path) -> list[str]:
+    lines = []
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        lines += describe_manifest(manifest).splitlines()
+    if (folder / "config.json").is_file():
+        lines += _describe_checkpoint(folder)
+    if (folder / "metrics.jsonl").is_file():
+        lines += _describe_metrics(folder / "metrics.jsonl")
+    if not lines:
+        names = sorted(p.name for p in folder.iterdir())[:5]
+        raise DataError(f"{folder} is no folder that the commands write", f"it holds {', '.join(names) or 'nothing'}")
+    return lines
+
+
+def _describe_checkpoint(folder: Path) -> list[str]:
+    """Shape and size of a Hugging Face GPT-2 folder, without loading it."""
+    try:
+        hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}/config.json does not load: {error}", "the folder is damaged") from error
+    keys = ("model_type", "n_layer", "n_head", "n_embd", "n_positions", "vocab_size", "torch_dtype")
+    size_bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
+    return [
+        "checkpoint: " + ", ".join(f"{key} {hf[key]}" for key in keys if key in hf),
+        f"weights: {size_bytes / 1e6:.1f} MB",
+    ]
+
+
+def _describe_metrics(file: Path) -> list[str]:
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    validations = [row for row in rows if "validation_perplexity" in row]
+    lines = [f"steps logged: up to {rows[-1]['step']:,}"] if rows else ["no steps logged yet"]
+    if validations:
+        best = min(validations, key=lambda row: row["validation_perplexity"])
+        lines.append(f"best validation perplexity: {best['validation_perplexity']:.2f} at step {best['step']:,}")
+    return lines
+
+
+def _describe_file(path: Path) -> list[str]:
+    """Count a file's lines by what they are: sessions, comments, submissions, other JSON, other text."""
+    kinds: Counter[str] = Counter()
+    for line in read_lines(path):
+        if line.strip():
+            kinds[_kind_of_line(line)] += 1
+    total = sum(kinds.values())
+    if not total:
+        return ["empty"]
+    return [f"  {kind:<20} {count:>14,}" for kind, count in kinds.most_common()]
+
+
+_session = msgspec.json.Decoder(Session)
+
+
+def _kind_of_line(line: bytes) -> str:
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "lines of text"
+    if not isinstance(record, dict):
+        return "other JSON lines"
+    for key, kind in (
+        ("messages", "chats (messages)"),
+        ("context", "contexts"),
+        ("body", "comments"),
+        ("title", "submissions"),
+    ):
+        if key in record:
+            return kind
+    if "turns" not in record:
+        return "other JSON lines"
+    try:
+        _session.decode(line)
+    except msgspec.DecodeError:
+        return "chats (turns)"
+    return "sessions"

@@ -1,0 +1,206 @@
+"""A checkpoint is a Hugging Face folder: config.json, model.safetensors, tokenizer.json, generation_config.json.
+
+`save` writes what `AutoModelForCausalLM` opens; `load` opens that, and any GPT-2 or DialoGPT folder or hub name,
+older `pytorch_model.bin` files included (read without executing pickled code). GPT-2 keeps its linear weights as
+(in, out); ours are (out, in), transposed here.
+"""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
+from dialogpt.errors import CheckpointError
+from dialogpt.model import BUNDLED, GPTConfig
+from dialogpt.model.gpt import GPT
+from dialogpt.tokens.bpe import Tokenizer
+
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
+HUB_FILES = ("*.json", "model.safetensors", "pytorch_model.bin", "merges.txt")
+
+
+def resolve(name: str | Path | None) -> Path:
+    """The checkpoint folder that a name means: None is the bundled model, a run folder its best checkpoint.
+
+    A name that is no folder is looked up on the Hugging Face hub (its cache first); CheckpointError when that fails.
+    """
+    folder = BUNDLED if name is None else Path(name)
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "best" / "config.json").is_file():
+        return folder / "best"
+    if folder.exists():
+        raise CheckpointError(
+            f"{folder} is no checkpoint folder: it has no config.json", "name a folder that `train` wrote"
+        )
+    if name is None:
+        raise CheckpointError("this installation carries no bundled model", "name a model folder or a hub name")
+    return _from_hub(str(name))
+
+
+def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer]:
+    """Open a checkpoint (see `resolve`) as a model in evaluation mode and its tokenizer.
+
+    Raises CheckpointError for another architecture, missing, surplus or wrongly shaped weights, and a tokenizer
+    that does not fit the model.
+    """
+    folder = resolve(name)
+    config = load_config(folder)
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
+            "use the tokenizer that the model was trained with",
+        )
+    with torch.device("meta"):
+        model = GPT(config)
+    weights = _to_ours(read_weights(folder))
+    _check_names_and_shapes(folder, weights, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+    model.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
+    return model.eval(), tokenizer
+
+
+def save(
+    model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest, *, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a checkpoint folder, whole or not at all, in place of one that may be there."""
+    with atomic_folder(folder, overwrite=True) as partial:
+        save_into(model, tokenizer, partial, manifest, dtype=dtype)
+
+
+def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest, *, dtype: torch.dtype) -> None:
+    """Write a checkpoint's files into a folder that exists."""
+    write_json(folder / "config.json", _to_hf_config(model.config, tokenizer.end_id, dtype))
+    write_json(folder / "generation_config.json", generation_config(tokenizer.end_id))
+    tokenizer.save(folder)
+    weights = {
+        name: (weight.T if name.endswith(TRANSPOSED) else weight).detach().to("cpu", dtype).contiguous()
+        for name, weight in model.state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_manifest(folder, manifest)
+
+
+def generation_config(end_id: int) -> dict[str, Any]:
+    """How `transformers` should decode when nothing else is said: as `DecodingConfig` does."""
+    return {
+        "bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id,
+        "do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.9, "no_repeat_ngram_size": 3,
+    }  # fmt: skip
+
+
+def load_config(folder: Path) -> GPTConfig:
+    """Read config.json; CheckpointError when it is not a GPT-2's."""
+    try:
+        hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if hf.get("model_type") != "gpt2":
+            raise CheckpointError(
+                f"{folder} is a {hf.get('model_type')!r} model", "only GPT-2 models work: model_type gpt2"
+            )
+        if hf.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
+            raise CheckpointError(
+                f"{folder}: activation_function {hf['activation_function']!r} is not GPT-2's gelu_new"
+            )
+        return GPTConfig(
+            vocab_size=hf["vocab_size"],
+            n_ctx=hf.get("n_positions", hf.get("n_ctx")),
+            n_layer=hf["n_layer"],
+            n_head=hf["n_head"],
+            n_embd=hf["n_embd"],
+            dropout=hf.get("resid_pdrop", 0.1),
+            layer_norm_eps=hf.get("layer_norm_epsilon", 1e-5),
+        )
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}/config.json does not load: {error!r}", "the folder is damaged; fetch it again"
+        ) from error
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The folder's weights by the names in the file, from model.safetensors or pytorch_model.bin."""
+    safe, old = folder / "model.safetensors", folder / "pytorch_model.bin"
+    try:
+        if safe.is_file():
+            return load_file(safe)
+        if old.is_file():
+            state: dict[str, Tensor] = torch.load(old, map_location="cpu", weights_only=True, mmap=True)
+            return state
+    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise CheckpointError(
+            f"the weights in {folder} do not load: {error}", "the file is damaged; fetch it again"
+        ) from error
+    raise CheckpointError(f"{folder} holds no model.safetensors", "copy the whole checkpoint folder")
+
+
+def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names and orientation of ours, from a file with or without the `transformer.` prefix and the tied output layer."""
+    ours = {}
+    for name, weight in weights.items():
+        if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":
+            continue
+        key = name if name.startswith("transformer.") else f"transformer.{name}"
+        ours[key] = weight.T.contiguous() if key.endswith(TRANSPOSED) and weight.dim() == 2 else weight
+    return ours
+
+
+def _check_names_and_shapes(folder: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
+    missing, surplus = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    for what, names in (("lack", missing), ("have surplus", surplus)):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise CheckpointError(
+                f"the weights in {folder} {what} {shown}", "config.json and weights must be of one model"
+            )
+    for name, shape in expected.items():
+        if tuple(weights[name].shape) != shape:
+            raise CheckpointError(
+                f"{folder}: {name} has shape {tuple(weights[name].shape)}, config.json asks for {shape}",
+                "config.json and weights must be of one model",
+            )
+
+
+def _to_hf_config(config: GPTConfig, end_id: int, dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.n_ctx,
+        "n_ctx": config.n_ctx,
+        "n_embd": config.n_embd,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "layer_norm_epsilon": config.layer_norm_eps,
+        "initializer_range": 0.02,
+        "tie_word_embeddings": True,
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except HFValidationError as error:
+        raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"the Hugging Face hub has no model {name!r}", "check the name") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",
+            "go online once, or name a folder",
+        ) from error

@@ -1,0 +1,186 @@
+"""GPT-2, as published: pre-norm blocks, learned positions, `gelu_new`, an output layer tied to the token embedding.
+
+Names are GPT-2's own. Shapes: B rows, T new tokens, S cached + new tokens, C n_embd, H heads, D = C / H, V vocabulary,
+L layers. Source: Radford et al. 2019; DialoGPT (arXiv 1911.00536, section 3) uses it unchanged.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dialogpt.model import GPTConfig
+
+
+@dataclass(slots=True)
+class KVCache:
+    """Keys and values of the tokens seen so far, with room for `capacity` of them.
+
+    k, v: (L, B, H, capacity, D), of which the first `length` positions are filled; rows share one `length`, so rows
+    of unequal contexts are padded on the left. starts: (B,) the first position of each row that is no padding.
+    """
+
+    k: Tensor
+    v: Tensor
+    starts: Tensor
+    length: int = 0
+
+    @classmethod
+    def empty(cls, model: "GPT", rows: int, capacity: int, starts: Tensor | None = None) -> Self:
+        c, weight = model.config, model.transformer.wte.weight
+        shape = (c.n_layer, rows, c.n_head, capacity, c.n_embd // c.n_head)
+        k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        if starts is None:
+            starts = torch.zeros(rows, dtype=torch.long, device=weight.device)
+        return cls(k, torch.zeros_like(k), starts)
+
+    @property
+    def capacity(self) -> int:
+        return self.k.shape[3]
+
+    def select(self, rows: Tensor) -> "KVCache":
+        """A cache of the given rows, in that order; a row may be taken several times (beams, N hypotheses)."""
+        return KVCache(self.k[:, rows], self.v[:, rows], self.starts[rows], self.length)
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store a layer's new keys and values (B, H, T, D); returns all of that layer's, (B, H, S, D)."""
+        end = self.length + k.shape[2]
+        self.k[layer, :, :, self.length : end] = k
+        self.v[layer, :, :, self.length : end] = v
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+
+
+class Attention(nn.Module):
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.n_head, self.dropout = layer, config.n_head, config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = (
+            y.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
+            for y in self.c_attn(x).split(C, dim=2)
+        )
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and T > 1)
+        y = y.transpose(1, 2).reshape(B, T, C)
+        out: Tensor = self.resid_dropout(self.c_proj(y))
+        return out
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # GPT-2 was trained with the tanh form (`gelu_new`); the erf form moves logits by 3e-4.
+        out: Tensor = self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+        return out
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_eps)
+        self.attn = Attention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), mask, cache)
+        x = x + self.mlp(self.ln_2(x))
+        return x
+
+
+class Transformer(nn.Module):
+    """Everything below the output layer."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
+        self.drop = nn.Dropout(config.dropout)
+        self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_eps)
+
+
+class GPT(nn.Module):
+    """GPT-2 with its language-model head."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = Transformer(config)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """GPT-2's initialisation: N(0, 0.02), residual projections scaled by 1/sqrt(2L), biases zero."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif ".ln_" not in name:
+                scale = math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else 1.0
+                nn.init.normal_(parameter, std=0.02 / scale)
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.wte.weight.device
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters, the tied output layer counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The last layer's normalised states, (B, T, C), of tokens (B, T) that follow what `cache` holds.
+
+        The cache is extended in place. Without one, rows start at position 0 and padding belongs on the right, where
+        causal attention keeps it from mattering.
+        """
+        past = cache.length if cache is not None else 0
+        end = past + tokens.shape[1]
+        if end > self.config.n_ctx:
+            raise ValueError(f"{end} tokens do not fit into n_ctx {self.config.n_ctx}")
+        positions = torch.arange(past, end, device=tokens.device)  # (T,)
+        mask = None
+        if cache is not None:
+            positions = (positions - cache.starts[:, None]).clamp(min=0)  # (B, T)
+            if (past and tokens.shape[1] > 1) or bool(cache.starts.any()):
+                mask = _visible(past, end, cache.starts)
+        x = self.transformer.drop(self.transformer.wte(tokens) + self.transformer.wpe(positions))  # (B, T, C)
+        for block in self.transformer.h:
+            x = block(x, mask, cache)
+        if cache is not None:
+            cache.length = end
+        out: Tensor = self.transformer.ln_f(x)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V), by the token embedding."""
+        return F.linear(hidden, self.transformer.wte.weight)
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits (B, T, V) for the token after each of `tokens` (B, T); see `hidden` for the cache."""
+        return self.logits(self.hidden(tokens, cache))
+
+
+def _visible(past: int, end: int, starts: Tensor) -> Tensor:
+    """(B, 1, T, S) True where query past+t may see key s: not later, and not left padding.
+
+    A padding query sees itself, so that no row of the softmax is empty.
+    """
+    query = torch.arange(past, end, device=starts.device)[:, None]  # (T, 1)
+    key = torch.arange(end, device=starts.device)  # (S,)
+    real = key >= starts[:, None, None]  # (B, 1, S)
+    return ((key <= query) & real | (key == query))[:, None]

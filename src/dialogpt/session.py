@@ -1,0 +1,119 @@
+"""The types that everything shares - Turn, Session, EvalItem - and their JSONL.
+
+A sessions file has one JSON object a line, plain or compressed:
+
+    {"id": "t3_1/t1_9", "source": "reddit/News", "turns": [{"text": "Hi", "speaker": "A"}, {"text": "Hello"}]}
+
+`"learn": false` in a turn means: context only, no loss. A sessions folder holds `sessions-*.jsonl.zst` and a manifest.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import zstandard
+
+from dialogpt.errors import DataError
+from dialogpt.files import decode_text, read_lines
+
+
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One utterance by one speaker; `learn=False`: context only, no loss."""
+
+    text: str
+    speaker: str = ""
+    learn: bool = True
+
+
+class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A whole dialogue: turns in the order they were said."""
+
+    turns: tuple[Turn, ...]
+    id: str = ""
+    source: str = ""
+
+    @property
+    def context(self) -> tuple[Turn, ...]:
+        """All turns but the last."""
+        return self.turns[:-1]
+
+    @property
+    def response(self) -> Turn:
+        """The last turn."""
+        return self.turns[-1]
+
+    def reversed(self) -> Self:
+        """The same turns last to first, as the backward model reads them; the words inside a turn keep their order."""
+        return msgspec.structs.replace(self, turns=self.turns[::-1])
+
+
+class EvalItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A context with none, one or several human responses to it."""
+
+    context: tuple[Turn, ...]
+    id: str = ""
+    references: tuple[str, ...] = ()
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def sessions_files(path: Path) -> list[Path]:
+    """The sessions files of a folder in name order, or the file itself; DataError when there are none."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.is_file() and ".jsonl" in p.suffixes and not p.name.startswith("."))
+    if not files:
+        raise DataError(
+            f"{path} holds no sessions (*.jsonl, *.jsonl.zst)", "make some with `dialogpt extract` or `import`"
+        )
+    return files
+
+
+def read_sessions(path: Path, on_read: Callable[[int], object] = lambda _: None) -> Iterator[Session]:
+    """Yield the sessions of a file or folder in order; a line that is no session is a DataError with file and line."""
+    decoder = msgspec.json.Decoder(Session)
+    for file in sessions_files(path):
+        for number, line in enumerate(read_lines(file, on_read), 1):
+            if line.strip():
+                try:
+                    yield decoder.decode(decode_text(line, file, number))
+                except msgspec.DecodeError as error:
+                    raise DataError(
+                        f"{file}:{number}: not a session: {error}",
+                        "turn other files into sessions with `dialogpt import`",
+                    ) from error
+
+
+class SessionWriter:
+    """Writes sessions to `sessions-00000.jsonl.zst` and on in a folder, a new file every `per_file` sessions."""
+
+    def __init__(self, folder: Path, per_file: int = 1_000_000) -> None:
+        self.folder, self.per_file = folder, per_file
+        self.sessions = self.turns = self.words = 0
+        self._stream: zstandard.ZstdCompressionWriter | None = None
+
+    def write(self, session: Session) -> None:
+        if self.sessions % self.per_file == 0:
+            self.close()
+            name = f"sessions-{self.sessions // self.per_file:05}.jsonl.zst"
+            self._stream = zstandard.ZstdCompressor(level=3).stream_writer((self.folder / name).open("wb"))
+        assert self._stream is not None
+        self._stream.write(_encoder.encode(session) + b"\n")
+        self.sessions += 1
+        self.turns += len(session.turns)
+        self.words += sum(len(turn.text.split()) for turn in session.turns)
+
+    def write_all(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            self.write(session)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"sessions": self.sessions, "turns": self.turns, "words": self.words}

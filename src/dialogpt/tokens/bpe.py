@@ -1,0 +1,156 @@
+"""Text <-> tokens by byte-level BPE, thin over `tokenizers`; the files are those of a Hugging Face GPT-2 folder.
+
+The end token exists only as an id: "<|endoftext|>" inside a text is encoded as the ordinary characters it is made of,
+so nobody can end a turn by typing it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from tokenizers import Tokenizer as HFTokenizer
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from dialogpt.artifact import atomic_folder, make_manifest, write_json, write_manifest
+from dialogpt.errors import DataError, UsageError
+from dialogpt.progress import Progress
+from dialogpt.session import Turn, read_sessions, sessions_files
+from dialogpt.tokens import TokenizerConfig
+
+END_TEXT = "<|endoftext|>"
+
+
+class Tokenizer:
+    """A byte-level BPE with one special token, `end_id`, that ends every turn."""
+
+    def __init__(self, bpe: HFTokenizer) -> None:
+        end_id = bpe.token_to_id(END_TEXT)
+        if end_id is None:
+            raise DataError(f"the vocabulary has no {END_TEXT} token", "use a GPT-2 style vocabulary")
+        bpe.encode_special_tokens = True
+        bpe.no_truncation()
+        bpe.no_padding()
+        self._bpe = bpe
+        self.end_id: int = end_id
+        self.vocab_size: int = bpe.get_vocab_size()
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
+        """Learn a vocabulary of at most `vocab_size` tokens from texts."""
+        bpe = _byte_level(models.BPE())
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_TEXT],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        bpe.train_from_iterator(texts, trainer)
+        return cls(bpe)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, from a folder."""
+        file, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+        try:
+            if file.is_file():
+                return cls(HFTokenizer.from_file(str(file)))
+            if vocab.is_file() and merges.is_file():
+                bpe = _byte_level(models.BPE.from_file(str(vocab), str(merges)))
+                bpe.add_special_tokens([END_TEXT])
+                return cls(bpe)
+        except DataError:
+            raise
+        except Exception as error:  # `tokenizers` raises bare Exception for a damaged file
+            raise DataError(f"the tokenizer in {folder} does not load: {error}", "make or fetch it again") from error
+        raise DataError(
+            f"{folder} holds no tokenizer.json, nor vocab.json and merges.txt", "make one with `dialogpt tokenizer`"
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and the two small files with which `AutoTokenizer` opens the folder."""
+        self._bpe.save(str(folder / "tokenizer.json"))
+        write_json(
+            folder / "tokenizer_config.json",
+            {
+                "tokenizer_class": "GPT2TokenizerFast",
+                "bos_token": END_TEXT,
+                "eos_token": END_TEXT,
+                "unk_token": END_TEXT,
+                "add_prefix_space": False,
+                "model_max_length": 1024,
+            },
+        )
+        write_json(
+            folder / "special_tokens_map.json", {"bos_token": END_TEXT, "eos_token": END_TEXT, "unk_token": END_TEXT}
+        )
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._bpe.encode(_encodable(text), add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode`, on all cores."""
+        batch = self._bpe.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
+        return [encoding.ids for encoding in batch]
+
+    def encode_turns(self, turns: Iterable[Turn]) -> list[list[int]]:
+        """The tokens of each turn, its end token included."""
+        return [[*ids, self.end_id] for ids in self.encode_batch([turn.text for turn in turns])]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the tokens, end tokens left out; bytes that are no whole code point become U+FFFD."""
+        text: str = self._bpe.decode([i for i in ids if i != self.end_id], skip_special_tokens=False)
+        return text
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that are equal for equal vocabularies: token shards and checkpoints are matched by it."""
+        state = json.loads(self._bpe.to_str())["model"]
+        merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in state["merges"]]
+        content = json.dumps([sorted(state["vocab"].items()), merges])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
+    """The `tokenizer` command: train on sessions or take GPT-2's files, and write the folder."""
+    if (config.gpt2 is None) == (not config.sessions):
+        raise UsageError(
+            "a tokenizer is made from sessions or from --gpt2, one of them", "name sessions, or --gpt2 DIR"
+        )
+    if config.gpt2 is None and config.vocab_size < 257:
+        raise UsageError(f"--vocab-size {config.vocab_size} is too small", "256 bytes and the end token need 257")
+    with atomic_folder(config.out, overwrite=config.overwrite) as folder:
+        if config.gpt2 is not None:
+            tokenizer = Tokenizer.load(config.gpt2)
+        else:
+            tokenizer = Tokenizer.train(_texts(config.sessions), config.vocab_size)
+        tokenizer.save(folder)
+        inputs = (config.gpt2,) if config.gpt2 is not None else config.sessions
+        counts = {"tokens": tokenizer.vocab_size}
+        write_manifest(folder, make_manifest("tokenizer", config=config, inputs=inputs, counts=counts))
+    return tokenizer
+
+
+def _texts(paths: Iterable[Path]) -> Iterator[str]:
+    files = [file for path in paths for file in sessions_files(path)]
+    total = sum(file.stat().st_size for file in files if file.is_file())
+    with Progress("read", total, "B") as bar:
+        for file in files:
+            for session in read_sessions(file, bar.advance):
+                yield from (turn.text for turn in session.turns)
+
+
+def _byte_level(model: models.BPE) -> HFTokenizer:
+    bpe = HFTokenizer(model)
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.post_processor = processors.ByteLevel(trim_offsets=False)
+    return bpe
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
+    return re.sub(r"[\ud800-\udfff]", "\ufffd", text)

@@ -1,0 +1,48 @@
+"""Stage 4: token shards -> a checkpoint.
+
+`train` runs causal language modelling with loss on every turn but the first; `--reverse` trains the backward model.
+A run folder holds:
+
+    settings.json               the resolved settings
+    metrics.jsonl               one line per logged step and per validation
+    checkpoints/step-000500/    Hugging Face folder + optimizer and generator states: what resuming needs
+    best/                       Hugging Face folder of the lowest validation loss: what `chat` opens
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Settings of `train`: token shards -> a checkpoint. The same command again resumes an unfinished run."""
+
+    shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
+    out: Annotated[Path, "run folder"]
+    init: Annotated[str, "start from this checkpoint folder or hub name instead of from scratch"] = ""
+    size: Annotated[Literal["", "117M", "345M", "762M"], "one of the paper's sizes, instead of --n-layer and so on"] = (
+        ""
+    )
+    n_layer: Annotated[int, "blocks"] = 6
+    n_head: Annotated[int, "attention heads"] = 4
+    n_embd: Annotated[int, "width"] = 256
+    n_ctx: Annotated[int, "positions: the longest context and reply together, in tokens"] = 256
+    dropout: Annotated[float, "dropout while training"] = 0.1
+    reverse: Annotated[bool, "train the backward model: turns last to first"] = False
+    epochs: Annotated[float, "passes over the data"] = 1.0
+    steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0
+    batch_tokens: Annotated[int, "tokens of one optimizer update, about"] = 8192
+    micro_batch_tokens: Annotated[int, "tokens of one forward and backward pass; lower it when memory is short"] = 2048
+    lr: Annotated[float, "peak learning rate (noam: the released code's factor, 1e-5)"] = 1e-3
+    schedule: Annotated[Literal["linear", "cosine", "constant", "noam"], "learning rate after warm-up"] = "linear"
+    warmup: Annotated[int, "warm-up steps"] = 200
+    weight_decay: Annotated[float, "AdamW decay of matrices; biases and norms have none"] = 0.01
+    clip: Annotated[float, "largest global gradient norm (0: no clipping)"] = 1.0
+    precision: Annotated[Literal["auto", "fp32", "bf16"], "bf16: matrix products in bfloat16, weights in fp32"] = "auto"
+    device: Annotated[str, "auto, cpu, cuda, cuda:1, mps"] = "auto"
+    seed: Annotated[int, "of initial weights, data order and dropout"] = 0
+    validate_every: Annotated[int, "steps between validations"] = 250
+    save_every: Annotated[int, "steps between checkpoints"] = 250
+    keep: Annotated[int, "checkpoints kept beside the best"] = 2
+    log_every: Annotated[int, "steps between lines of metrics.jsonl"] = 10
