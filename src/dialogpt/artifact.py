@@ -99,12 +99,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `path` to fill; it takes `path`'s place when the block ends well, else it is deleted.
 
-    An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole.
+    An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole. Only
+    a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")
     if not overwrite and path.is_dir() and any(path.iterdir()):
         raise UsageError(f"{path} exists and is not empty", "name another --out, or add --overwrite")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise UsageError(f"{path} is not a folder that dialogpt wrote: it has no {MANIFEST}", "name another --out")
     path = path.resolve()  # a link to a folder stays a link, and "." has a name
     partial = _partial(path)
     try:

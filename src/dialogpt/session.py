@@ -111,7 +111,7 @@ class SessionWriter:
 
     def close(self) -> None:
         if self._stream is not None:
-            self._stream.close()
+            self._stream.close()  # type: ignore[no-untyped-call]
             self._stream = None
 
     @property

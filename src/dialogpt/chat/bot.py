@@ -58,13 +58,14 @@ class Chatbot:
             raise DataError("the message is empty", "type something")
         turns = [*self.history, Turn(said, speaker=USER)]
         context = context_tokens(self.tokenizer, turns, self.engine.n_ctx, self.settings.max_new_tokens)
-        shown = ""
-        for shown, piece in self._pieces(context):
+        pieces = []
+        for piece in self._pieces(context):
+            pieces.append(piece)
             yield piece
-        self.history = [*turns, Turn(shown, speaker=BOT)]
+        self.history = [*turns, Turn("".join(pieces), speaker=BOT)]
 
-    def _pieces(self, context: list[int]) -> Iterator[tuple[str, str]]:
-        """Yield (reply so far, what is new in it); bytes of an unfinished code point wait for the rest."""
+    def _pieces(self, context: list[int]) -> Iterator[str]:
+        """Yield what is new in the reply; bytes of an unfinished code point wait for the rest."""
         seed = int(self._seeds.integers(2**63))
         tokens: list[int] = []
         shown = ""
@@ -73,8 +74,8 @@ class Chatbot:
             text = self.tokenizer.decode(tokens).lstrip()
             whole = text.rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
             if len(whole) > len(shown):
-                piece, shown = whole[len(shown) :], whole
-                yield shown, piece
+                yield whole[len(shown) :]
+                shown = whole
 
     def reset(self) -> None:
         """Forget the conversation."""

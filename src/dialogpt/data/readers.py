@@ -23,7 +23,7 @@ from dialogpt.files import decode_text, read_lines
 from dialogpt.progress import Progress
 from dialogpt.session import Session, SessionWriter, Turn
 
-FORMS = 'a line is {"turns": [["A", "Hi"], ...]}, {"turns": ["Hi", ...]} or {"messages": [{"role": ..., "content": ...}, ...]}'
+FORMS = 'a line is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
 
 
 def import_files(config: ImportConfig) -> Manifest:

@@ -1,7 +1,7 @@
 """From logits to a token: filters that take tokens out, then a draw.
 
-Filters are pure: logits (B, V) in, logits (B, V) out, -inf where a token may not be drawn. Draws take one uniform number
-a row from that row's own generator, so a reply does not depend on the batch it was made in, nor on the device.
+Filters are pure: logits (B, V) in, logits (B, V) out, -inf where a token may not be drawn. Draws take one uniform
+number a row from that row's own generator, so a reply depends neither on the batch it was made in nor on the device.
 """
 
 from collections.abc import Sequence

@@ -140,7 +140,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names and orientation of ours, from a file with or without the `transformer.` prefix and the tied output layer."""
+    """Names and orientation of ours; a file may lack the `transformer.` prefix and hold the tied output layer."""
     ours = {}
     for name, weight in weights.items():
         if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":

@@ -45,7 +45,7 @@ def plan(lengths: np.ndarray, batch_tokens: int, seed: int, epoch: int) -> list[
         members = order[start : start + pool]
         members = members[np.argsort(-lengths[members], kind="stable")]
         batches += _cut(members, lengths, batch_tokens)
-    rng.shuffle(batches)  # type: ignore[arg-type]
+    rng.shuffle(batches)
     return batches
 
 

@@ -95,7 +95,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             loss = self._nats(batch)
-            (loss / targets).backward()
+            (loss / targets).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
         if not math.isfinite(float(total)) or not math.isfinite(float(norm)):

@@ -27,7 +27,7 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int, n_embd: int)
 
 def noam(step: int, lr: float, warmup: int, n_embd: int) -> float:
     """The released code's schedule: peaks at step `warmup`; 2.85e-5 for n_embd 768, lr 1e-5, warm-up 16,000."""
-    return lr * 1e4 * n_embd**-0.5 * min(step**-0.5, step * max(warmup, 1) ** -1.5)
+    return lr * 1e4 / math.sqrt(n_embd) * min(1 / math.sqrt(step), step / math.sqrt(max(warmup, 1)) ** 3)
 
 
 def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:

@@ -1,0 +1,56 @@
+# make chat   talk with the model that ships (sets everything up the first time)
+# make test   run the test suite            (likewise)
+# make check  lint, format, types
+#
+# PYTHON  the interpreter to set up with      VENV   where the environment goes
+# TORCH   what pip installs as PyTorch; it comes first, so that nothing else chooses a build
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: chat test check format smoke clean
+.DEFAULT_GOAL := chat
+
+chat: $(VENV)/.chat
+	@$(VENV)/bin/dialogpt chat
+
+test: $(VENV)/.test
+	@echo "== running the test suite"
+	@$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.test
+	@echo "== lint, format, types"
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/.test
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+smoke: $(VENV)/.chat
+	@DIALOGPT=$(VENV)/bin/dialogpt recipes/smoke.sh
+
+clean:
+	rm -rf $(VENV)
+
+# Each stamp is newer than pyproject.toml when the environment is up to date.
+$(VENV)/.torch:
+	@echo "== making the environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {v.major}.{v.minor}; try make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== installing $(TORCH) (the largest part, once)"
+	@$(PIP) "$(TORCH)"
+	@touch $@
+
+$(VENV)/.chat: $(VENV)/.torch pyproject.toml
+	@echo "== installing dialogpt"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.chat
+	@echo "== installing what the tests and checks need"
+	@$(PIP) --editable ".[test,check]"
+	@touch $@

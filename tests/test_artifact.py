@@ -1,0 +1,137 @@
+"""Files and folders that are whole or not there, and manifests."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dialogpt.artifact import (
+    MANIFEST,
+    Manifest,
+    atomic_file,
+    atomic_folder,
+    make_manifest,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+from dialogpt.data import ExtractConfig
+from dialogpt.errors import DataError, UsageError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with atomic_folder(out) as folder:
+        (folder / "a").write_text("1")
+        assert not out.exists()
+    assert names(out) == ["a"]
+    assert names(out.parent) == ["out"]
+
+
+def test_nothing_stays_of_a_folder_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(TypeError), atomic_folder(tmp_path / "out") as folder, (folder / "a").open("wb") as file:
+        file.writelines([b"half", None])  # type: ignore[list-item]
+    assert names(tmp_path) == []
+
+
+def test_an_existing_folder_is_kept_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with atomic_folder(out) as folder:
+        (folder / MANIFEST).touch()
+    with pytest.raises(UsageError, match="not empty"), atomic_folder(out):
+        pass
+    with pytest.raises(KeyError), atomic_folder(out, overwrite=True):
+        raise KeyError
+    assert names(out) == [MANIFEST]
+    with atomic_folder(out, overwrite=True) as folder:
+        (folder / "new").touch()
+    assert names(out) == ["new"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_empty_folder_may_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    with atomic_folder(Path()) as folder:
+        (folder / "a").touch()
+    monkeypatch.chdir(tmp_path)
+    assert names(tmp_path / "out") == ["a"]
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    for name in "ab":
+        with atomic_folder(tmp_path / "out", overwrite=True) as folder:
+            (folder / name).touch()
+            (folder / MANIFEST).touch()
+    assert (tmp_path / "out").is_symlink()
+    assert names(tmp_path / "disk") == ["b", MANIFEST]
+
+
+def test_a_file_in_the_way_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(UsageError, match="is a file"), atomic_folder(tmp_path / "out", overwrite=True):
+        pass
+    with pytest.raises(DataError, match="cannot be written"), atomic_folder(tmp_path / "out" / "in"):
+        pass
+
+
+def test_two_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out", overwrite=True) as one:
+        with atomic_folder(tmp_path / "out", overwrite=True) as two:
+            (two / "two").touch()
+        (one / "one").touch()
+    assert names(tmp_path / "out") == ["one"]
+
+
+def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_file(path) as partial:
+        partial.write_text("old")
+    with pytest.raises(TypeError), atomic_file(path) as partial, partial.open("wb") as file:
+        file.writelines([b"half", None])  # type: ignore[list-item]
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
+    config = ExtractConfig(dumps=(Path("RC.zst"),), out=Path("out"))
+    dropped = Counter({"few": 1, "many": 9})
+    manifest = make_manifest("sessions", config=config, inputs=config.dumps, counts={"sessions": 3}, dropped=dropped)
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    assert list(manifest.dropped) == ["many", "few"]
+    assert manifest.config["dumps"] == ["RC.zst"]
+    assert manifest.config["max_turns"] == config.max_turns
+
+
+def test_missing_and_damaged_manifests(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    (tmp_path / MANIFEST).write_text('{"kind": 3}')
+    with pytest.raises(DataError, match=r"manifest\.json.*kind"):
+        read_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(b'{"kind": "\xff"}')
+    with pytest.raises(DataError, match="damaged"):
+        read_manifest(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_json(tmp_path / "none", Manifest)
+
+
+def test_json_keeps_every_script_readable(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "مرحبا", "path": Path("x")})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "name": "مرحبا",\n  "path": "x"\n}\n'
+
+
+def test_overwrite_spares_a_folder_that_is_not_ours(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="no manifest.json"), atomic_folder(home, overwrite=True):
+        pass
+    assert (home / "letter.txt").read_text() == "dear"
