@@ -99,8 +99,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `path` to fill; it takes `path`'s place when the block ends well, else it is deleted.
 
-    An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole. Only
-    a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out.
+    An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole.
+    Only a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")

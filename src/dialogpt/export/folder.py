@@ -7,6 +7,7 @@ import torch
 
 from dialogpt.artifact import atomic_folder, make_manifest, read_manifest
 from dialogpt.export import ExportConfig
+from dialogpt.hub import model_folder
 from dialogpt.model import checkpoint
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -14,7 +15,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 def export(config: ExportConfig) -> Path:
     """Write the checkpoint to `config.out`, which transformers, vLLM and llama.cpp's converter open; returns it."""
-    source = checkpoint.resolve(config.model)
+    source = model_folder(config.model)
     model, tokenizer = checkpoint.load(source)
     manifest = read_manifest(source) or make_manifest("checkpoint", inputs=[source])
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:

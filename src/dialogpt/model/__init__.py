@@ -1,13 +1,10 @@
 """Stage 3: the model, a GPT-2.
 
 `gpt` is the network, `loss` its objective, `checkpoint` the Hugging Face folder it is kept in. This front page needs
-no torch: the configuration, the paper's sizes, and where the bundled model lies.
+no torch: the configuration and the paper's sizes.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-
-BUNDLED = Path(__file__).parent.parent / "bundled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,41 +17,22 @@ from torch import Tensor
 
 from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
 from dialogpt.errors import CheckpointError
-from dialogpt.model import BUNDLED, GPTConfig
+from dialogpt.hub import model_folder
+from dialogpt.model import GPTConfig
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
-HUB_FILES = ("*.json", "model.safetensors", "pytorch_model.bin", "merges.txt")
-
-
-def resolve(name: str | Path | None) -> Path:
-    """The checkpoint folder that a name means: None is the bundled model, a run folder its best checkpoint.
-
-    A name that is no folder is looked up on the Hugging Face hub (its cache first); CheckpointError when that fails.
-    """
-    folder = BUNDLED if name is None else Path(name)
-    if (folder / "config.json").is_file():
-        return folder
-    if (folder / "best" / "config.json").is_file():
-        return folder / "best"
-    if folder.exists():
-        raise CheckpointError(
-            f"{folder} is no checkpoint folder: it has no config.json", "name a folder that `train` wrote"
-        )
-    if name is None:
-        raise CheckpointError("this installation carries no bundled model", "name a model folder or a hub name")
-    return _from_hub(str(name))
 
 
 def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer]:
-    """Open a checkpoint (see `resolve`) as a model in evaluation mode and its tokenizer.
+    """Open a checkpoint (see `hub.model_folder`) as a model in evaluation mode and its tokenizer.
 
     Raises CheckpointError for another architecture, missing, surplus or wrongly shaped weights, and a tokenizer
     that does not fit the model.
     """
-    folder = resolve(name)
+    folder = model_folder(name)
     config = load_config(folder)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > config.vocab_size:
@@ -187,20 +168,3 @@ def _to_hf_config(config: GPTConfig, end_id: int, dtype: torch.dtype) -> dict[st
         "eos_token_id": end_id,
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
-    except HFValidationError as error:
-        raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(f"the Hugging Face hub has no model {name!r}", "check the name") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",
-            "go online once, or name a folder",
-        ) from error

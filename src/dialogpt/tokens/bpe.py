@@ -14,7 +14,7 @@ from typing import Self
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from dialogpt.artifact import atomic_folder, make_manifest, write_json, write_manifest
+from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_json, write_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.session import Turn, read_sessions, sessions_files
@@ -114,8 +114,8 @@ class Tokenizer:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
-    """The `tokenizer` command: train on sessions or take GPT-2's files, and write the folder."""
+def make_tokenizer(config: TokenizerConfig) -> Manifest:
+    """The `tokenizer` command: train on sessions or take GPT-2's files, and write the folder; returns its manifest."""
     if (config.gpt2 is None) == (not config.sessions):
         raise UsageError(
             "a tokenizer is made from sessions or from --gpt2, one of them", "name sessions, or --gpt2 DIR"
@@ -130,8 +130,9 @@ def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
         tokenizer.save(folder)
         inputs = (config.gpt2,) if config.gpt2 is not None else config.sessions
         counts = {"tokens": tokenizer.vocab_size}
-        write_manifest(folder, make_manifest("tokenizer", config=config, inputs=inputs, counts=counts))
-    return tokenizer
+        manifest = make_manifest("tokenizer", config=config, inputs=inputs, counts=counts)
+        write_manifest(folder, manifest)
+    return manifest
 
 
 def _texts(paths: Iterable[Path]) -> Iterator[str]:

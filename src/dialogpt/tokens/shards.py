@@ -20,6 +20,7 @@ import numpy as np
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, read_manifest, write_manifest
 from dialogpt.errors import DataError, UsageError
+from dialogpt.hub import tokenizer_folder
 from dialogpt.progress import Progress
 from dialogpt.session import Session, read_sessions, sessions_files
 from dialogpt.tokens import TokenizeConfig
@@ -51,7 +52,7 @@ class TokenShards:
         if not names or self.manifest is None:
             raise DataError(f"{folder} holds no token shards", "make them with `dialogpt tokenize`")
         self.tokenizer_digest = str(self.manifest.config.get("tokenizer_digest", ""))
-        self._parts = [tuple(_open_array(folder / f"{name}.{array}.npy") for array in ARRAYS) for name in names]
+        self._parts = [_open_shard(folder, name) for name in names]
         self._first = np.cumsum([0] + [len(session_ends) for *_, session_ends in self._parts])
         self.lengths = np.concatenate([_session_lengths(part) for part in self._parts])
 
@@ -76,7 +77,9 @@ def tokenize(config: TokenizeConfig) -> Manifest:
     """
     if not 0 <= config.validation < 1:
         raise UsageError(f"--validation {config.validation} is no share", "name a number from 0 to below 1")
-    tokenizer = Tokenizer.load(config.tokenizer)
+    if config.max_tokens < 0:
+        raise UsageError(f"--max-tokens {config.max_tokens} is below 0", "0 is no limit")
+    tokenizer = Tokenizer.load(tokenizer_folder(config.tokenizer))
     dropped: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         writers = {"train": _ShardWriter(folder, tokenizer)}
@@ -85,18 +88,21 @@ def tokenize(config: TokenizeConfig) -> Manifest:
             writers["validation"] = _ShardWriter(folder / "validation", tokenizer)
         for sessions in _in_groups(config.sessions):
             for session, turns in zip(sessions, _encode_sessions(tokenizer, sessions), strict=True):
-                split = "validation" if _held_out(session.id, config.validation) else "train"
+                split = "validation" if _held_out(session, config.validation) else "train"
                 learn = [turn.learn for turn in session.turns]
                 for window in split_by_turns(turns, learn, config.max_tokens, dropped):
                     writers[split].add(*window)
-        manifests = {split: writer.finish(config, dropped) for split, writer in writers.items()}
-        for split, manifest in manifests.items():
-            if not manifest.counts["sessions"]:
+        for split, writer in writers.items():
+            if not writer.counts["sessions"]:
                 raise DataError(
-                    f"no session for {split} in {', '.join(map(str, config.sessions))}",
-                    "add sessions or lower --validation",
+                    f"no session is left for {split}: --validation {config.validation} is the share of conversations "
+                    f"held out, in {', '.join(map(str, config.sessions))}",
+                    "change it, or add sessions",
                 )
-    return manifests["train"]
+        if config.validation:
+            writers["train"].counts["held_out"] = writers["validation"].counts["sessions"]
+        manifests = [writer.finish(config, dropped) for writer in writers.values()]
+    return manifests[0]
 
 
 def split_by_turns(
@@ -114,8 +120,9 @@ def split_by_turns(
     def take() -> Iterator[tuple[list[list[int]], list[bool]]]:
         if any(learn[i] for i in window[1:]):
             yield [turns[i] for i in window], [learn[i] for i in window]
-        elif len(turns) == len(window):
-            dropped["session without a turn to learn"] += 1
+        elif window:
+            part = "session" if len(window) == len(turns) else "window"
+            dropped[f"{part} without a turn to learn"] += 1
 
     for i, turn in enumerate(turns):
         if max_tokens and len(turn) > max_tokens // 2:
@@ -201,12 +208,25 @@ def _in_groups(paths: Sequence[Path]) -> Iterator[list[Session]]:
             yield group
 
 
-def _held_out(session_id: str, share: float) -> bool:
-    """Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) stay on one side."""
-    conversation = session_id.split("#")[0]
+def _held_out(session: Session, share: float) -> bool:
+    """Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) stay on one side.
+
+    A session without an id is known by how it begins.
+    """
+    conversation = session.id.split("#")[0] or session.turns[0].text
     if conversation.startswith("t3_"):
         conversation = conversation.split("/")[0]
     return zlib.crc32(conversation.encode("utf-8", "replace")) < share * 2**32
+
+
+def _open_shard(folder: Path, name: str) -> tuple[np.ndarray, ...]:
+    tokens, turn_ends, learn, session_ends = part = tuple(
+        _open_array(folder / f"{name}.{array}.npy") for array in ARRAYS
+    )
+    ends = (turn_ends[-1], session_ends[-1]) if len(turn_ends) and len(session_ends) else (0, 0)
+    if ends != (len(tokens), len(turn_ends)) or len(learn) != len(turn_ends):
+        raise DataError(f"{folder}: the arrays of {name} do not fit together", "run `dialogpt tokenize` again")
+    return part
 
 
 def _open_array(path: Path) -> np.ndarray:

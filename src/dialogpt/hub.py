@@ -1,0 +1,57 @@
+"""The folder that a model's name means: the bundled model, a folder, a run folder, or a Hugging Face hub name."""
+
+from pathlib import Path
+
+from dialogpt.errors import CheckpointError
+
+BUNDLED = Path(__file__).parent / "bundled"
+HUB_FILES = ("*.json", "model.safetensors", "pytorch_model.bin", "merges.txt")
+
+
+def model_folder(name: str | Path | None) -> Path:
+    """The checkpoint folder of a name: None and "bundled" are the model that ships, a run folder its best checkpoint.
+
+    A name that is no folder is looked up on the hub (its cache first); CheckpointError when that fails.
+    """
+    bundled = name is None or str(name) in ("", "bundled")
+    folder = BUNDLED if bundled else Path(str(name))
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "best" / "config.json").is_file():
+        return folder / "best"
+    if bundled:
+        raise CheckpointError("this installation carries no bundled model", "name a model folder or a hub name")
+    if folder.exists():
+        raise CheckpointError(
+            f"{folder} is no checkpoint folder: it has no config.json", "name a folder that `dialogpt train` wrote"
+        )
+    return _from_hub(str(name))
+
+
+def tokenizer_folder(name: str | Path) -> Path:
+    """The folder of a tokenizer's files: a folder that holds them alone, or that of a model (see `model_folder`)."""
+    folder = Path(name)
+    if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
+        return folder
+    if folder.is_dir() and not (folder / "best").is_dir():
+        raise CheckpointError(
+            f"{folder} holds no tokenizer.json, nor vocab.json and merges.txt", "make one with `dialogpt tokenizer`"
+        )
+    return model_folder(name)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except HFValidationError as error:
+        raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"the Hugging Face hub has no model {name!r}", "check the name") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",
+            "go online once, or name a folder",
+        ) from error

@@ -1,0 +1,94 @@
+"""Every command of README.md runs as written, and README.ar.md has the same ones.
+
+The hub is played by its own cache: DialoGPT-medium is a tiny model there, found offline by the real loading code.
+`git clone` is left out, and `make test`, which is what runs this.
+"""
+
+import bz2
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dialogpt.files import read_chunks
+
+ROOT = Path(__file__).parents[2]
+RUN_ELSEWHERE = ("git clone ", "make test", "recipes/smoke.sh")
+CHATS = [
+    {"turns": [["Ann", "Hi!"], ["Bo", "Hello, Ann."], ["Ann", "How was your day?"], ["Bo", "Long. I baked bread."]]},
+    {"messages": [{"role": "user", "content": "Do you bake?"}, {"role": "assistant", "content": "Every Sunday."}]},
+    {"turns": [["Ann", "مرحبا"], ["Bo", "أهلا بك"], ["Ann", "كيف حالك؟"], ["Bo", "بخير، شكرا"]]},
+]
+
+
+def blocks(readme: str, language: str) -> list[str]:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_arabic_readme_has_the_same_commands() -> None:
+    for language in ("bash", "python"):
+        assert blocks("README.ar.md", language) == blocks("README.md", language)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the files README speaks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "chats.jsonl").write_text("".join(json.dumps(c) + "\n" for c in CHATS), encoding="utf-8")
+    (folder / "contexts.txt").write_text("Hello\nHi\tHello, who is there?\n", encoding="utf-8")
+    subprocess.run([sys.executable, str(ROOT / "tests/data/mini_dump.py"), str(folder)], check=True)
+    comments = b"".join(read_chunks(folder / "RC_2015-01.zst"))
+    (folder / "RC_2006-01.bz2").write_bytes(bz2.compress(comments))
+    (folder / "RS_2015-01.zst").rename(folder / "RS_2006-01.zst")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(folder: Path) -> dict[str, str]:
+    """`dialogpt` on the path, make without an installation, and a hub cache with a small DialoGPT-medium."""
+    cache = folder / "hub" / "models--microsoft--DialoGPT-medium"
+    snapshot = cache / "snapshots" / "0123"
+    shutil.copytree(ROOT / "src" / "dialogpt" / "bundled", snapshot)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0123")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.mark.recipe
+def test_every_command_of_the_readme_runs(folder: Path, environment: dict[str, str]) -> None:
+    for block in blocks("README.md", "bash"):
+        for command in block.replace("\\\n", " ").splitlines():
+            if command.startswith(RUN_ELSEWHERE):
+                continue
+            if command == "make chat":
+                command = f"make -C {ROOT} chat VENV={sys.prefix}"
+                if not (Path(sys.prefix) / ".chat").is_file():
+                    continue  # this environment was not made by make
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command],
+                cwd=folder, env=environment, input="Hello\n", capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            if "chat" in command.split():
+                assert done.stdout.strip(), f"{command}: no reply"
+    replies = (folder / "hypotheses.txt").read_text(encoding="utf-8").splitlines()
+    assert len(replies) == 2
+    assert all(replies)
+
+
+@pytest.mark.recipe
+def test_the_python_of_the_readme_runs(environment: dict[str, str]) -> None:
+    (code,) = blocks("README.md", "python")
+    assert len(code.strip().splitlines()) < 10
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2

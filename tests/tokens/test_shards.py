@@ -1,0 +1,224 @@
+"""Sessions -> shards -> the same sessions as tokens; windows of whole turns; the held-out share; damage."""
+
+import dataclasses
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from unittest.mock import patch
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dialogpt.errors import DataError, UsageError
+from dialogpt.session import Session, Turn
+from dialogpt.tokens import TokenizeConfig, shards
+from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.shards import ARRAYS, TokenShards, split_by_turns, tokenize
+
+Write = Callable[[Iterable[Session]], Path]
+texts = st.text(max_size=20)
+turns = st.builds(Turn, texts, learn=st.booleans())
+sessions = st.builds(Session, st.lists(turns, min_size=2, max_size=6).map(tuple), id=st.text("abc#/0", max_size=4))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(sessions, min_size=1, max_size=12), st.sampled_from([1, 30, 1 << 20]))
+def test_shards_hold_the_sessions_as_they_were(
+    tokenizer_folder: Path, tokenizer: Tokenizer, made: list[Session], tokens_per_shard: int
+) -> None:
+    expected = [session for session in made if any(turn.learn for turn in session.turns[1:])]
+    with tempfile.TemporaryDirectory() as name, patch.object(shards, "TOKENS_PER_SHARD", tokens_per_shard):
+        folder = Path(name)
+        (folder / "in.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, made)))
+        config = TokenizeConfig(
+            sessions=(folder / "in.jsonl",), out=folder / "out", tokenizer=str(tokenizer_folder), max_tokens=0
+        )
+        if not expected:
+            with pytest.raises(DataError, match="no session for train"):
+                tokenize(config)
+            return
+        manifest = tokenize(config)
+        read = TokenShards(folder / "out")
+        assert len(read) == len(expected) == manifest.counts["sessions"]
+        assert manifest.dropped.get("session without a turn to learn", 0) == len(made) - len(expected)
+        assert manifest.counts["tokens"] == int(read.lengths.sum())
+        assert len(list((folder / "out").glob("*.tokens.npy"))) == manifest.counts["shards"]
+        if tokens_per_shard == 1:
+            assert manifest.counts["shards"] == len(expected)
+        for i, session in enumerate(expected):
+            found = read[i]
+            assert [list(turn) for turn in found.turns] == tokenizer.encode_turns(session.turns)
+            assert found.learn == tuple(turn.learn for turn in session.turns)
+            assert len(found) == read.lengths[i]
+
+
+def numbered(lengths: list[int]) -> list[list[int]]:
+    """Turns of the given lengths, turn i made of the number i."""
+    return [[i] * length for i, length in enumerate(lengths)]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=20), st.integers(2, 40))
+@example([(1, True), (30, True), (1, True)], 40)  # a turn alone on each side of one that is too long
+def test_windows_fit_and_every_turn_is_learned_once_or_counted(made: list[tuple[int, bool]], max_tokens: int) -> None:
+    lengths, learn = [length for length, _ in made], [flag for _, flag in made]
+    dropped: Counter[str] = Counter()
+    windows = list(split_by_turns(numbered(lengths), learn, max_tokens, dropped))
+    learned: Counter[int] = Counter()
+    for window_turns, window_learn in windows:
+        assert 0 < sum(map(len, window_turns)) <= max_tokens
+        members = [turn[0] for turn in window_turns]
+        assert members == list(range(members[0], members[-1] + 1))  # whole turns, in order, without a hole
+        assert window_turns == numbered(lengths)[members[0] : members[-1] + 1]
+        assert window_learn == [learn[i] for i in members]
+        assert any(window_learn[1:])
+        learned.update(i for i in members[1:] if learn[i])
+    too_long = [i for i, length in enumerate(lengths) if length > max_tokens // 2]
+    assert dropped["turn over half of --max-tokens"] == len(too_long)
+    # What follows a turn left out has no context before it: it opens anew, as the session's first turn does.
+    opens = {0, *(i + 1 for i in too_long)}
+    expected = {i for i, flag in enumerate(learn) if flag and i not in opens and i not in too_long}
+    assert learned == Counter(expected)
+    if not windows:
+        assert dropped.total() > len(too_long) or len(too_long) == len(made)
+
+
+def test_a_part_of_a_session_that_has_nothing_to_learn_is_counted() -> None:
+    dropped: Counter[str] = Counter()
+    assert list(split_by_turns(numbered([1, 30, 1]), [True] * 3, 20, dropped)) == []
+    assert dropped == {"turn over half of --max-tokens": 1, "window without a turn to learn": 2}
+
+
+def test_windows_overlap_by_one_turn() -> None:
+    dropped: Counter[str] = Counter()
+    windows = list(split_by_turns(numbered([4, 4, 4, 4, 4]), [True] * 5, 10, dropped))
+    assert [[turn[0] for turn in window] for window, _ in windows] == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    assert not dropped
+
+
+def test_without_a_limit_a_session_is_one_window() -> None:
+    made = numbered([500, 1, 700])
+    assert list(split_by_turns(made, [True] * 3, 0, Counter())) == [(made, [True] * 3)]
+
+
+def many_conversations() -> list[Session]:
+    """300 conversations, each in two windows; Reddit threads with two paths each."""
+    turns = (Turn("does money buy happiness?"), Turn("it depends"))
+    for_chats = [Session(turns, id=f"chat/{i}#{part}") for i in range(150) for part in (0, 1)]
+    return for_chats + [Session(turns, id=f"t3_{i}/t1_{i}{leaf}") for i in range(150) for leaf in "ab"]
+
+
+def held_out_ids(made: list[Session], share: float) -> set[str]:
+    return {session.id for session in made if shards._held_out(session, share)}
+
+
+def test_the_held_out_share_is_of_whole_conversations(
+    write_sessions: Write, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    made = many_conversations()
+    held_out = held_out_ids(made, 0.2)
+    sides: dict[str, set[bool]] = {}
+    for session in made:
+        conversation = session.id.split("#")[0].split("/t1_")[0]
+        sides.setdefault(conversation, set()).add(session.id in held_out)
+    assert len(sides) == 300
+    assert all(len(side) == 1 for side in sides.values())
+    assert 0.1 < len(held_out) / len(made) < 0.3
+    assert held_out_ids(made[::-1], 0.2) == held_out  # of the id alone, not of the order
+    assert held_out_ids(made, 0.1) < held_out
+
+    config = TokenizeConfig(
+        sessions=(write_sessions(made),), out=tmp_path / "out", tokenizer=str(tokenizer_folder), validation=0.2
+    )
+    manifest = tokenize(config)
+    validation = TokenShards(tmp_path / "out" / "validation")
+    assert len(validation) == len(held_out)
+    assert manifest.counts["sessions"] == len(made) - len(held_out) == len(TokenShards(tmp_path / "out"))
+
+
+def test_sessions_without_an_id_are_divided_too(write_sessions: Write, tokenizer_folder: Path, tmp_path: Path) -> None:
+    made = [Session((Turn(f"question {i}"), Turn("answer"))) for i in range(60)]
+    config = TokenizeConfig(
+        sessions=(write_sessions(made),), out=tmp_path / "out", tokenizer=str(tokenizer_folder), validation=0.3
+    )
+    tokenize(config)
+    assert 5 < len(TokenShards(tmp_path / "out" / "validation")) < 35
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 2.0])
+def test_a_share_outside_its_range_is_a_usage_error(tmp_path: Path, share: float) -> None:
+    with pytest.raises(UsageError, match="--validation"):
+        tokenize(TokenizeConfig(sessions=(tmp_path,), out=tmp_path / "o", tokenizer=str(tmp_path), validation=share))
+
+
+def test_a_negative_limit_is_a_usage_error(tmp_path: Path, tokenizer_folder: Path) -> None:
+    with pytest.raises(UsageError, match="--max-tokens"):
+        tokenize(
+            TokenizeConfig(sessions=(tmp_path,), out=tmp_path / "o", tokenizer=str(tokenizer_folder), max_tokens=-1)
+        )
+
+
+@pytest.fixture
+def folder(write_sessions: Write, tokenizer_folder: Path, tmp_path: Path) -> Path:
+    """A shards folder of three sessions in two shards."""
+    made = [Session((Turn(f"does money buy {word}?"), Turn("no"))) for word in ("bread", "love", "time")]
+    with patch.object(shards, "TOKENS_PER_SHARD", 20):
+        tokenize(
+            TokenizeConfig(sessions=(write_sessions(made),), out=tmp_path / "shards", tokenizer=str(tokenizer_folder))
+        )
+    assert (tmp_path / "shards" / "shard-00001.tokens.npy").is_file()
+    return tmp_path / "shards"
+
+
+def test_tokens_are_small_on_disk_and_mapped(folder: Path, tokenizer: Tokenizer) -> None:
+    tokens = np.load(folder / "shard-00000.tokens.npy", mmap_mode="r")
+    assert tokens.dtype == np.uint16
+    assert np.load(folder / "shard-00000.learn.npy").dtype == np.bool_
+    assert isinstance(TokenShards(folder)[0].turns[0], np.memmap)
+    assert TokenShards(folder).tokenizer_digest == tokenizer.digest == Tokenizer.load(folder).digest
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text", "other length"])
+def test_a_damaged_shard_is_an_error(folder: Path, array: str, damage: str) -> None:
+    file = folder / f"shard-00001.{array}.npy"
+    if damage == "missing":
+        file.unlink()
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:-1])
+    elif damage == "text":
+        file.write_text("these are no numbers", encoding="utf-8")
+    else:
+        np.save(file, np.load(file)[:-1] if len(np.load(file)) > 1 else np.append(np.load(file), 7))
+    if array == "tokens" and damage == "missing":  # it is what makes a shard: the folder has one shard less
+        assert len(TokenShards(folder)) < 3
+        return
+    with pytest.raises(DataError, match=folder.name):
+        TokenShards(folder)
+
+
+def test_a_folder_without_shards_is_an_error(tmp_path: Path, folder: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(DataError, match="holds no token shards"):
+            TokenShards(path)
+    (folder / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="manifest"):
+        TokenShards(folder)
+
+
+def test_an_existing_folder_is_kept_unless_overwrite_is_said(
+    folder: Path, write_sessions: Write, tokenizer_folder: Path
+) -> None:
+    file = write_sessions([Session((Turn("a"), Turn("b")))])
+    config = TokenizeConfig(sessions=(file,), out=folder, tokenizer=str(tokenizer_folder))
+    with pytest.raises(UsageError, match="not empty"):
+        tokenize(config)
+    assert len(TokenShards(folder)) == 3
+    tokenize(dataclasses.replace(config, overwrite=True))
+    assert len(TokenShards(folder)) == 1

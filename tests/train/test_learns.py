@@ -1,0 +1,212 @@
+"""Training does what it is for: the model learns its sessions; how a step is cut does not matter."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dialogpt.decoding import DecodingConfig
+from dialogpt.decoding.engine import TorchEngine
+from dialogpt.decoding.hypotheses import context_tokens, hypotheses
+from dialogpt.errors import DataError, UsageError
+from dialogpt.model import checkpoint
+from dialogpt.session import Session, Turn, read_sessions
+from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.train import TrainConfig, loop
+from dialogpt.train.loop import train
+
+Make = Callable[..., TrainConfig]
+LEARN: dict[str, Any] = {"steps": 120, "lr": 3e-3, "warmup": 10, "n_embd": 64, "batch_tokens": 512,
+                         "micro_batch_tokens": 512, "log_every": 20}  # fmt: skip
+
+
+def sessions_of(shards: Path) -> list[Session]:
+    return list(read_sessions(shards.parent / "sessions.jsonl"))
+
+
+def greedy_replies(model: Path, contexts: list[tuple[Turn, ...]]) -> list[str]:
+    network, tokenizer = checkpoint.load(model)
+    config = DecodingConfig(temperature=0, no_repeat_ngram=0, max_new_tokens=30)
+    engine = TorchEngine(network)
+    tokens = [context_tokens(tokenizer, turns, engine.n_ctx, config.max_new_tokens) for turns in contexts]
+    made = hypotheses(engine, tokenizer, tokens, config, [0] * len(contexts))
+    assert all(hypothesis.ended for hypothesis in made)
+    return [hypothesis.text for hypothesis in made]
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_trained_model_gives_every_response_back(make_config: Make, shards: Path) -> None:
+    """The whole way - tokens, batches, masks, loss, updates, checkpoint, cache, decoding - is right, or this fails."""
+    best = train(make_config(**LEARN))
+    turns = [
+        (session.turns[:i], session.turns[i]) for session in sessions_of(shards) for i in range(1, len(session.turns))
+    ]
+    assert len(turns) == 11
+    assert greedy_replies(best, [context for context, _ in turns]) == [response.text for _, response in turns]
+    assert metrics(best.parent)[-1]["loss"] < 0.1
+
+
+def test_the_backward_model_gives_every_source_back(make_config: Make, shards: Path) -> None:
+    best = train(make_config(**LEARN, reverse=True))
+    turns = [
+        (back.turns[:i], back.turns[i])
+        for back in (session.reversed() for session in sessions_of(shards))
+        for i in range(1, len(back.turns))
+    ]
+    assert greedy_replies(best, [context for context, _ in turns]) == [source.text for _, source in turns]
+
+
+def test_turns_that_carry_no_loss_are_not_learned(make_config: Make, make_shards: Callable[..., Path]) -> None:
+    silent = [Session((Turn("hi"), Turn("onions", learn=False), Turn("why?"), Turn("soup", learn=False)))] * 3
+    best = train(make_config(**{**LEARN, "steps": 60}, shards=make_shards(silent)))
+    context = silent[0].turns
+    assert greedy_replies(best, [context[:2]]) == ["why?"]
+    assert greedy_replies(best, [context[:1], context[:3]]) != ["onions", "soup"]
+
+
+def test_the_cut_of_a_step_into_micro_batches_does_not_change_it(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sessions are one step, cut into 1 or into 4 and more; by plain descent, so that weights show the gradient."""
+    monkeypatch.setattr(loop, "make_optimizer", lambda model, decay: torch.optim.SGD(model.parameters(), lr=0.0))
+    found = []
+    for number, micro in enumerate((4096, 60, 20)):
+        out = tmp_path / str(number)
+        config = make_config(
+            out=out, batch_tokens=4096, micro_batch_tokens=micro, lr=0.5, schedule="constant", clip=0.0
+        )
+        found.append((checkpoint.load(train(config))[0].state_dict(), metrics(out)))
+    (weights, lines), *others = found
+    assert len({line["epoch"] for line in lines}) >= 2  # a step is an epoch
+    for other_weights, other_lines in others:
+        for name, weight in weights.items():
+            torch.testing.assert_close(other_weights[name], weight, atol=1e-6, rtol=0)
+        for line, other in zip(lines, other_lines, strict=True):
+            assert other["targets_seen"] == line["targets_seen"]
+            assert other["loss"] == pytest.approx(line["loss"], rel=1e-6)
+            assert other["gradient_norm"] == pytest.approx(line["gradient_norm"], rel=1e-5)
+
+
+def test_a_fresh_model_is_as_perplexed_as_its_vocabulary_is_large(
+    make_config: Make, make_shards: Callable[..., Path]
+) -> None:
+    many = [Session((Turn(f"question {i}"), Turn(f"answer {i}"))) for i in range(40)]
+    config = make_config(shards=make_shards(many, validation=0.3), steps=1, lr=1e-12, validate_every=1)
+    train(config)
+    (line,) = (line for line in metrics(config.out) if "validation_perplexity" in line)
+    size = Tokenizer.load(config.shards).vocab_size
+    assert line["validation_perplexity"] == pytest.approx(size, rel=0.1)
+    assert line["validation_perplexity"] == pytest.approx(math.exp(line["validation_loss"]))
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(
+    make_config: Make, make_shards: Callable[..., Path]
+) -> None:
+    many = [Session((Turn(f"question {i}"), Turn("soup" if i % 2 else "onions"))) for i in range(40)]
+    config = make_config(
+        shards=make_shards(many, validation=0.3), steps=12, lr=0.02, schedule="constant", validate_every=2
+    )
+    best = train(config)
+    validations = [line for line in metrics(config.out) if "validation_loss" in line]
+    assert [line["step"] for line in validations] == [2, 4, 6, 8, 10, 12]
+    lowest = min(validations, key=lambda line: line["validation_loss"])
+    manifest = json.loads((best / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["counts"]["steps"] == lowest["step"]
+
+
+def test_a_data_set_smaller_than_one_batch_trains(make_config: Make, make_shards: Callable[..., Path]) -> None:
+    one = make_shards([Session((Turn("hi"), Turn("good morning")))])
+    config = make_config(shards=one, steps=4, batch_tokens=1 << 20, micro_batch_tokens=1 << 16)
+    train(config)
+    lines = metrics(config.out)
+    assert [(line["step"], line["epoch"]) for line in lines] == [(1, 0), (2, 1), (3, 2), (4, 3)]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_epochs_decide_the_steps(make_config: Make) -> None:
+    config = make_config(steps=0, epochs=2.5, batch_tokens=60, micro_batch_tokens=30)
+    train(config)
+    lines = metrics(config.out)
+    in_first = sum(line["epoch"] == 0 for line in lines)
+    assert len(lines) == math.ceil(2.5 * in_first)
+
+
+def test_bfloat16_products_train(make_config: Make) -> None:
+    config = make_config(precision="bf16", steps=30, lr=3e-3)
+    best = train(config)
+    lines = metrics(config.out)
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    assert all(weight.dtype == torch.float32 for weight in checkpoint.load(best)[0].state_dict().values())
+    assert checkpoint.read_weights(best)["transformer.wte.weight"].dtype == torch.float32
+
+
+def test_a_loss_that_is_not_finite_is_an_error(make_config: Make) -> None:
+    config = make_config(lr=1e9, steps=50, clip=0.0, schedule="constant", save_every=1, keep=100)
+    with pytest.raises(DataError, match="not finite at step") as caught:
+        train(config)
+    assert "--lr" in caught.value.hint
+    saved = sorted((config.out / "checkpoints").iterdir())
+    assert saved, "the checkpoint before it is kept"
+    assert all(weight.isfinite().all() for weight in checkpoint.load(saved[-1])[0].state_dict().values())
+
+
+def test_a_step_without_anything_to_learn_says_so(make_config: Make, make_shards: Callable[..., Path]) -> None:
+    """Read backward, the only turn to learn of these comes first, as context."""
+    only_last = make_shards([Session((Turn("hi", learn=False), Turn("good morning")))])
+    with pytest.raises(DataError, match="nothing to learn"):
+        train(make_config(shards=only_last, reverse=True))
+
+
+def test_a_transformers_folder_is_trained_on(make_config: Make, shards: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = Tokenizer.load(shards)
+    shape = {"n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": 48, "vocab_size": tokenizer.vocab_size}
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape))
+    theirs.save_pretrained(tmp_path / "theirs")
+    tokenizer.save(tmp_path / "theirs")
+    best = train(make_config(init=str(tmp_path / "theirs"), steps=1, lr=1e-12))
+    again = transformers.GPT2LMHeadModel.from_pretrained(best)
+    for name, weight in theirs.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], weight)
+    moved = train(make_config(init=str(tmp_path / "theirs"), steps=3, lr=1e-2, out=tmp_path / "other"))
+    assert not torch.equal(transformers.GPT2LMHeadModel.from_pretrained(moved).lm_head.weight, theirs.lm_head.weight)
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(make_config: Make, tmp_path: Path) -> None:
+    best = train(make_config(steps=1))
+    other = Tokenizer.train(["entirely different words in here"] * 9, 290)
+    other.save(best)
+    with pytest.raises(UsageError, match="another vocabulary") as caught:
+        train(make_config(init=str(best), out=tmp_path / "second"))
+    assert f"--tokenizer {best}" in caught.value.hint
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_session_longer_than_the_context_is_refused(make_config: Make) -> None:
+    config = make_config(n_ctx=20)
+    with pytest.raises(DataError, match="longer than the model's n_ctx of 20") as caught:
+        train(config)
+    assert "--max-tokens 20" in caught.value.hint
+    assert not config.out.exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"n_embd": 33}, {"n_layer": 0}, {"n_head": -1}, {"lr": -1.0}, {"lr": 0.0}, {"batch_tokens": -5}, {"n_ctx": 0},
+     {"micro_batch_tokens": 0}, {"steps": -1}, {"steps": 0, "epochs": 0.0}, {"steps": 0, "epochs": -1.0},
+     {"save_every": 0}, {"keep": 0}, {"dropout": 1.5}, {"dropout": -0.1}, {"warmup": -1}, {"clip": -1.0},
+     {"weight_decay": -0.1}, {"lr": math.nan}, {"device": "abacus"}],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_cannot_work_are_usage_errors(make_config: Make, settings: dict[str, Any]) -> None:
+    config = make_config(**settings)
+    with pytest.raises(UsageError, match=f"--{next(iter(settings)).replace('_', '-')}|nothing to do"):
+        train(config)
+    assert not config.out.exists()
