@@ -121,22 +121,15 @@ def _command(name: str) -> click.Command:
     fields = dataclasses.fields(config_type)
     hints = typing.get_type_hints(config_type, include_extras=True)
     params = [_parameter(field, hints[field.name], where.argument) for field in fields]
-    params.append(
-        click.Option(["--config"], type=click.Path(path_type=Path), help="TOML file with any of these settings")
-    )
+    params.append(_config_option([field.name for field in fields]))
 
-    def run(config: Path | None, **values: Any) -> None:
-        given = _from_file(config, [field.name for field in fields]) if config else {}
-        context = click.get_current_context()
-        for key, value in values.items():
-            if context.get_parameter_source(key) != click.core.ParameterSource.DEFAULT or key not in given:
-                given[key] = value
+    def run(**values: Any) -> None:
         for field in fields:
-            if field.default is dataclasses.MISSING and not given[field.name] and field.name not in where.optional:
+            if field.default is dataclasses.MISSING and not values[field.name] and field.name not in where.optional:
                 flag = field.name.upper() if field.name == where.argument else "--" + field.name.replace("_", "-")
                 raise UsageError(f"{flag} is missing", f"see `dialogpt {name} --help`")
-        made = config_type(**{field.name: _coerce(hints[field.name], given[field.name]) for field in fields})
-        root = context.find_root().params
+        made = config_type(**values)
+        root = click.get_current_context().find_root().params
         _set_up_logging(logging.WARNING if root["quiet"] or where.quiet else logging.INFO)
         _show(_locate(where.function)(made))
 
@@ -174,33 +167,42 @@ def _click_type(kind: Any) -> Any:
     return click.Path(path_type=Path) if kind is Path else kind
 
 
-def _coerce(hint: Any, value: Any) -> Any:
-    """A value of a TOML file or of click as the field's type: lists are tuples, paths are Paths."""
-    kind = typing.get_args(hint)[0]
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        return tuple(Path(item) if inner is Path else item for item in value or ())
-    paths = kind is Path or Path in typing.get_args(kind)
-    return Path(value) if paths and isinstance(value, str) else value
+def _config_option(known: list[str]) -> click.Option:
+    """`--config FILE`: a TOML file whose settings take the place of defaults; flags go before them."""
+
+    def read(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+        if path is None:
+            return
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"--config {path} does not load: {error}", "it is a TOML file: name = value") from error
+        for key in values:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+                raise UsageError(f"{path}: unknown setting {key!r}", hint)
+        ctx.default_map = values
+
+    kind = click.Path(path_type=Path)
+    text = "TOML file with any of these settings"
+    return click.Option(["--config"], type=kind, is_eager=True, expose_value=False, callback=read, help=text)
 
 
-def _from_file(path: Path, known: list[str]) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--config {path} does not load: {error}", "it is a TOML file: name = value") from error
-    for key in values:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            raise UsageError(
-                f"{path}: unknown setting {key!r}",
-                f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}",
-            )
-    return values
+class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what sys.stderr is now: a progress bar puts itself there to keep lines above it."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
 
 
 def _set_up_logging(level: int) -> None:
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[_StderrHandler()], force=True)
     logging.getLogger("dialogpt").setLevel(level)
     for chatty in ("httpx", "httpcore", "urllib3", "filelock"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -142,18 +142,17 @@ Write = Callable[[Iterable[Session]], Path]
 
 def test_the_command_trains_on_sessions(write_sessions: Write, tmp_path: Path) -> None:
     file = write_sessions(Session((Turn("does money buy it?"), Turn("it does not"))) for _ in range(30))
-    made = make_tokenizer(TokenizerConfig(sessions=(file,), out=tmp_path / "out", vocab_size=280))
-    assert Tokenizer.load(tmp_path / "out").digest == made.digest
-    manifest = read_manifest(tmp_path / "out")
-    assert manifest is not None
-    assert (manifest.kind, manifest.counts["tokens"]) == ("tokenizer", made.vocab_size)
+    manifest = make_tokenizer(TokenizerConfig(sessions=(file,), out=tmp_path / "out", vocab_size=270))
+    assert read_manifest(tmp_path / "out") == manifest
+    assert (manifest.kind, manifest.counts["tokens"]) == ("tokenizer", 270)
+    assert Tokenizer.load(tmp_path / "out").vocab_size == 270
     assert manifest.inputs == [str(file)]
 
 
 def test_the_command_takes_gpt2_files(shared: Path, tmp_path: Path) -> None:
     made = make_tokenizer(TokenizerConfig(sessions=(), gpt2=shared / "gpt2", out=tmp_path / "out"))
-    assert made.vocab_size == 50257
-    assert (tmp_path / "out" / "tokenizer.json").is_file()
+    assert made.counts["tokens"] == 50257
+    assert Tokenizer.load(tmp_path / "out").digest == Tokenizer.load(shared / "gpt2").digest
 
 
 def test_the_command_refuses_what_cannot_work(tmp_path: Path) -> None:

@@ -20,12 +20,17 @@ from dialogpt.train import TrainConfig, loop
 from dialogpt.train.loop import train
 
 Make = Callable[..., TrainConfig]
-LEARN: dict[str, Any] = {"steps": 120, "lr": 3e-3, "warmup": 10, "n_embd": 64, "batch_tokens": 512,
+LEARN: dict[str, Any] = {"steps": 250, "lr": 3e-3, "warmup": 10, "n_embd": 64, "batch_tokens": 512,
                          "micro_batch_tokens": 512, "log_every": 20}  # fmt: skip
 
 
 def sessions_of(shards: Path) -> list[Session]:
     return list(read_sessions(shards.parent / "sessions.jsonl"))
+
+
+def pairs_of(sessions: list[Session]) -> list[tuple[tuple[Turn, ...], Turn]]:
+    """Every turn but the first, after the turns before it."""
+    return [(session.turns[:i], session.turns[i]) for session in sessions for i in range(1, len(session.turns))]
 
 
 def greedy_replies(model: Path, contexts: list[tuple[Turn, ...]]) -> list[str]:
@@ -45,22 +50,16 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def test_a_trained_model_gives_every_response_back(make_config: Make, shards: Path) -> None:
     """The whole way - tokens, batches, masks, loss, updates, checkpoint, cache, decoding - is right, or this fails."""
     best = train(make_config(**LEARN))
-    turns = [
-        (session.turns[:i], session.turns[i]) for session in sessions_of(shards) for i in range(1, len(session.turns))
-    ]
-    assert len(turns) == 11
-    assert greedy_replies(best, [context for context, _ in turns]) == [response.text for _, response in turns]
+    pairs = pairs_of(sessions_of(shards))
+    assert len(pairs) == 11
+    assert greedy_replies(best, [context for context, _ in pairs]) == [response.text for _, response in pairs]
     assert metrics(best.parent)[-1]["loss"] < 0.1
 
 
 def test_the_backward_model_gives_every_source_back(make_config: Make, shards: Path) -> None:
     best = train(make_config(**LEARN, reverse=True))
-    turns = [
-        (back.turns[:i], back.turns[i])
-        for back in (session.reversed() for session in sessions_of(shards))
-        for i in range(1, len(back.turns))
-    ]
-    assert greedy_replies(best, [context for context, _ in turns]) == [source.text for _, source in turns]
+    pairs = pairs_of([session.reversed() for session in sessions_of(shards)])
+    assert greedy_replies(best, [context for context, _ in pairs]) == [source.text for _, source in pairs]
 
 
 def test_turns_that_carry_no_loss_are_not_learned(make_config: Make, make_shards: Callable[..., Path]) -> None:
@@ -160,7 +159,7 @@ def test_a_loss_that_is_not_finite_is_an_error(make_config: Make) -> None:
 def test_a_step_without_anything_to_learn_says_so(make_config: Make, make_shards: Callable[..., Path]) -> None:
     """Read backward, the only turn to learn of these comes first, as context."""
     only_last = make_shards([Session((Turn("hi", learn=False), Turn("good morning")))])
-    with pytest.raises(DataError, match="nothing to learn"):
+    with pytest.raises(DataError, match="has nothing to learn"):
         train(make_config(shards=only_last, reverse=True))
 
 

@@ -21,7 +21,7 @@ def chat(config: ChatConfig) -> None:
     else:
         for line in sys.stdin:
             if tidy(line):
-                print(bot.reply(line), flush=True)  # noqa: T201
+                _say(" ".join(bot.reply(line).split()) + "\n")
 
 
 def _talk(bot: Chatbot, name: str) -> None:
@@ -31,7 +31,7 @@ def _talk(bot: Chatbot, name: str) -> None:
     while True:
         try:
             text = input("you: ")
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             _say("\n")
             return
         match tidy(text):
@@ -46,8 +46,9 @@ def _talk(bot: Chatbot, name: str) -> None:
                 _say(f"{HELP}\n")
             case said:
                 _say("bot: ")
-                for piece in bot.stream(said):
-                    _say(piece)
+                with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the reply, not the chat
+                    for piece in bot.stream(said):
+                        _say(piece)
                 _say("\n")
 
 

@@ -10,7 +10,8 @@ A JSONL line is one conversation, in one of these forms (told apart by its keys)
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,11 @@ def import_files(config: ImportConfig) -> Manifest:
     """
     dropped: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
-        writer = SessionWriter(folder)
-        with Progress("import", _total_bytes(config.files), "B") as bar:
+        total_bytes = sum(path.stat().st_size for path in config.files if path.is_file())
+        with closing(SessionWriter(folder)) as writer, Progress("import", total_bytes, "B") as bar:
             for path in config.files:
                 for conversation in read_conversations(path, bar, dropped):
                     writer.write_all(_shape(conversation, config, dropped))
-        writer.close()
         if not writer.sessions:
             why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3)) or "the files are empty"
             raise DataError(f"no session of two turns or more in {', '.join(map(str, config.files))}", why)
@@ -136,7 +136,3 @@ def tidy(text: str) -> str:
         " " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs")
     )
     return " ".join(text.split())
-
-
-def _total_bytes(paths: Iterable[Path]) -> int:
-    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -120,7 +120,7 @@ def split_by_turns(
     def take() -> Iterator[tuple[list[list[int]], list[bool]]]:
         if any(learn[i] for i in window[1:]):
             yield [turns[i] for i in window], [learn[i] for i in window]
-        elif window:
+        elif window or not turns:
             part = "session" if len(window) == len(turns) else "window"
             dropped[f"{part} without a turn to learn"] += 1
 
@@ -213,16 +213,15 @@ def _held_out(session: Session, share: float) -> bool:
 
     A session without an id is known by how it begins.
     """
-    conversation = session.id.split("#")[0] or session.turns[0].text
+    conversation = session.id.split("#")[0] or "".join(turn.text for turn in session.turns[:1])
     if conversation.startswith("t3_"):
         conversation = conversation.split("/")[0]
     return zlib.crc32(conversation.encode("utf-8", "replace")) < share * 2**32
 
 
 def _open_shard(folder: Path, name: str) -> tuple[np.ndarray, ...]:
-    tokens, turn_ends, learn, session_ends = part = tuple(
-        _open_array(folder / f"{name}.{array}.npy") for array in ARRAYS
-    )
+    part = tuple(_open_array(folder / f"{name}.{array}.npy") for array in ARRAYS)
+    tokens, turn_ends, learn, session_ends = part
     ends = (turn_ends[-1], session_ends[-1]) if len(turn_ends) and len(session_ends) else (0, 0)
     if ends != (len(tokens), len(turn_ends)) or len(learn) != len(turn_ends):
         raise DataError(f"{folder}: the arrays of {name} do not fit together", "run `dialogpt tokenize` again")

@@ -92,6 +92,7 @@ class Trainer:
     def _update(self, batches: list[Batch]) -> tuple[float, int, float]:
         """One optimizer update; returns the step's nats, its targets, and the gradient norm before clipping."""
         targets = sum(batch.target_count for batch in batches)
+        _check_targets(targets, self.shards)
         total = torch.zeros((), device=self.device)
         for batch in batches:
             loss = self._nats(batch)
@@ -128,6 +129,7 @@ class Trainer:
                 total += float(self._nats(batch))
                 targets += batch.target_count
         self.model.train()
+        _check_targets(targets, self.validation)
         return total / targets
 
     def _steps(self) -> Iterator[tuple[list[Batch], tuple[int, int]]]:
@@ -232,14 +234,30 @@ def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
 def _check(config: TrainConfig) -> None:
     for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "micro_batch_tokens", "lr",
                  "validate_every", "save_every", "log_every", "keep"):  # fmt: skip
-        if getattr(config, name) <= 0:
+        if not getattr(config, name) > 0:  # nan is not above 0 either
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
-    if config.epochs <= 0 and config.steps <= 0:
+    for name in ("steps", "warmup", "weight_decay", "clip", "dropout"):
+        if not getattr(config, name) >= 0:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
+            )
+    if not config.dropout < 1:
+        raise UsageError(f"--dropout {config.dropout} leaves nothing", "name a number from 0 to below 1")
+    if not config.epochs > 0 and config.steps == 0:
         raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "name one of them")
     if config.n_embd % config.n_head:
         raise UsageError(f"--n-embd {config.n_embd} is no multiple of --n-head {config.n_head}", "use 64 per head")
+
+
+def _check_targets(targets: int, shards: TokenShards) -> None:
+    """Forward, every session has a turn to learn; backward, a session's only one may come first, as context."""
+    if not targets:
+        raise DataError(
+            f"{shards.folder}: a whole step has nothing to learn",
+            "the backward model learns turns before the last; import without --speaker",
+        )
 
 
 def _check_lengths(shards: TokenShards, n_ctx: int) -> None:
