@@ -29,3 +29,6 @@ made "$work/shards" || $dialogpt tokenize "${sessions[@]}" --tokenizer "$work/to
 $dialogpt train "$work/shards" --out "$work/run" \
     --n-layer 6 --n-head 4 --n-embd 256 --n-ctx 256 --dropout 0.0 \
     --steps "${STEPS:-2400}" --batch-tokens 8192 --lr 2e-3 --schedule linear --warmup 150 --weight-decay 0.05
+
+# What ships: the best checkpoint in bf16, with its card. Copy it to src/dialogpt/bundled when it is clearly better.
+$dialogpt export "$work/run" --dtype bf16 --card src/dialogpt/bundled/README.md --overwrite --out "$work/bundled"

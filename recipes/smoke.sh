@@ -27,7 +27,7 @@ $dialogpt extract "$comments" "$submissions" --out "$work/sessions"
 $dialogpt tokenizer "$work/sessions" --vocab-size 2048 --out "$work/tokenizer"
 $dialogpt tokenize "$work/sessions" --tokenizer "$work/tokenizer" --max-tokens 128 --validation 0.1 --out "$work/shards"
 # 300 steps x 2,048 tokens = 0.6 M tokens through 1.3 M parameters.
-$dialogpt train "$work/shards" --out "$work/run" --n-layer 4 --n-embd 128 --n-head 4 --n-ctx 128 \
+$dialogpt train "$work/shards" --out "$work/run" --n-layer 4 --n-embd 128 --n-head 4 --n-ctx 128 --dropout 0 \
     --steps "${STEPS:-300}" --batch-tokens 2048 --lr 2e-3 --warmup 30 --validate-every 100 --save-every 100
 $dialogpt info "$work/run"
 echo "What do you think of that?" | $dialogpt chat "$work/run" --seed 1

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from dialogpt import __version__
-from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.errors import DataError, DialoGPTError, UsageError
 
 
 class Command(NamedTuple):
@@ -59,6 +59,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone; nothing more to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # what no command has put into words: a full disk, a file where a folder should be
+        if debug:
+            raise
+        named = f"{error.filename}: " if error.filename else ""
+        sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check space, paths and rights")))
 
 
 def _report(error: BaseException) -> int:
@@ -86,9 +91,16 @@ def _group() -> click.Group:
             ),
             click.Option(["--quiet", "-q"], is_flag=True, help="no progress, warnings only"),
         ],
-        callback=lambda debug, quiet: None,
+        callback=_help_when_alone,
+        invoke_without_command=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )
+
+
+def _help_when_alone(debug: bool, quiet: bool) -> None:
+    ctx = click.get_current_context()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

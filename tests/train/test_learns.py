@@ -20,7 +20,7 @@ from dialogpt.train import TrainConfig, loop
 from dialogpt.train.loop import train
 
 Make = Callable[..., TrainConfig]
-LEARN: dict[str, Any] = {"steps": 250, "lr": 3e-3, "warmup": 10, "n_embd": 64, "batch_tokens": 512,
+LEARN: dict[str, Any] = {"steps": 150, "lr": 3e-3, "warmup": 10, "n_embd": 64, "n_ctx": 128, "batch_tokens": 512,
                          "micro_batch_tokens": 512, "log_every": 20}  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_manifest
 from dialogpt.data import ImportConfig
-from dialogpt.errors import DataError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.progress import Progress
 from dialogpt.session import Session, SessionWriter, Turn
@@ -32,6 +32,9 @@ def import_files(config: ImportConfig) -> Manifest:
 
     Raises DataError with file and line for a line that is no conversation, and when no session is left.
     """
+    for name, value in (("head", config.head), ("max-words", config.max_words)):
+        if value < 0:
+            raise UsageError(f"--{name} {value} is below 0", "0 is no limit")
     dropped: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         total_bytes = sum(path.stat().st_size for path in config.files if path.is_file())

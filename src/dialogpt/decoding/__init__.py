@@ -35,6 +35,7 @@ class DecodingConfig:
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
             ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0"),
+            ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         ):
             if not ok:
                 raise UsageError(

@@ -16,7 +16,7 @@ from dialogpt.artifact import atomic_file
 from dialogpt.decoding import GenerateConfig, Hypothesis
 from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import context_tokens, hypotheses
-from dialogpt.errors import DataError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.model import checkpoint
 from dialogpt.model.device import choose_device
@@ -26,6 +26,8 @@ from dialogpt.session import EvalItem, Turn
 
 def generate(config: GenerateConfig) -> Path | None:
     """Write a hypothesis for every context to `config.out`, or to stdout; returns the path written."""
+    if config.batch_size < 1:
+        raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of contexts")
     items = list(read_contexts(config.contexts))
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")
@@ -36,8 +38,8 @@ def generate(config: GenerateConfig) -> Path | None:
     found: list[Hypothesis | None] = [None] * len(items)
     order = sorted(range(len(items)), key=lambda i: len(contexts[i]))
     with Progress("generate", len(items), "contexts") as bar:
-        for start in range(0, len(order), max(config.batch_size, 1)):
-            rows = order[start : start + max(config.batch_size, 1)]
+        for start in range(0, len(order), config.batch_size):
+            rows = order[start : start + config.batch_size]
             made = hypotheses(engine, tokenizer, [contexts[i] for i in rows], config, [seed + i for i in rows])
             for i, hypothesis in zip(rows, made, strict=True):
                 found[i] = hypothesis

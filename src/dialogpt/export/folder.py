@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from dialogpt.artifact import atomic_folder, make_manifest, read_manifest
+from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
 from dialogpt.hub import model_folder
 from dialogpt.model import checkpoint
@@ -15,6 +16,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 def export(config: ExportConfig) -> Path:
     """Write the checkpoint to `config.out`, which transformers, vLLM and llama.cpp's converter open; returns it."""
+    if config.card is not None and not config.card.is_file():
+        raise UsageError(f"--card {config.card} is no file", "name a Markdown file")
     source = model_folder(config.model)
     model, tokenizer = checkpoint.load(source)
     manifest = read_manifest(source) or make_manifest("checkpoint", inputs=[source])

@@ -65,7 +65,10 @@ def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest
         name: (weight.T if name.endswith(TRANSPOSED) else weight).detach().to("cpu", dtype).contiguous()
         for name, weight in model.state_dict().items()
     }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    try:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(str(error)) from error
     write_manifest(folder, manifest)
 
 

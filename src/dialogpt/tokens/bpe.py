@@ -71,7 +71,7 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and the two small files with which `AutoTokenizer` opens the folder."""
-        self._bpe.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer.json").write_text(self._bpe.to_str(pretty=True), encoding="utf-8")
         write_json(
             folder / "tokenizer_config.json",
             {

@@ -162,7 +162,7 @@ class Trainer:
                 {"step": step, "validation_loss": loss, "validation_perplexity": perplexity(loss, 1), **self._seen()}
             )
             log.info("step %d: validation perplexity %.2f", step, perplexity(loss, 1))
-            if loss < self.state.best_loss:
+            if self.state.best_loss is None or loss < self.state.best_loss:
                 self.state.best_loss = loss
                 self.folder.save_best(self.model, self.tokenizer, self.state)
         if last or stopping or step % config.save_every == 0:
@@ -238,7 +238,7 @@ def _check(config: TrainConfig) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
-    for name in ("steps", "warmup", "weight_decay", "clip", "dropout"):
+    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "dropout"):
         if not getattr(config, name) >= 0:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"

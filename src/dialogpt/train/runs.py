@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,7 +34,7 @@ class TrainState(msgspec.Struct, kw_only=True):
     epoch: int = 0
     batch: int = 0
     targets_seen: int = 0
-    best_loss: float = float("inf")
+    best_loss: float | None = None  # of validation, in nats per target
 
 
 class Run:
@@ -67,7 +68,7 @@ class Run:
         target = self.folder / "checkpoints" / f"step-{state.step:06}"
         with atomic_folder(target, overwrite=True) as folder:
             checkpoint.save_into(model, tokenizer, folder, self.manifest(state), dtype=torch.float32)
-            torch.save({"optimizer": optimizer.state_dict(), "generators": _generators()}, folder / "trainer.pt")
+            _save_trainer(folder / "trainer.pt", optimizer)
             write_json(folder / "state.json", state)
         for old in self.checkpoints[: -max(self.config.keep, 1)]:
             shutil.rmtree(old)
@@ -87,9 +88,10 @@ class Run:
         model.load_state_dict(saved.state_dict())
         try:
             trainer = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError) as error:
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            first_line = str(error).splitlines()[0]
             raise DataError(
-                f"{folder}/trainer.pt does not load: {error}", f"delete {folder} to resume from the one before"
+                f"{folder}/trainer.pt does not load: {first_line}", f"delete {folder} to resume from the one before"
             ) from error
         optimizer.load_state_dict(trainer["optimizer"])
         _set_generators(trainer["generators"])
@@ -111,6 +113,13 @@ class Run:
             lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _save_trainer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    try:
+        torch.save({"optimizer": optimizer.state_dict(), "generators": _generators()}, path)
+    except RuntimeError as error:  # torch's word for a full disk
+        raise OSError(f"{path.name}: {str(error).splitlines()[0]}") from error
 
 
 def _generators() -> dict[str, torch.Tensor]:

@@ -1,0 +1,96 @@
+"""`--help` of every command: complete, instant, without torch."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from dialogpt.cli import COMMANDS
+
+HELPS = [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+LIMIT_S = 0.3
+RUNS = 10
+
+
+def located(where: str) -> Any:
+    module, name = where.split(":")
+    return getattr(import_module(module), name)
+
+
+def dialogpt(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dialogpt", *arguments], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_every_command(flag: str) -> None:
+    result = dialogpt(flag)
+    assert (result.returncode, result.stderr) == (0, "")
+    listed = {line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()}
+    assert listed == set(COMMANDS)
+
+
+def test_without_arguments_it_shows_its_help() -> None:
+    result = dialogpt()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == dialogpt("--help").stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_help_explains_every_setting(name: str) -> None:
+    result = dialogpt(name, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    words = " ".join(result.stdout.split())
+    for field in dataclasses.fields(located(COMMANDS[name].config)):
+        if field.name == COMMANDS[name].argument:
+            assert field.name.upper() in words
+        else:
+            assert f"--{field.name.replace('_', '-')}" in words
+    assert "--config" in words
+    assert "TODO" not in words
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_calls_a_function_with_its_settings(name: str) -> None:
+    config, function = located(COMMANDS[name].config), located(COMMANDS[name].function)
+    (parameter,) = inspect.signature(function, eval_str=True).parameters.values()
+    assert parameter.annotation is config
+    assert function.__doc__
+    assert config.__doc__.startswith(f"Settings of `{name}`: ")
+    assert config.__dataclass_params__.frozen
+    assert COMMANDS[name].argument in {field.name for field in dataclasses.fields(config)}
+
+
+def test_help_imports_no_torch() -> None:
+    script = f"""
+import contextlib, io, sys
+from dialogpt.cli import main
+for arguments in {HELPS!r}:
+    sys.argv = ["dialogpt", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        main()
+    assert out.getvalue(), arguments
+    for module in ("torch", "tokenizers", "safetensors", "rich"):
+        assert module not in sys.modules, (arguments, module)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_is_instant(arguments: Sequence[str]) -> None:
+    best_s = float("inf")
+    for _ in range(RUNS):  # the fastest one is the program's own time; the others are the machine's
+        start = time.perf_counter()
+        dialogpt(*arguments)
+        best_s = min(best_s, time.perf_counter() - start)
+        if best_s < LIMIT_S:
+            return
+    pytest.fail(f"{' '.join(arguments)} takes {best_s:.2f} s")
