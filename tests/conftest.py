@@ -1,11 +1,22 @@
 """Fixtures that several test modules use."""
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SENTENCES = [
+    "does money buy happiness?",
+    "depends how much money you spend on it",
+    "what is the best way to buy happiness?",
+    "صباح الخير، كيف حالك اليوم؟",
+    "الحمد لله بخير وأنت؟",
+    "that is great 😀👍🏽 see you at 10:30, won't you?",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,3 +31,101 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set DIALOGPT_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A byte-level tokenizer trained on a few sentences in English, Arabic and emoji."""
+    from dialogpt.tokens.bpe import Tokenizer
+
+    return Tokenizer.train(SENTENCES * 3, 360)
+
+
+@pytest.fixture(scope="session")
+def make_model(tiny_tokenizer: Any) -> Callable[..., Any]:
+    """A random GPT in evaluation mode, with biases and layer norms that are not trivial.
+
+    `end_logit` is added to the end token's logit, so that replies end.
+    """
+    import torch
+
+    from dialogpt.model import GPTConfig
+    from dialogpt.model.gpt import GPT
+
+    def make(seed: int = 0, end_logit: float = 0.0, **shape: Any) -> GPT:
+        defaults = {"vocab_size": tiny_tokenizer.vocab_size, "n_ctx": 64, "n_layer": 2, "n_head": 2, "n_embd": 32}
+        model = GPT(GPTConfig(**{**defaults, **shape})).eval()
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.normal_(std=0.2, generator=generator)
+                if ".ln_" in name and name.endswith("weight"):
+                    parameter += 1
+            if end_logit:
+                end = model.transformer.wte.weight[tiny_tokenizer.end_id]
+                model.transformer.ln_f.bias += end_logit * end / end.dot(end)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_model: Callable[..., Any], tiny_tokenizer: Any) -> tuple[Any, Any]:
+    """A small random GPT and its tokenizer; nobody may change them."""
+    return make_model(seed=1, end_logit=2.0), tiny_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_model: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_model` as a checkpoint folder; tests that change files copy it first."""
+    from dialogpt.artifact import make_manifest
+    from dialogpt.model import checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    checkpoint.save(*tiny_model, folder, make_manifest("checkpoint"))
+    return folder
+
+
+@dataclass
+class ScriptedCache:
+    rows: list[int]
+    step: int = 0
+
+    def select(self, keep: Any) -> "ScriptedCache":
+        return replace(self, rows=[self.rows[i] for i in keep.tolist()])
+
+
+class ScriptedEngine:
+    """Plays the engine's two calls: row r's reply is `scripts[r]`, whatever it is asked; `contexts` are those seen."""
+
+    def __init__(self, scripts: Sequence[Sequence[int]], vocab_size: int, n_ctx: int = 256) -> None:
+        import torch
+
+        self.scripts, self.vocab_size, self.n_ctx = scripts, vocab_size, n_ctx
+        self.device = torch.device("cpu")
+        self.contexts: list[list[int]] = []
+        self.decoded_rows: list[list[int]] = []
+
+    def _logits(self, cache: ScriptedCache) -> Any:
+        import torch
+
+        logits = torch.zeros(len(cache.rows), self.vocab_size)
+        for place, row in enumerate(cache.rows):
+            logits[place, self.scripts[row][cache.step]] = 100.0
+        return logits
+
+    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[Any, ScriptedCache]:
+        self.contexts += [list(context) for context in contexts]
+        cache = ScriptedCache(list(range(len(contexts))))
+        return self._logits(cache), cache
+
+    def decode(self, tokens: Any, cache: ScriptedCache) -> Any:
+        assert tokens.tolist() == [self.scripts[row][cache.step] for row in cache.rows]
+        self.decoded_rows.append(cache.rows)
+        cache.step += 1
+        return self._logits(cache)
+
+
+@pytest.fixture(scope="session")
+def scripted_engine() -> Callable[..., ScriptedEngine]:
+    return ScriptedEngine

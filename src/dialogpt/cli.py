@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import click
+import msgspec
 
 from dialogpt import __version__
 from dialogpt.errors import DataError, DialoGPTError, UsageError
@@ -133,7 +134,7 @@ def _command(name: str) -> click.Command:
     fields = dataclasses.fields(config_type)
     hints = typing.get_type_hints(config_type, include_extras=True)
     params = [_parameter(field, hints[field.name], where.argument) for field in fields]
-    params.append(_config_option([field.name for field in fields]))
+    params.append(_config_option({field.name: typing.get_args(hints[field.name])[0] for field in fields}))
 
     def run(**values: Any) -> None:
         for field in fields:
@@ -179,7 +180,7 @@ def _click_type(kind: Any) -> Any:
     return click.Path(path_type=Path) if kind is Path else kind
 
 
-def _config_option(known: list[str]) -> click.Option:
+def _config_option(kinds: dict[str, Any]) -> click.Option:
     """`--config FILE`: a TOML file whose settings take the place of defaults; flags go before them."""
 
     def read(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
@@ -189,11 +190,17 @@ def _config_option(known: list[str]) -> click.Option:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"--config {path} does not load: {error}", "it is a TOML file: name = value") from error
-        for key in values:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        for key, value in values.items():
+            if key not in kinds:
+                close = difflib.get_close_matches(key, kinds, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(kinds)}"
                 raise UsageError(f"{path}: unknown setting {key!r}", hint)
+            try:  # strictly: to click, 2.5 is an int
+                msgspec.convert(value, kinds[key], dec_hook=lambda kind, value: kind(value))
+            except msgspec.ValidationError as error:
+                raise UsageError(
+                    f"{path}: {key} = {value!r} does not fit: {error}", "numbers have no quotes, lists have [ ]"
+                ) from error
         ctx.default_map = values
 
     kind = click.Path(path_type=Path)

@@ -63,6 +63,8 @@ def _describe_checkpoint(folder: Path) -> list[str]:
         hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}/config.json does not load: {error}", "the folder is damaged") from error
+    if not isinstance(hf, dict):
+        raise DataError(f"{folder}/config.json is no JSON object", "the folder is damaged")
     keys = ("model_type", "n_layer", "n_head", "n_embd", "n_positions", "vocab_size", "torch_dtype")
     size_bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
     return [
@@ -72,7 +74,10 @@ def _describe_checkpoint(folder: Path) -> list[str]:
 
 
 def _describe_metrics(file: Path) -> list[str]:
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} does not load: {error}", "the file is damaged") from error
     validations = [row for row in rows if "validation_perplexity" in row]
     lines = [f"steps logged: up to {rows[-1]['step']:,}"] if rows else ["no steps logged yet"]
     if validations:

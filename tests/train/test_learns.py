@@ -120,6 +120,19 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(
     assert manifest["counts"]["steps"] == lowest["step"]
 
 
+def test_validating_does_not_change_training(
+    make_config: Make, make_shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    many = [Session((Turn(f"question {i}"), Turn(f"answer {i}"))) for i in range(40)]
+    shards = make_shards(many, validation=0.3)
+    found = []
+    for number, every in enumerate((1, 100)):
+        out = tmp_path / str(number)
+        train(make_config(shards=shards, out=out, steps=4, dropout=0.3, validate_every=every))
+        found.append(checkpoint.load(out / "checkpoints" / "step-000004")[0].state_dict())
+    assert all(torch.equal(weight, found[1][name]) for name, weight in found[0].items())
+
+
 def test_a_data_set_smaller_than_one_batch_trains(make_config: Make, make_shards: Callable[..., Path]) -> None:
     one = make_shards([Session((Turn("hi"), Turn("good morning")))])
     config = make_config(shards=one, steps=4, batch_tokens=1 << 20, micro_batch_tokens=1 << 16)

@@ -73,7 +73,7 @@ def _turns(record: Any, dropped: Counter[str]) -> Iterator[Turn]:
             if message["role"] == "system":
                 dropped["system message"] += 1
             else:
-                yield Turn(_text(message["content"]), speaker=message["role"])
+                yield Turn(_text(message["content"]), speaker=str(message["role"]))
         return
     if "turns" not in record:
         raise ValueError(f"it has neither 'turns' nor 'messages' (its keys: {', '.join(record) or 'none'})")
@@ -89,7 +89,7 @@ def _turns(record: Any, dropped: Counter[str]) -> Iterator[Turn]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):  # chat messages may hold their content in typed parts
-        return " ".join(part["text"] for part in value if part.get("type") == "text")
+        return " ".join(part["text"] for part in value if part["type"] == "text")
     if not isinstance(value, str):
         raise TypeError(f"a turn's text is a {type(value).__name__}")
     return value

@@ -5,11 +5,12 @@ older `pytorch_model.bin` files included (read without executing pickled code). 
 (in, out); ours are (out, in), transposed here.
 """
 
-import json
 import pickle
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,6 +25,25 @@ from dialogpt.tokens.bpe import Tokenizer
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
+GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # what a config.json may say, GPT-2's own first
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+}
+Size = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _HFConfig(msgspec.Struct, kw_only=True):
+    """What is read from a config.json; older files have n_ctx, newer ones n_positions alone."""
+
+    vocab_size: Size
+    n_positions: Size | None = None
+    n_ctx: Size | None = None
+    n_layer: Size
+    n_head: Size
+    n_embd: Size
+    resid_pdrop: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    layer_norm_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
 
 
 def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer]:
@@ -42,8 +62,13 @@ def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) 
         )
     with torch.device("meta"):
         model = GPT(config)
-    weights = _to_ours(read_weights(folder))
+    stored = read_weights(folder)
+    weights = _to_ours(stored)
     _check_names_and_shapes(folder, weights, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+    if "lm_head.weight" in stored and not torch.equal(stored["lm_head.weight"], weights["transformer.wte.weight"]):
+        raise CheckpointError(
+            f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
+        )
     model.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
     return model.eval(), tokenizer
 
@@ -83,27 +108,32 @@ def generation_config(end_id: int) -> dict[str, Any]:
 def load_config(folder: Path) -> GPTConfig:
     """Read config.json; CheckpointError when it is not a GPT-2's."""
     try:
-        hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        hf = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
         if hf.get("model_type") != "gpt2":
             raise CheckpointError(
                 f"{folder} is a {hf.get('model_type')!r} model", "only GPT-2 models work: model_type gpt2"
             )
-        if hf.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
-            raise CheckpointError(
-                f"{folder}: activation_function {hf['activation_function']!r} is not GPT-2's gelu_new"
-            )
+        for name, known in GPT2_OPTIONS.items():
+            if hf.get(name, known[0]) not in known:
+                raise CheckpointError(
+                    f"{folder}: {name} {hf[name]!r} is not GPT-2's {known[0]}", "another model is needed"
+                )
+        read = msgspec.convert(hf, _HFConfig)
+        n_ctx = read.n_positions or read.n_ctx
+        if n_ctx is None:
+            raise ValueError("it has no n_positions")
         return GPTConfig(
-            vocab_size=hf["vocab_size"],
-            n_ctx=hf.get("n_positions", hf.get("n_ctx")),
-            n_layer=hf["n_layer"],
-            n_head=hf["n_head"],
-            n_embd=hf["n_embd"],
-            dropout=hf.get("resid_pdrop", 0.1),
-            layer_norm_eps=hf.get("layer_norm_epsilon", 1e-5),
+            vocab_size=read.vocab_size,
+            n_ctx=n_ctx,
+            n_layer=read.n_layer,
+            n_head=read.n_head,
+            n_embd=read.n_embd,
+            dropout=read.resid_pdrop,
+            layer_norm_eps=read.layer_norm_epsilon,
         )
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError, ValueError) as error:
         raise CheckpointError(
-            f"{folder}/config.json does not load: {error!r}", "the folder is damaged; fetch it again"
+            f"{folder}/config.json does not load: {error}", "the folder is damaged; fetch it again"
         ) from error
 
 
@@ -114,13 +144,20 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         if safe.is_file():
             return load_file(safe)
         if old.is_file():
-            state: dict[str, Tensor] = torch.load(old, map_location="cpu", weights_only=True, mmap=True)
-            return state
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            # torch before 1.6, as of the hub's DialoGPT, wrote no zip, and only a zip can be mapped into memory
+            mmap = zipfile.is_zipfile(old)
+            return _tensors(torch.load(old, map_location="cpu", weights_only=True, mmap=mmap))
+    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
     raise CheckpointError(f"{folder} holds no model.safetensors", "copy the whole checkpoint folder")
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ValueError("pytorch_model.bin is no dictionary of tensors by name")
+    return state
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:

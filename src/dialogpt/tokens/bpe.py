@@ -61,8 +61,8 @@ class Tokenizer:
                 bpe = _byte_level(models.BPE.from_file(str(vocab), str(merges)))
                 bpe.add_special_tokens([END_TEXT])
                 return cls(bpe)
-        except DataError:
-            raise
+        except DataError as error:
+            raise DataError(f"{folder}: {error.message}", error.hint) from error
         except Exception as error:  # `tokenizers` raises bare Exception for a damaged file
             raise DataError(f"the tokenizer in {folder} does not load: {error}", "make or fetch it again") from error
         raise DataError(

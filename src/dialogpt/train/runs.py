@@ -89,7 +89,7 @@ class Run:
         try:
             trainer = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            first_line = str(error).splitlines()[0]
+            first_line = str(error).partition("\n")[0]
             raise DataError(
                 f"{folder}/trainer.pt does not load: {first_line}", f"delete {folder} to resume from the one before"
             ) from error
@@ -119,7 +119,8 @@ def _save_trainer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     try:
         torch.save({"optimizer": optimizer.state_dict(), "generators": _generators()}, path)
     except RuntimeError as error:  # torch's word for a full disk
-        raise OSError(f"{path.name}: {str(error).splitlines()[0]}") from error
+        first_line = str(error).partition("\n")[0]
+        raise OSError(f"{path.name}: {first_line}") from error
 
 
 def _generators() -> dict[str, torch.Tensor]:

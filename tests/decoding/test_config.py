@@ -1,0 +1,42 @@
+"""Settings that cannot work are refused with the flag's name."""
+
+import math
+
+import pytest
+
+from dialogpt.decoding import DecodingConfig
+from dialogpt.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    {
+        "max_new_tokens": (0, -1),
+        "min_new_tokens": (-1, 65),
+        "temperature": (-0.1, math.nan, math.inf),
+        "top_k": (-1,),
+        "top_p": (0.0, -0.1, 1.1, math.nan),
+        "repetition_penalty": (0.0, -1.0, math.nan, math.inf),
+        "no_repeat_ngram": (-1,),
+        "seed": (-1,),
+    }.items(),
+)
+def test_values_out_of_range(name: str, values: tuple[float, ...]) -> None:
+    for value in values:
+        with pytest.raises(UsageError) as caught:
+            DecodingConfig(**{name: value})  # type: ignore[arg-type]
+        assert caught.value.message == f"--{name.replace('_', '-')} {value} is out of range"
+        assert caught.value.hint.startswith("it must be ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_new_tokens": 1}, {"min_new_tokens": 0}, {"min_new_tokens": 64}, {"temperature": 0}, {"top_k": 0},
+        {"top_p": 1.0}, {"top_p": 1e-9}, {"no_repeat_ngram": 0}, {"repetition_penalty": 0.5}, {"seed": 0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_at_the_edge_of_the_range(settings: dict[str, float]) -> None:
+    config = DecodingConfig(**settings)  # type: ignore[arg-type]
+    assert all(getattr(config, name) == value for name, value in settings.items())

@@ -1,0 +1,63 @@
+"""The objective, by hand: nats of every turn but the first, end tokens included, and no more."""
+
+import math
+
+import numpy as np
+import torch
+
+from dialogpt.model.gpt import GPT
+from dialogpt.model.loss import nats, perplexity
+from dialogpt.tokens.batches import IGNORE, collate
+from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.shards import TokenSession
+
+
+def session(*turns: list[int], learn: tuple[bool, ...]) -> TokenSession:
+    return TokenSession(tuple(np.array(turn, dtype=np.uint16) for turn in turns), learn)
+
+
+def by_hand(model: GPT, row: list[int], learned: range) -> float:
+    """-sum of log p(row[i] | row[:i]) over the given places, one forward pass each."""
+    with torch.inference_mode():
+        return -sum(float(model(torch.tensor([row[:i]]))[0, -1].log_softmax(-1)[row[i]]) for i in learned)
+
+
+def test_nats_are_those_of_the_later_turns(tiny_model: tuple[GPT, Tokenizer]) -> None:
+    batch = collate([session([5, 6, 0], [7, 8, 9, 0], [10, 0], learn=(True, True, True))])
+    assert batch.target_count == 6  # 7 8 9 end, 10 end
+    with torch.inference_mode():
+        total = float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets)))
+    assert math.isclose(total, by_hand(tiny_model[0], [5, 6, 0, 7, 8, 9, 0, 10, 0], range(3, 9)), rel_tol=1e-5)
+
+
+def test_turns_that_are_not_to_be_learned_carry_none(tiny_model: tuple[GPT, Tokenizer]) -> None:
+    batch = collate([session([5, 0], [7, 8, 0], [10, 0], learn=(True, False, True))])
+    assert batch.target_count == 2
+    with torch.inference_mode():
+        total = float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets)))
+    assert math.isclose(total, by_hand(tiny_model[0], [5, 0, 7, 8, 0, 10, 0], range(5, 7)), rel_tol=1e-5)
+
+
+def test_padding_changes_nothing(tiny_model: tuple[GPT, Tokenizer]) -> None:
+    one = session([5, 0], [7, 8, 0], learn=(True, True))
+    two = session([5, 6, 7, 8, 9, 0], [7, 8, 9, 10, 11, 12, 0], learn=(True, True))
+    with torch.inference_mode():
+        totals = []
+        for members in ([one], [two], [one, two]):
+            batch = collate(members)
+            totals.append(float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets))))
+    assert math.isclose(totals[0] + totals[1], totals[2], rel_tol=1e-5)
+    assert (collate([one, two]).targets[0, 4:] == IGNORE).all()
+
+
+def test_perplexity() -> None:
+    assert math.isclose(perplexity(10 * math.log(50), 10), 50)
+    assert perplexity(1e9, 1) == math.inf
+
+
+def test_the_backward_model_learns_the_turns_last_to_first(tiny_model: tuple[GPT, Tokenizer]) -> None:
+    batch = collate([session([5, 6, 0], [7, 0], [10, 11, 0], learn=(True, True, False))], reverse=True)
+    assert batch.target_count == 5  # 7 end, 5 6 end; the words inside a turn keep their order
+    with torch.inference_mode():
+        total = float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets)))
+    assert math.isclose(total, by_hand(tiny_model[0], [10, 11, 0, 7, 0, 5, 6, 0], range(3, 8)), rel_tol=1e-5)

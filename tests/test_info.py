@@ -1,0 +1,85 @@
+"""What `info` says about files and folders."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dialogpt.artifact import Manifest, write_manifest
+from dialogpt.errors import DataError
+from dialogpt.info import InfoConfig, describe_manifest, info
+
+
+def told(path: Path) -> list[str]:
+    first, *lines = info(InfoConfig(path=path)).splitlines()
+    assert first == str(path)
+    return [" ".join(line.split()) for line in lines]
+
+
+@pytest.mark.parametrize(
+    "line, kind",
+    [
+        ('{"turns": [{"text": "hi"}]}', "sessions"),
+        ('{"turns": [["A", "hi"]]}', "chats (turns)"),
+        ('{"messages": []}', "chats (messages)"),
+        ('{"context": ["hi"]}', "contexts"),
+        ('{"body": "hi", "parent_id": "t1_x"}', "comments"),
+        ('{"title": "hi", "selftext": ""}', "submissions"),
+        ('{"x": 1}', "other JSON lines"),
+        ("[1]", "other JSON lines"),
+        ("hello there", "lines of text"),
+    ],
+)
+def test_a_files_lines_are_counted_by_what_they_are(tmp_path: Path, line: str, kind: str) -> None:
+    file = tmp_path / "data"
+    file.write_text(f"{line}\n\n{line}\n", encoding="utf-8")
+    assert told(file) == [f"{kind} 2"]
+
+
+def test_a_mixed_and_an_empty_file(tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.write_bytes(b'hello\n{"context": ["hi"]}\nthere\n\xff\xfe\n')
+    assert told(file) == ["lines of text 3", "contexts 1"]
+    file.write_bytes(b"\n")
+    assert told(file) == ["empty"]
+
+
+def test_a_manifest_in_words() -> None:
+    text = describe_manifest(
+        Manifest(kind="sessions", created="now", counts={"sessions": 12345}, inputs=["a", "b"], dropped={"too long": 6})
+    )
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert lines[0].startswith("sessions, made now by dialogpt ")
+    assert lines[1:] == ["sessions 12,345", "dropped:", "too long 6", "from: a, b"]
+
+
+def test_a_run_folder_tells_its_best_validation(tmp_path: Path) -> None:
+    write_manifest(tmp_path, Manifest(kind="training run"))
+    rows = [{"step": 10, "loss": 3.0}, *({"step": s, "validation_perplexity": p} for s, p in ((10, 9.5), (20, 7.25)))]
+    text = "".join(json.dumps(row) + "\n" for row in [*rows, {"step": 1300, "loss": 2.0}])
+    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 13', encoding="utf-8")  # cut by a kill
+    assert told(tmp_path)[-2:] == ["steps logged: up to 1,300", "best validation perplexity: 7.25 at step 20"]
+    (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
+    assert told(tmp_path)[-1] == "no steps logged yet"
+
+
+def test_a_checkpoint_tells_its_shape_without_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 3, "n_head": 2}', encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(bytes(2_340_000))
+    assert told(tmp_path) == ["checkpoint: model_type gpt2, n_layer 3, n_head 2", "weights: 2.3 MB"]
+
+
+@pytest.mark.parametrize("name, content", [("config.json", b"{"), ("manifest.json", b"{}"), ("metrics.jsonl", b"{a}\n"),
+                                           ("config.json", b"[]"), ("metrics.jsonl", b"\xff}\n")])  # fmt: skip
+def test_damaged_files_are_errors_that_name_them(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        told(tmp_path)
+
+
+def test_what_is_not_there_and_what_is_not_ours(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        told(tmp_path / "missing")
+    with pytest.raises(DataError, match="no folder that the commands write") as caught:
+        told(tmp_path)
+    assert "nothing" in caught.value.hint
