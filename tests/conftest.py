@@ -1,12 +1,17 @@
 """Fixtures that several test modules use."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # a slow moment is no failure
+settings.load_profile("shared machine")
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = [
@@ -22,6 +27,13 @@ SENTENCES = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Recipes run last, the smoke recipe at the very end."""
     items.sort(key=lambda item: ("recipe" in item.keywords) + ("smoke" in item.nodeid and "recipe" in item.keywords))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread() -> None:
+    """These models are too small to be worth a second thread, and on a busy machine threads wait for each other."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

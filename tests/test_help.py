@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -86,11 +87,13 @@ for arguments in {HELPS!r}:
 
 @pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
 def test_help_is_instant(arguments: Sequence[str]) -> None:
-    best_s = float("inf")
+    wall_s, cpu_s = [], []
     for _ in range(RUNS):  # the fastest one is the program's own time; the others are the machine's
-        start = time.perf_counter()
+        start, before = time.perf_counter(), os.times()
         dialogpt(*arguments)
-        best_s = min(best_s, time.perf_counter() - start)
-        if best_s < LIMIT_S:
+        wall_s.append(time.perf_counter() - start)
+        cpu_s.append(sum(os.times()[2:4]) - sum(before[2:4]))
+        if wall_s[-1] < LIMIT_S:
             return
-    pytest.fail(f"{' '.join(arguments)} takes {best_s:.2f} s")
+    # A machine that gives this process less than half a core says nothing about the program.
+    assert min(cpu_s) < LIMIT_S / 2, f"{' '.join(arguments)} takes {min(wall_s):.2f} s, {min(cpu_s):.2f} s of a core"

@@ -24,7 +24,7 @@ def write(folder: Path, made: list[Session], per_file: int = 1_000_000) -> Sessi
     return writer
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(sessions, max_size=8), st.integers(1, 4))
 def test_written_sessions_are_read_back(made: list[Session], per_file: int) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogpt.artifact import Manifest, read_manifest
@@ -23,10 +23,10 @@ Import = Callable[..., tuple[list[Session], Manifest]]
 def import_records(tmp_path: Path) -> Import:
     """Import records, a JSON object a line, with the given settings; returns the sessions and the manifest."""
 
-    def run(*records: Any, **settings: Any) -> tuple[list[Session], Manifest]:
+    def run(*records: Any, **options: Any) -> tuple[list[Session], Manifest]:
         file = tmp_path / "talk.train.jsonl"
         file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        manifest = import_files(ImportConfig(files=(file,), out=tmp_path / "out", overwrite=True, **settings))
+        manifest = import_files(ImportConfig(files=(file,), out=tmp_path / "out", overwrite=True, **options))
         assert read_manifest(tmp_path / "out") == manifest
         return list(read_sessions(tmp_path / "out")), manifest
 
@@ -107,6 +107,7 @@ def test_every_turn_is_kept_or_counted(import_records: Import) -> None:
     assert given_turns - alone <= kept + counted <= given_turns
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_tidy_text_is_one_line_of_normal_characters(text: str) -> None:
     tidied = tidy(text)

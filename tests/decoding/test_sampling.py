@@ -34,6 +34,7 @@ def likeliest_first(logits: list[float]) -> list[int]:
     return sorted(range(len(logits)), key=lambda i: (-logits[i], i))
 
 
+@settings(deadline=None)
 @given(logits=LOGITS, k=st.integers(0, 14))
 def test_top_k_keeps_exactly_k_also_on_ties(logits: list[float], k: int) -> None:
     row = torch.tensor(logits)
@@ -42,6 +43,7 @@ def test_top_k_keeps_exactly_k_also_on_ties(logits: list[float], k: int) -> None
     assert all(filtered[i] == row[i] for i in kept(filtered))
 
 
+@settings(deadline=None)
 @given(logits=LOGITS, p=st.floats(0.01, 1.0))
 def test_top_p_keeps_the_smallest_set_that_reaches_p(logits: list[float], p: float) -> None:
     row = torch.tensor(logits)
@@ -92,6 +94,7 @@ def brute_repeats(reply: list[int], n: int, vocabulary: int) -> list[int]:
     return [t for t in range(vocabulary) if any(g in grams(reply) for g in grams([*reply, t])[-1:])]
 
 
+@settings(deadline=None)
 @given(reply=st.lists(st.integers(0, 3), max_size=12), n=st.integers(1, 4))
 def test_repeated_next_bans_what_would_make_an_ngram_twice(reply: list[int], n: int) -> None:
     assert repeated_next(reply, n) == brute_repeats(reply, n, 4)
@@ -110,6 +113,7 @@ def test_the_repetition_penalty_lowers_what_was_said_whatever_its_sign() -> None
     assert torch.equal(allowed(logits, [[]], 3, config(repetition_penalty=2.0)), logits)
 
 
+@settings(deadline=None)
 @given(logits=LOGITS, temperature=st.sampled_from([0.0, 5e-324, 1e-30, 0.5, 1.0, 1e30]), seed=st.integers(0, 99))
 def test_a_draw_is_a_token_that_the_filters_left(logits: list[float], temperature: float, seed: int) -> None:
     row = torch.tensor([logits])
@@ -120,6 +124,7 @@ def test_a_draw_is_a_token_that_the_filters_left(logits: list[float], temperatur
     assert drawn.item() in set(likeliest_first(row[0].tolist())[:3]) - {likeliest_first(logits)[0]}
 
 
+@settings(deadline=None)
 @given(logits=LOGITS, temperature=st.sampled_from([0.0, 5e-324, 1e-40, 1e-9]), seed=st.integers(0, 9))
 def test_temperatures_next_to_zero_are_greedy(logits: list[float], temperature: float, seed: int) -> None:
     first, *rest = likeliest_first(logits)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogpt.tokens.batches import IGNORE, collate, plan
@@ -15,6 +15,7 @@ def session(*turns: list[int], learn: tuple[bool, ...] | None = None) -> TokenSe
     return TokenSession(tuple(np.array(turn, dtype=np.uint16) for turn in turns), learn or (True,) * len(turns))
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(1, 2000), st.integers(0, 9), st.integers(0, 9))
 def test_every_session_is_in_one_batch_of_the_epoch(of: np.ndarray, budget: int, seed: int, epoch: int) -> None:
     batches = plan(of, budget, seed, epoch)
@@ -22,12 +23,14 @@ def test_every_session_is_in_one_batch_of_the_epoch(of: np.ndarray, budget: int,
     assert all(len(batch) for batch in batches)
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(1, 2000), st.integers(0, 9))
 def test_a_batch_keeps_to_its_budget(of: np.ndarray, budget: int, seed: int) -> None:
     for batch in plan(of, budget, seed, 0):
         assert len(batch) == 1 or len(batch) * of[batch].max() <= budget
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(1, 2000), st.integers(0, 9), st.integers(0, 9))
 def test_the_plan_is_a_function_of_seed_and_epoch(of: np.ndarray, budget: int, seed: int, epoch: int) -> None:
     first, again = plan(of, budget, seed, epoch), plan(of.copy(), budget, seed, epoch)
@@ -98,6 +101,7 @@ def test_a_turn_that_is_only_its_end_token() -> None:
     assert batch.targets.tolist() == [[0, 0]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.lists(st.integers(1, 9), max_size=4), min_size=2, max_size=4), min_size=1, max_size=5))
 def test_as_many_targets_as_tokens_after_the_first_turn(made: list[list[list[int]]]) -> None:
     with_ends = [[[*turn, 0] for turn in turns] for turns in made]

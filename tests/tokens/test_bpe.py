@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogpt.artifact import read_manifest
@@ -17,11 +17,13 @@ from dialogpt.tokens.bpe import END_TEXT, Tokenizer, make_tokenizer
 SMALL = Tokenizer.train(["does money buy happiness?"] * 9, 300)  # hypothesis asks for no function-scoped fixture
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_decoding_gives_the_encoded_text_back(text: str) -> None:
     assert SMALL.decode(SMALL.encode(text)) == text
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_no_text_spells_the_end_token(before: str, after: str) -> None:
     text = f"{before}{END_TEXT}{after}"
@@ -30,6 +32,7 @@ def test_no_text_spells_the_end_token(before: str, after: str) -> None:
     assert SMALL.decode(ids) == text
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=5))
 def test_a_batch_is_encoded_as_its_texts_one_by_one(texts: list[str]) -> None:
     assert SMALL.encode_batch(texts) == [SMALL.encode(text) for text in texts]

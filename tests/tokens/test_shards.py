@@ -61,7 +61,7 @@ def numbered(lengths: list[int]) -> list[list[int]]:
     return [[i] * length for i, length in enumerate(lengths)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=20), st.integers(2, 40))
 @example([(1, True), (30, True), (1, True)], 40)  # a turn alone on each side of one that is too long
 def test_windows_fit_and_every_turn_is_learned_once_or_counted(made: list[tuple[int, bool]], max_tokens: int) -> None:

@@ -98,13 +98,13 @@ def start_and_stop(
     """Start the command, send a signal when it has logged `after` steps; returns its exit code and stderr."""
     process = subprocess.Popen([sys.executable, "-m", "dialogpt", *given], env=environment, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline and process.poll() is None:
             if (run / "metrics.jsonl").is_file() and len((run / "metrics.jsonl").read_bytes().splitlines()) > after:
                 process.send_signal(number)
                 break
             time.sleep(0.02)
-        stderr = process.communicate(timeout=60)[1].decode()
+        stderr = process.communicate(timeout=240)[1].decode()
     finally:
         process.kill()
     return process.returncode, stderr

@@ -92,6 +92,9 @@ def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest
     }
     try:
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "model.safetensors").chmod(
+            (folder / "config.json").stat().st_mode
+        )  # safetensors lets only us read it
     except SafetensorError as error:  # a full disk, for one
         raise OSError(str(error)) from error
     write_manifest(folder, manifest)

@@ -20,7 +20,9 @@ class TrainConfig:
 
     shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
     out: Annotated[Path, "run folder"]
-    init: Annotated[str, "start from this model (folder, hub name, `bundled`) instead of from scratch"] = ""
+    init: Annotated[
+        str, "start from this model (folder, hub name, `bundled`) instead of from scratch; its shape stays"
+    ] = ""
     size: Annotated[Literal["", "117M", "345M", "762M"], "one of the paper's sizes, instead of --n-layer and so on"] = (
         ""
     )

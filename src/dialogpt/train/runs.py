@@ -79,6 +79,8 @@ class Run:
 
     def resume(self, model: GPT, optimizer: torch.optim.Optimizer) -> TrainState:
         """Put the newest checkpoint into model, optimizer and generators; a new run gets a new state."""
+        for stale in (self.folder / "checkpoints").glob(".*.partial-*"):  # a save that was killed
+            shutil.rmtree(stale)
         if not self.checkpoints:
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
             return TrainState()
