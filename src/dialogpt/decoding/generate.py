@@ -55,14 +55,17 @@ def read_contexts(path: Path) -> Iterator[EvalItem]:
         if not text:
             continue
         if not text.startswith("{"):
-            yield EvalItem(tuple(Turn(turn) for turn in text.split("\t") if turn.strip()), id=str(number))
-            continue
-        try:
-            record = msgspec.json.decode(text)
-            turns = tuple(map(_turn, record.get("context") or record["turns"]))
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not a context: {error!r}", '{"context": ["Hi", "Hello"]}') from error
-        yield EvalItem(turns, id=str(record.get("id", number)))
+            item = EvalItem(tuple(Turn(turn) for turn in text.split("\t") if turn.strip()), id=str(number))
+        else:
+            try:
+                record = msgspec.json.decode(text)
+                turns = msgspec.convert(record.get("context") or record["turns"], list[Any])
+                item = EvalItem(tuple(map(_turn, turns)), id=str(record.get("id", number)))
+            except (msgspec.DecodeError, RecursionError, KeyError, ValueError) as error:
+                raise DataError(f"{path}:{number}: not a context: {error!r}", '{"context": ["Hi", "Hello"]}') from error
+        if not item.context:
+            raise DataError(f"{path}:{number}: a context without turns", "a reply needs a turn to reply to")
+        yield item
 
 
 def _turn(value: Any) -> Turn:
@@ -70,7 +73,7 @@ def _turn(value: Any) -> Turn:
         return Turn(value)
     if isinstance(value, list):
         speaker, text = value
-        return Turn(text, speaker=speaker)
+        value = {"text": text, "speaker": str(speaker)}
     return msgspec.convert(value, Turn)
 
 

@@ -20,9 +20,14 @@ from dialogpt.tokens.bpe import Tokenizer
 log = logging.getLogger(__name__)
 
 
+def reply_room(n_ctx: int, max_new_tokens: int) -> int:
+    """The most tokens of a reply: half of the model's context is always left to what is replied to."""
+    return min(max_new_tokens, n_ctx // 2)
+
+
 def context_tokens(tokenizer: Tokenizer, turns: Iterable[Turn], n_ctx: int, max_new_tokens: int) -> list[int]:
     """The newest whole turns that leave room for the reply; a single turn that is too long keeps its end."""
-    room = n_ctx - min(max_new_tokens, n_ctx // 2)
+    room = n_ctx - reply_room(n_ctx, max_new_tokens)
     encoded = tokenizer.encode_turns(turns)
     if not encoded:
         raise DataError("the context is empty", "a reply needs at least one turn to reply to")
@@ -46,7 +51,7 @@ def decode_rows(
     """
     generators = [np.random.default_rng(seed) for seed in seeds]
     longest = max(map(len, contexts))
-    steps = min(config.max_new_tokens, engine.n_ctx - longest)
+    steps = min(reply_room(engine.n_ctx, config.max_new_tokens), engine.n_ctx - longest)
     logits, cache = engine.prefill(contexts, steps)
     replies: list[list[int]] = [[] for _ in contexts]
     rows = list(range(len(contexts)))  # the row of `contexts` that each row of the batch decodes

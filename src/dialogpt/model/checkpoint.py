@@ -92,9 +92,7 @@ def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest
     }
     try:
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "model.safetensors").chmod(
-            (folder / "config.json").stat().st_mode
-        )  # safetensors lets only us read it
+        (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # it is 0600
     except SafetensorError as error:  # a full disk, for one
         raise OSError(str(error)) from error
     write_manifest(folder, manifest)

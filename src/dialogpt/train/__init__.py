@@ -20,9 +20,7 @@ class TrainConfig:
 
     shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
     out: Annotated[Path, "run folder"]
-    init: Annotated[
-        str, "start from this model (folder, hub name, `bundled`) instead of from scratch; its shape stays"
-    ] = ""
+    init: Annotated[str, "start from this model (folder, hub name, `bundled`) and its shape"] = ""
     size: Annotated[Literal["", "117M", "345M", "762M"], "one of the paper's sizes, instead of --n-layer and so on"] = (
         ""
     )

@@ -16,10 +16,8 @@ from types import FrameType
 import numpy as np
 import torch
 
-from dialogpt.errors import DataError, DialoGPTError, UsageError
-from dialogpt.model import SIZES, GPTConfig, checkpoint
+from dialogpt.errors import DataError, DialoGPTError
 from dialogpt.model.device import autocast, choose_device, choose_precision
-from dialogpt.model.gpt import GPT
 from dialogpt.model.loss import nats, perplexity
 from dialogpt.progress import Progress
 from dialogpt.tokens.batches import Batch, collate, plan
@@ -28,6 +26,7 @@ from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
 from dialogpt.train.optim import learning_rate, make_optimizer
 from dialogpt.train.runs import Run
+from dialogpt.train.setup import check_lengths, check_settings, check_targets, make_model
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class Trainer:
     """Everything a run needs, made or read from its folder; `run` does the rest."""
 
     def __init__(self, config: TrainConfig) -> None:
-        _check(config)
+        check_settings(config)
         self.config = config
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
@@ -58,7 +57,7 @@ class Trainer:
         self.tokenizer = Tokenizer.load(config.shards)
         self.model = make_model(config, self.tokenizer).to(self.device)
         for shards in filter(None, (self.shards, self.validation)):
-            _check_lengths(shards, self.model.config.n_ctx)
+            check_lengths(shards, self.model.config.n_ctx)
         self.folder = Run(config)
         self.optimizer = make_optimizer(self.model, config.weight_decay)
         self.state = self.folder.resume(self.model, self.optimizer)
@@ -92,7 +91,7 @@ class Trainer:
     def _update(self, batches: list[Batch]) -> tuple[float, int, float]:
         """One optimizer update; returns the step's nats, its targets, and the gradient norm before clipping."""
         targets = sum(batch.target_count for batch in batches)
-        _check_targets(targets, self.shards)
+        check_targets(targets, self.shards)
         total = torch.zeros((), device=self.device)
         for batch in batches:
             loss = self._nats(batch)
@@ -129,7 +128,7 @@ class Trainer:
                 total += float(self._nats(batch))
                 targets += batch.target_count
         self.model.train()
-        _check_targets(targets, self.validation)
+        check_targets(targets, self.validation)
         return total / targets
 
     def _steps(self) -> Iterator[tuple[list[Batch], tuple[int, int]]]:
@@ -206,69 +205,6 @@ class _Window:
     def rate(self) -> float:
         """Target tokens a second."""
         return self.targets / max(time.monotonic() - self._started, 1e-9)
-
-
-def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
-    """A new model for the tokenizer, or the checkpoint of `config.init` if its vocabulary is the tokenizer's."""
-    if config.init:
-        model, own = checkpoint.load(config.init)
-        if own.digest != tokenizer.digest:
-            raise UsageError(
-                f"the shards in {config.shards} have another vocabulary ({tokenizer.vocab_size} tokens) "
-                f"than {config.init} ({own.vocab_size})",
-                f"tokenize again with --tokenizer {config.init}",
-            )
-        return model
-    if config.size:
-        shape = SIZES[config.size]
-        return GPT(GPTConfig(
-            vocab_size=tokenizer.vocab_size, n_ctx=shape.n_ctx, n_layer=shape.n_layer, n_head=shape.n_head,
-            n_embd=shape.n_embd, dropout=config.dropout,
-        ))  # fmt: skip
-    return GPT(GPTConfig(
-        vocab_size=tokenizer.vocab_size, n_ctx=config.n_ctx, n_layer=config.n_layer, n_head=config.n_head,
-        n_embd=config.n_embd, dropout=config.dropout,
-    ))  # fmt: skip
-
-
-def _check(config: TrainConfig) -> None:
-    for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "micro_batch_tokens", "lr",
-                 "validate_every", "save_every", "log_every", "keep"):  # fmt: skip
-        if not getattr(config, name) > 0:  # nan is not above 0 either
-            raise UsageError(
-                f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
-            )
-    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "dropout"):
-        if not getattr(config, name) >= 0:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
-            )
-    if not config.dropout < 1:
-        raise UsageError(f"--dropout {config.dropout} leaves nothing", "name a number from 0 to below 1")
-    if not config.epochs > 0 and config.steps == 0:
-        raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "name one of them")
-    if config.n_embd % config.n_head:
-        raise UsageError(f"--n-embd {config.n_embd} is no multiple of --n-head {config.n_head}", "use 64 per head")
-
-
-def _check_targets(targets: int, shards: TokenShards) -> None:
-    """Forward, every session has a turn to learn; backward, a session's only one may come first, as context."""
-    if not targets:
-        raise DataError(
-            f"{shards.folder}: a whole step has nothing to learn",
-            "the backward model learns turns before the last; import without --speaker",
-        )
-
-
-def _check_lengths(shards: TokenShards, n_ctx: int) -> None:
-    longest = int(shards.lengths.max())
-    if longest > n_ctx + 1:  # the last token is only predicted, never read
-        over = int((shards.lengths > n_ctx + 1).sum())
-        raise DataError(
-            f"{shards.folder}: {over:,} of {len(shards):,} sessions are longer than the model's n_ctx of {n_ctx} tokens"
-            f" (the longest has {longest:,})",
-            f"`dialogpt tokenize --max-tokens {n_ctx}` splits them by whole turns",
-        )
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""Before the first step: a model that fits the shards, and what cannot work said in one line."""
+
+from dataclasses import replace
+
+from dialogpt.errors import DataError, UsageError
+from dialogpt.model import SIZES, GPTConfig, checkpoint
+from dialogpt.model.gpt import GPT
+from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.shards import TokenShards
+from dialogpt.train import TrainConfig
+
+
+def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
+    """A new model for the tokenizer, or the checkpoint of `config.init` if its vocabulary is the tokenizer's."""
+    if not config.init:
+        own_shape = GPTConfig(n_ctx=config.n_ctx, n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd)
+        shape = SIZES[config.size] if config.size else own_shape
+        return GPT(replace(shape, vocab_size=tokenizer.vocab_size, dropout=config.dropout))
+    model, own = checkpoint.load(config.init)
+    if own.digest != tokenizer.digest:
+        raise UsageError(
+            f"the shards in {config.shards} have another vocabulary ({tokenizer.vocab_size} tokens) "
+            f"than {config.init} ({own.vocab_size})",
+            f"tokenize again with --tokenizer {config.init}",
+        )
+    return model
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Raise UsageError for settings that cannot work, alone or together."""
+    for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "micro_batch_tokens", "lr",
+                 "validate_every", "save_every", "log_every", "keep"):  # fmt: skip
+        if not getattr(config, name) > 0:  # nan is not above 0 either
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
+            )
+    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "dropout"):
+        if not getattr(config, name) >= 0:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
+            )
+    if not config.dropout < 1:
+        raise UsageError(f"--dropout {config.dropout} leaves nothing", "name a number from 0 to below 1")
+    if config.init and config.size:
+        raise UsageError(f"--size {config.size} and --init {config.init} exclude each other", "name one of them")
+    if not config.epochs > 0 and config.steps == 0:
+        raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "name one of them")
+    if config.n_embd % config.n_head:
+        raise UsageError(f"--n-embd {config.n_embd} is no multiple of --n-head {config.n_head}", "use 64 per head")
+
+
+def check_targets(targets: int, shards: TokenShards) -> None:
+    """Forward, every session has a turn to learn; backward, a session's only one may come first, as context."""
+    if not targets:
+        raise DataError(
+            f"{shards.folder}: a whole step has nothing to learn",
+            "the backward model learns turns before the last; import without --speaker",
+        )
+
+
+def check_lengths(shards: TokenShards, n_ctx: int) -> None:
+    """Raise DataError when a session is longer than the model can read."""
+    longest = int(shards.lengths.max())
+    if longest > n_ctx + 1:  # the last token is only predicted, never read
+        over = int((shards.lengths > n_ctx + 1).sum())
+        raise DataError(
+            f"{shards.folder}: {over:,} of {len(shards):,} sessions are longer than the model's n_ctx of {n_ctx} tokens"
+            f" (the longest has {longest:,})",
+            f"`dialogpt tokenize --max-tokens {n_ctx}` splits them by whole turns",
+        )

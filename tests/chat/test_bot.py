@@ -1,0 +1,192 @@
+"""A conversation in Python: its history, its pieces, its seeds."""
+
+import os
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialogpt import GPT, Chatbot, Tokenizer, Turn
+from dialogpt.decoding import DecodingConfig
+from dialogpt.decoding.engine import TorchEngine
+from dialogpt.errors import CheckpointError, DataError
+
+Pair = tuple[GPT, Tokenizer]
+SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀"]
+GREEDY = DecodingConfig(temperature=0, min_new_tokens=0, no_repeat_ngram=0, max_new_tokens=100)
+
+
+def bot_of(pair: Pair, **config: Any) -> Chatbot:
+    return Chatbot(TorchEngine(pair[0]), pair[1], DecodingConfig(**{"max_new_tokens": 8, **config}))
+
+
+@pytest.fixture(scope="session")
+def bytes_tokenizer() -> Tokenizer:
+    """Every byte is a token of its own."""
+    return Tokenizer.train(["x"], 257)
+
+
+@pytest.fixture(scope="session")
+def scripted_bot(scripted_engine: Callable[..., Any], bytes_tokenizer: Tokenizer) -> Callable[..., Chatbot]:
+    """A bot whose model says the given tokens, or spells a text byte by byte, then ends."""
+
+    def make(says: str | list[int], config: DecodingConfig = GREEDY) -> Chatbot:
+        script = bytes_tokenizer.encode(says) if isinstance(says, str) else says
+        script = [*script, bytes_tokenizer.end_id]
+        return Chatbot(scripted_engine([script], bytes_tokenizer.vocab_size), bytes_tokenizer, config)
+
+    return make
+
+
+def test_reply_and_stream_are_the_same_for_the_same_seed(tiny_model: Pair) -> None:
+    replying, streaming, other = bot_of(tiny_model, seed=5), bot_of(tiny_model, seed=5), bot_of(tiny_model, seed=6)
+    replies = [replying.reply(text) for text in SAID]
+    assert ["".join(streaming.stream(text)) for text in SAID] == replies
+    assert replying.history == streaming.history
+    assert [other.reply(text) for text in SAID] != replies
+
+
+def test_without_a_seed_every_conversation_is_another(tiny_model: Pair) -> None:
+    assert len({tuple(map(bot_of(tiny_model).reply, SAID)) for _ in range(4)}) == 4
+
+
+def test_the_history_is_kept(tiny_model: Pair) -> None:
+    bot = bot_of(tiny_model, seed=1)
+    first, second = bot.reply("  hello\u0000 \n there "), bot.reply("😀")
+    assert bot.history == [Turn("hello there", "user"), Turn(first, "bot"), Turn("😀", "user"), Turn(second, "bot")]
+    bot.reset()
+    assert bot.history == []
+
+
+def test_a_reset_bot_reads_nothing_old(scripted_bot: Callable[..., Chatbot], bytes_tokenizer: Tokenizer) -> None:
+    bot = scripted_bot("ok")
+    bot.reply("one")
+    bot.reply("two")
+    bot.reset()
+    bot.reply("three")
+    read = [bytes_tokenizer.decode([64 if t == bytes_tokenizer.end_id else t for t in c]) for c in bot.engine.contexts]
+    end = bytes_tokenizer.decode([64])
+    assert read == [f"one{end}", f"one{end}ok{end}two{end}", f"three{end}"]
+
+
+class RecordingEngine(TorchEngine):
+    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> Any:
+        self.contexts = [*getattr(self, "contexts", []), *map(list, contexts)]
+        return super().prefill(contexts, room)
+
+
+def test_a_full_context_loses_its_oldest_whole_turns(tiny_model: Pair) -> None:
+    model, tokenizer = tiny_model
+    bot = Chatbot(RecordingEngine(model), tokenizer, DecodingConfig(max_new_tokens=8, seed=3))
+    texts = [f"{i} does money buy happiness?" for i in range(12)]
+    for text in texts:
+        bot.reply(text)
+    assert [turn.text for turn in bot.history[::2]] == texts  # nothing said is forgotten, only not read
+    cut = 0
+    for i, context in enumerate(bot.engine.contexts):
+        turns = tokenizer.encode_turns(bot.history[: 2 * i + 1])
+        suffixes = [[token for turn in turns[start:] for token in turn] for start in range(len(turns))]
+        assert context == max((suffix for suffix in suffixes if len(suffix) <= 64 - 8), key=len)
+        cut += context != suffixes[0]
+    assert cut > 6
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u0000\x07", "\ud800"])
+def test_an_empty_message_is_an_error(tiny_model: Pair, text: str) -> None:
+    bot = bot_of(tiny_model)
+    with pytest.raises(DataError, match="message is empty"):
+        bot.reply(text)
+    assert bot.history == []
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud83d hello", "<|endoftext|>", "a<|endoftext|>b", "x" * 5000, "\u202e\u200f", "ﷺ" * 99]
+)
+def test_whatever_is_typed_is_answered(tiny_model: Pair, text: str) -> None:
+    bot = Chatbot(RecordingEngine(tiny_model[0]), tiny_model[1], DecodingConfig(max_new_tokens=8, seed=3))
+    bot.reply(text)
+    bot.reply("and now?")
+    assert [turn.speaker for turn in bot.history] == ["user", "bot"] * 2
+    assert bot.engine.contexts[0].count(tiny_model[1].end_id) == 1
+
+
+@pytest.mark.parametrize(
+    "text, pieces",
+    [
+        ("é😀ب", ["é", "😀", "ب"]),
+        ("نعم 👍🏽", ["ن", "ع", "م", " 👍", "🏽"]),
+        (" hi  you \n", ["h", "i", "  y", "o", "u"]),
+        ("👨‍👩‍👧", ["👨", "\u200d", "👩", "\u200d", "👧"]),
+    ],
+)
+def test_a_piece_is_whole_code_points_as_soon_as_they_are_whole(
+    scripted_bot: Callable[..., Chatbot], text: str, pieces: list[str]
+) -> None:
+    bot = scripted_bot(text)
+    assert list(bot.stream("hi")) == pieces
+    assert bot.history[-1] == Turn("".join(pieces), "bot")
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(st.characters(max_codepoint=0x24F) | st.sampled_from("صباحنعم،؟😀👍🏽\u200d❤️東京"), max_size=20))
+def test_no_piece_holds_half_a_code_point(scripted_bot: Callable[..., Chatbot], text: str) -> None:
+    pieces = list(scripted_bot(text).stream("hi"))
+    assert "".join(pieces) == text.strip()
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert all(pieces)
+    assert scripted_bot(text).reply("hi") == text.strip()
+
+
+def test_bytes_that_are_no_text_show_as_such_but_not_at_the_end(
+    scripted_bot: Callable[..., Chatbot], bytes_tokenizer: Tokenizer
+) -> None:
+    a, b, emoji = map(bytes_tokenizer.encode, ("a", "b", "😀"))
+    assert scripted_bot(a + emoji[:2] + b).reply("hi") == "a\ufffdb"
+    assert list(scripted_bot(a + emoji[:2] + emoji).stream("hi")) == ["a", "\ufffd😀"]
+    assert scripted_bot(a + emoji[:2]).reply("hi") == "a"
+    cut_short = DecodingConfig(temperature=0, max_new_tokens=3, no_repeat_ngram=0)
+    assert scripted_bot("نعم", cut_short).reply("hi") == "ن"
+
+
+def test_a_reply_that_is_left_halfway_is_not_in_the_history(tiny_model: Pair) -> None:
+    bot = bot_of(tiny_model, seed=1)
+    stream = bot.stream("hello")
+    next(stream)
+    stream.close()
+    assert bot.history == []
+    assert isinstance(bot.reply("hello"), str)
+
+
+def test_arabic_is_read_composed(scripted_bot: Callable[..., Chatbot]) -> None:
+    bot = scripted_bot("ok")
+    bot.reply("e\u0301\u0627\u0654")
+    assert bot.history[0].text == unicodedata.normalize("NFC", "e\u0301\u0627\u0654") == "é\u0623"
+
+
+def test_loading_what_is_not_there() -> None:
+    with pytest.raises(CheckpointError, match="no/such/model"):
+        Chatbot.load("no/such/model")
+
+
+def test_a_bot_in_less_than_ten_lines(tiny_checkpoint: Path) -> None:
+    program = """
+import sys
+from dialogpt import Chatbot
+bot = Chatbot.load(sys.argv[1])
+print("reply:", bot.reply("Does money buy happiness?"))
+for piece in bot.stream("Are you sure?"):
+    print(piece, end="", flush=True)
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program, str(tiny_checkpoint)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("reply: ")

@@ -1,0 +1,157 @@
+"""The `generate` command's function: a file of contexts -> a file of hypotheses."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dialogpt import Session, Tokenizer, Turn
+from dialogpt.decoding import GenerateConfig
+from dialogpt.decoding.generate import generate, read_contexts
+from dialogpt.errors import DataError, UsageError
+
+TEXTS = ["does money buy happiness?", "صباح الخير", "hi\tgood morning 😀\tis it?", "a" * 40, "x", "what is\tthe best"]
+
+
+@pytest.fixture
+def run(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Write lines to a file, generate from it and return the lines of the output."""
+
+    def run(lines: list[str], **settings: Any) -> list[str]:
+        contexts = tmp_path / "contexts"
+        contexts.write_bytes("".join(f"{line}\n" for line in lines).encode())
+        values = {"model": str(tiny_checkpoint), "seed": 7, "max_new_tokens": 12, "device": "cpu", **settings}
+        path = generate(GenerateConfig(contexts=contexts, **values))
+        assert path == settings.get("out")
+        text = capsys.readouterr().out if path is None else path.read_text(encoding="utf-8")
+        assert text.endswith("\n")
+        return text[:-1].split("\n")
+
+    return run
+
+
+def turns(path: Path) -> list[tuple[str, ...]]:
+    return [tuple(turn.text for turn in item.context) for item in read_contexts(path)]
+
+
+def test_lines_in_every_form(tmp_path: Path) -> None:
+    path = tmp_path / "contexts"
+    path.write_text(
+        "plain\n"
+        "one\ttwo\t three\r\n"
+        "\n"
+        '{"context": ["Hi", "صباح"], "id": "a"}\n'
+        '  {"turns": [{"text": "Hi", "speaker": "A"}, {"text": "Ho", "learn": false}], "id": 9, "source": "s"}\n'
+        '{"turns": [["A", "Hi"], [2, "Ho"]]}\n'
+        '{"context": [], "turns": ["Hi"]}\n'
+        "last",
+        encoding="utf-8",
+    )
+    items = list(read_contexts(path))
+    assert [item.id for item in items] == ["1", "2", "a", "9", "6", "7", "8"]
+    assert [item.context for item in items] == [
+        (Turn("plain"),), (Turn("one"), Turn("two"), Turn(" three")), (Turn("Hi"), Turn("صباح")),
+        (Turn("Hi", "A"), Turn("Ho", learn=False)), (Turn("Hi", "A"), Turn("Ho", "2")), (Turn("Hi"),), (Turn("last"),),
+    ]  # fmt: skip
+
+
+def test_sessions_as_the_project_writes_them(tmp_path: Path) -> None:
+    from contextlib import closing
+
+    from dialogpt.session import SessionWriter
+
+    with closing(SessionWriter(tmp_path)) as writer:
+        writer.write(Session((Turn("Hi", "A"), Turn("Ho", "B", learn=False)), id="x"))
+    (item,) = read_contexts(tmp_path / "sessions-00000.jsonl.zst")
+    assert (item.context, item.id) == ((Turn("Hi", "A"), Turn("Ho", "B", learn=False)), "x")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"context": ["Hi"]', '{"contexts": ["Hi"]}', '{"context": "Hi"}', '{"context": {"text": "Hi"}}',
+        '{"context": [3]}', '{"context": [["A", "b", "c"]]}', '{"context": [["A", 3]]}', '{"context": [null]}',
+        '{"context": [{"speaker": "A"}]}', '{"context": []}', '{"turns": []}', '{"context": 3}', "\t", "{}",
+        '{"context": ' + "[" * 100_000, '{"context": ["\\ud800"]}',
+    ],
+    ids=lambda line: line[:40],
+)  # fmt: skip
+def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "contexts.jsonl"
+    path.write_text(f'{{"context": ["fine"]}}\n\n{line}\n')
+    with pytest.raises(DataError) as caught:
+        list(read_contexts(path))
+    assert caught.value.message.startswith(f"{path}:3: ")
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "contexts.txt"
+    path.write_bytes(b"fine\n" + "صباح".encode("cp1256") + b"\n")
+    with pytest.raises(DataError, match=r"contexts.txt:2: not UTF-8"):
+        list(read_contexts(path))
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(b'\xef\xbb\xbf{"context": ["Hi"]}\n')
+    assert turns(tmp_path / "c") == [("Hi",)]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n\r\n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, tiny_checkpoint: Path, content: str) -> None:
+    (tmp_path / "none").write_text(content)
+    with pytest.raises(DataError, match="none holds no context"):
+        generate(GenerateConfig(contexts=tmp_path / "none", model=str(tiny_checkpoint), device="cpu"))
+
+
+def test_hypotheses_come_in_the_order_of_the_contexts(run: Callable[..., list[str]]) -> None:
+    made = [json.loads(line) for line in run(TEXTS, format="jsonl")]
+    assert [record["id"] for record in made] == ["1", "2", "3", "4", "5", "6"]
+    assert [record["context"] for record in made] == [text.split("\t") for text in TEXTS]
+    assert all(set(record) == {"id", "context", "hypothesis", "logprob", "ended"} for record in made)
+    assert all(record["logprob"] < 0 for record in made)
+    assert run(TEXTS) == [" ".join(record["hypothesis"].split()) for record in made]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_the_batch_size_changes_nothing(run: Callable[..., list[str]], batch_size: int) -> None:
+    for settings in ({}, {"max_new_tokens": 60}):
+        expected = [json.loads(line) for line in run(TEXTS, format="jsonl", **settings)]
+        made = [json.loads(line) for line in run(TEXTS, format="jsonl", batch_size=batch_size, **settings)]
+        for a, b in zip(made, expected, strict=True):
+            assert a.pop("logprob") == pytest.approx(b.pop("logprob"), abs=1e-3)
+            assert a == b
+
+
+def test_the_same_line_twice_is_answered_twice(run: Callable[..., list[str]]) -> None:
+    assert len(set(run(["hello"] * 4))) == 4
+    assert len(set(run(["hello"] * 4, temperature=0))) == 1
+    assert run(["hello"] * 4) == run(["hello"] * 4)
+    assert run(["hello"] * 4) != run(["hello"] * 4, seed=None)
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    run: Callable[..., list[str]], tiny_checkpoint: Path, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    first = run(TEXTS, out=out / "replies.txt")
+    assert len(first) == len(TEXTS)
+    with pytest.raises(DataError):
+        run(["fine", '{"context": 3}'], out=out / "replies.txt")
+    shutil.copytree(tiny_checkpoint, tmp_path / "nan")
+    weights = load_file(tmp_path / "nan/model.safetensors")
+    save_file({n: w * torch.nan for n, w in weights.items()}, tmp_path / "nan/model.safetensors")
+    with pytest.raises(DataError, match="logits are not finite"):
+        run(TEXTS, out=out / "replies.txt", model=str(tmp_path / "nan"))
+    assert [path.name for path in out.iterdir()] == ["replies.txt"]
+    assert (out / "replies.txt").read_text(encoding="utf-8").split("\n")[:-1] == first
+
+
+def test_a_batch_size_below_one(run: Callable[..., list[str]]) -> None:
+    with pytest.raises(UsageError, match="--batch-size 0"):
+        run(TEXTS, batch_size=0)
