@@ -1,6 +1,7 @@
 """The objective, by hand: nats of every turn but the first, end tokens included, and no more."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -48,6 +49,26 @@ def test_padding_changes_nothing(tiny_model: tuple[GPT, Tokenizer]) -> None:
             totals.append(float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets))))
     assert math.isclose(totals[0] + totals[1], totals[2], rel_tol=1e-5)
     assert (collate([one, two]).targets[0, 4:] == IGNORE).all()
+
+
+def test_gradients_are_those_of_the_loss_on_all_logits(make_model: Callable[..., GPT]) -> None:
+    """Leaving out the positions without a target changes no gradient."""
+    batch = collate([session([5, 6, 0], [7, 8, 9, 0], learn=(True, True)), session([5, 0], [9, 0], learn=(True, True))])
+    tokens, targets = torch.from_numpy(batch.tokens), torch.from_numpy(batch.targets)
+    ours, plain = make_model(4), make_model(4)
+    nats(ours, tokens, targets).backward()
+    logits = plain(tokens).flatten(0, 1)
+    torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum").backward()
+    for mine, its in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, its.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_to_learn_is_no_loss(tiny_model: tuple[GPT, Tokenizer]) -> None:
+    batch = collate([session([5, 0], [7, 8, 0], learn=(True, False))])
+    with torch.inference_mode():
+        total = float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets)))
+    assert (total, batch.target_count) == (0.0, 0)
 
 
 def test_perplexity() -> None:

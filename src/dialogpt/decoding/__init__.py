@@ -20,7 +20,7 @@ class DecodingConfig:
 
     max_new_tokens: Annotated[int, "longest reply, in tokens"] = 64
     min_new_tokens: Annotated[int, "shortest reply, in tokens before the end token"] = 1
-    temperature: Annotated[float, "below 1: safer, above 1: wilder; 0: greedy"] = 0.8
+    temperature: Annotated[float, "below 1: safer, above 1: wilder; 0: greedy"] = 0.6
     top_k: Annotated[int, "draw from the k likeliest tokens (0: all)"] = 50
     top_p: Annotated[float, "draw from the smallest set of tokens with this probability (1: all)"] = 0.9
     repetition_penalty: Annotated[float, "divide the odds of tokens already in the reply (1: off)"] = 1.0
@@ -35,7 +35,7 @@ class DecodingConfig:
             ("top_k", self.top_k >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0"),
+            ("no_repeat_ngram", self.no_repeat_ngram == 0 or self.no_repeat_ngram >= 2, "0 or at least 2"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         ):
             if not ok:

@@ -52,8 +52,6 @@ def read_contexts(path: Path) -> Iterator[EvalItem]:
     """Yield the contexts of a file (see above); a line that is none is a DataError with file and line."""
     for number, line in enumerate(read_lines(path), 1):
         text = decode_text(line, path, number).strip("\r\n ")
-        if not text:
-            continue
         if not text.startswith("{"):
             item = EvalItem(tuple(Turn(turn) for turn in text.split("\t") if turn.strip()), id=str(number))
         else:

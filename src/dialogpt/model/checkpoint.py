@@ -102,7 +102,7 @@ def generation_config(end_id: int) -> dict[str, Any]:
     """How `transformers` should decode when nothing else is said: as `DecodingConfig` does."""
     return {
         "bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id,
-        "do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.9, "no_repeat_ngram_size": 3,
+        "do_sample": True, "temperature": 0.6, "top_k": 50, "top_p": 0.9, "no_repeat_ngram_size": 3,
     }  # fmt: skip
 
 

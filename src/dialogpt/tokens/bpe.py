@@ -80,7 +80,6 @@ class Tokenizer:
                 "eos_token": END_TEXT,
                 "unk_token": END_TEXT,
                 "add_prefix_space": False,
-                "model_max_length": 1024,
             },
         )
         write_json(
