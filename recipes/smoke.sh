@@ -20,7 +20,7 @@ mkdir -p "$work"
 comments=$shared/reddit/RC_2006-01.bz2 submissions=$shared/reddit/RS_2006-01.zst
 if [ ! -f "$comments" ]; then
     python3 tests/data/mini_dump.py "$work/dump"
-    comments=$work/dump/RC_2015-01.zst submissions=$work/dump/RS_2015-01.zst
+    comments=$work/dump/RC_2015-01.bz2 submissions=$work/dump/RS_2015-01.gz
 fi
 
 $dialogpt extract "$comments" "$submissions" --out "$work/sessions"

@@ -79,7 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def test_from_a_chat_file_to_a_reply(made: Made, tmp_path: Path) -> None:
-    (tmp_path / "contexts.txt").write_text("hi\ncan you cook?\tyes\n\nصباح الخير\n", encoding="utf-8")
+    (tmp_path / "contexts.txt").write_text("hi\ncan you cook?\tyes\nصباح الخير\n", encoding="utf-8")
     few = ["--max-new-tokens", "6", "--seed", "1"]
     replies = dialogpt("generate", tmp_path / "contexts.txt", "--model", made.run, "--format", "jsonl", *few)
     assert replies.returncode == 0, replies.stderr

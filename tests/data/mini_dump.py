@@ -1,15 +1,15 @@
 """A small Reddit month, written for these tests: six threads of small talk; two blanks of indent make a reply.
 
-`python tests/data/mini_dump.py OUTDIR` writes RC_2015-01.zst and RS_2015-01.zst. As in a real month, some comments are
+`python tests/data/mini_dump.py OUTDIR` writes RC_2015-01.bz2 and RS_2015-01.gz. As in a real month, some comments are
 deleted, removed, by a bot, or hold a URL.
 """
 
+import bz2
+import gzip
 import json
 import re
 import sys
 from pathlib import Path
-
-import zstandard
 
 THREADS = r"""
 AskReddit | nora (12): What is the best thing you cooked this week?
@@ -126,10 +126,10 @@ def records() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
 def write_mini_dump(folder: Path) -> tuple[Path, Path]:
     """Write the month to a folder; the paths of the comments' and the submissions' file."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = folder / "RC_2015-01.zst", folder / "RS_2015-01.zst"
-    for path, found in zip(paths, records(), strict=True):
+    paths = folder / "RC_2015-01.bz2", folder / "RS_2015-01.gz"
+    for path, found, compress in zip(paths, records(), (bz2.compress, gzip.compress), strict=True):
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in found)
-        path.write_bytes(zstandard.ZstdCompressor().compress(lines.encode()))
+        path.write_bytes(compress(lines.encode()))
     return paths
 
 

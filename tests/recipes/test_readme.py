@@ -4,7 +4,7 @@ The hub is played by its own cache: DialoGPT-medium is a tiny model there, found
 `git clone` is left out, and `make test`, which is what runs this.
 """
 
-import bz2
+import gzip
 import json
 import os
 import re
@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from dialogpt.files import read_chunks
+import zstandard
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = ("git clone ", "make test", "recipes/smoke.sh")
@@ -43,9 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "chats.jsonl").write_text("".join(json.dumps(c) + "\n" for c in CHATS), encoding="utf-8")
     (folder / "contexts.txt").write_text("Hello\nHi\tHello, who is there?\n", encoding="utf-8")
     subprocess.run([sys.executable, str(ROOT / "tests/data/mini_dump.py"), str(folder)], check=True)
-    comments = b"".join(read_chunks(folder / "RC_2015-01.zst"))
-    (folder / "RC_2006-01.bz2").write_bytes(bz2.compress(comments))
-    (folder / "RS_2015-01.zst").rename(folder / "RS_2006-01.zst")
+    (folder / "RC_2015-01.bz2").rename(folder / "RC_2006-01.bz2")
+    submissions = gzip.decompress((folder / "RS_2015-01.gz").read_bytes())
+    (folder / "RS_2006-01.zst").write_bytes(zstandard.compress(submissions))
     return folder
 
 

@@ -35,7 +35,7 @@ class DecodingConfig:
             ("top_k", self.top_k >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
-            ("no_repeat_ngram", self.no_repeat_ngram == 0 or self.no_repeat_ngram >= 2, "0 or at least 2"),
+            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         ):
             if not ok:

@@ -52,7 +52,8 @@ def top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the smallest set of likeliest tokens whose probability reaches p."""
     if p >= 1:
         return logits
-    probabilities, order = logits.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    probabilities = logits.double().softmax(-1).gather(-1, order)
     before = probabilities.cumsum(-1) - probabilities  # what the likelier tokens already have
     return logits.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= p), -torch.inf)
 
@@ -61,8 +62,9 @@ def draw(logits: Tensor, config: DecodingConfig, generators: Sequence[np.random.
     """One token a row, (B,): the likeliest at temperature 0, else a draw after top-k and top-p."""
     if config.temperature == 0:
         return logits.argmax(-1)
-    below = logits.float() - logits.float().amax(-1, keepdim=True)  # the likeliest stays 0 however cold it gets
-    kept = top_p(top_k(below / max(config.temperature, COLDEST), config.top_k), config.top_p)
+    likeliest = top_k(logits.float(), config.top_k)
+    below = likeliest - likeliest.amax(-1, keepdim=True)  # the first stays 0 however cold it gets
+    kept = top_p(below / max(config.temperature, COLDEST), config.top_p)
     probabilities, order = kept.softmax(-1).sort(dim=-1, descending=True, stable=True)
     uniform = torch.tensor([g.random() for g in generators], device=logits.device, dtype=torch.float64)
     cumulative = probabilities.double().cumsum(-1)
