@@ -3,7 +3,7 @@
 # make check  lint, format, types
 #
 # PYTHON  the interpreter to set up with      VENV   where the environment goes
-# TORCH   what pip installs as PyTorch; it comes first, so that nothing else chooses a build
+# TORCH   what pip installs as PyTorch, options included; it comes first, so that nothing else chooses a build
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -42,7 +42,7 @@ $(VENV)/.torch:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {v.major}.{v.minor}; try make PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== installing $(TORCH) (the largest part, once)"
-	@$(PIP) "$(TORCH)"
+	@$(PIP) $(TORCH)
 	@touch $@
 
 $(VENV)/.chat: $(VENV)/.torch pyproject.toml

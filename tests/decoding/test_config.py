@@ -6,6 +6,7 @@ import pytest
 
 from dialogpt.decoding import DecodingConfig
 from dialogpt.errors import UsageError
+from dialogpt.model.checkpoint import generation_config
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,14 @@ def test_values_out_of_range(name: str, values: tuple[float, ...]) -> None:
 def test_values_at_the_edge_of_the_range(settings: dict[str, float]) -> None:
     config = DecodingConfig(**settings)  # type: ignore[arg-type]
     assert all(getattr(config, name) == value for name, value in settings.items())
+
+
+def test_transformers_is_told_to_decode_as_we_do() -> None:
+    """generation_config.json is written below this layer, so its numbers stand there once more."""
+    defaults = DecodingConfig()
+    written = generation_config(end_id=7)
+    assert (written["temperature"], written["top_k"], written["top_p"], written["no_repeat_ngram_size"]) == (
+        defaults.temperature, defaults.top_k, defaults.top_p, defaults.no_repeat_ngram
+    )  # fmt: skip
+    assert written["do_sample"]
+    assert written["eos_token_id"] == written["pad_token_id"] == 7
