@@ -8,7 +8,7 @@
 #   spoken  CABNC, the first 60 turns each   everyday speech; transcripts are fragmentary, so the share is kept small
 #   small   Persuasion-for-Good + CaSiNo     the first 4 turns each: how strangers greet; read three times
 # Model: 6 layers x 256, 8,192 tokens of vocabulary, n_ctx 256: 6.9 M parameters, 14 MB in bf16.
-# Cost: 8,192 tokens a step x 2,000 steps = 16 M tokens, about 2.1 passes; 1.2 hours at 3,900 tokens/s (two AVX-512 cores).
+# Cost: 8,192 tokens a step x 2,000 steps = 16 M tokens, about 2.1 passes; 1.2 hours at 3,300 target tokens/s (two AVX-512 cores).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:-runs/bundled}

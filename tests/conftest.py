@@ -1,6 +1,7 @@
 """Fixtures that several test modules use."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would our processes
 settings.register_profile("shared machine", deadline=None)  # a slow moment is no failure
 settings.load_profile("shared machine")
 

@@ -23,11 +23,11 @@ MANIFEST = "manifest.json"
 T = TypeVar("T")
 
 
-class Manifest(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Manifest(msgspec.Struct, kw_only=True):
     """The content of `manifest.json`; `counts` and `dropped` are numbers of items by name and by reason."""
 
     kind: str
-    dialogpt: str = __version__
+    dialogpt: str = "(unknown)"
     created: str = ""
     config: dict[str, Any] = {}
     inputs: list[str] = []
@@ -46,6 +46,7 @@ def make_manifest(
     """A manifest made now; `config` is a command's configuration dataclass."""
     return Manifest(
         kind=kind,
+        dialogpt=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         config=msgspec.json.decode(msgspec.json.encode(asdict(config), enc_hook=str)) if config is not None else {},
         inputs=[str(path) for path in inputs],
@@ -109,6 +110,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
         raise UsageError(f"{path} is not a folder that dialogpt wrote: it has no {MANIFEST}", "name another --out")
     path = path.resolve()  # a link to a folder stays a link, and "." has a name
+    if (path / "settings.json").is_file():
+        raise UsageError(f"{path} holds a training run, which is not overwritten", "name another --out")
     partial = _partial(path)
     try:
         partial.mkdir(parents=True)

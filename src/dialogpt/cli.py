@@ -147,7 +147,7 @@ def _command(name: str) -> click.Command:
         _show(_locate(where.function)(made))
 
     doc = (config_type.__doc__ or "").strip()
-    text = doc.split(": ", 1)[-1]
+    text = doc.split(": ", 1)[-1] + f"\n\n{where.argument.upper()}: {typing.get_args(hints[where.argument])[1]}"
     return click.Command(
         name,
         params=params,

@@ -9,9 +9,10 @@ HUB_FILES = ("*.json", "model.safetensors", "pytorch_model.bin", "merges.txt")
 
 
 def model_folder(name: str | Path | None) -> Path:
-    """The checkpoint folder of a name: None and "bundled" are the model that ships, a run folder its best checkpoint.
+    """The checkpoint folder of a name: None and "bundled" are the model that ships.
 
-    A name that is no folder is looked up on the hub (its cache first); CheckpointError when that fails.
+    A run folder is its best checkpoint, or its newest while there is no best. A name that is no folder is
+    looked up on the hub (its cache first); CheckpointError when that fails.
     """
     bundled = name is None or str(name) in ("", "bundled")
     folder = BUNDLED if bundled else Path(str(name))
@@ -19,6 +20,8 @@ def model_folder(name: str | Path | None) -> Path:
         return folder
     if (folder / "best" / "config.json").is_file():
         return folder / "best"
+    if saved := [path for path in (folder / "checkpoints").glob("step-*") if (path / "config.json").is_file()]:
+        return max(saved, key=lambda path: (len(path.name), path.name))
     if bundled:
         raise CheckpointError("this installation carries no bundled model", "name a model folder or a hub name")
     if folder.exists():
@@ -31,9 +34,11 @@ def model_folder(name: str | Path | None) -> Path:
 def tokenizer_folder(name: str | Path) -> Path:
     """The folder of a tokenizer's files: a folder that holds them alone, or that of a model (see `model_folder`)."""
     folder = Path(name)
+    if str(name) == "bundled":
+        return model_folder(name)
     if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
         return folder
-    if folder.is_dir() and not (folder / "best").is_dir():
+    if folder.is_dir() and not any((folder / part).is_dir() for part in ("best", "checkpoints")):
         raise CheckpointError(
             f"{folder} holds no tokenizer.json, nor vocab.json and merges.txt", "make one with `dialogpt tokenizer`"
         )

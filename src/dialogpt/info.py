@@ -79,7 +79,7 @@ def _describe_metrics(file: Path) -> list[str]:
     except (OSError, ValueError) as error:
         raise DataError(f"{file} does not load: {error}", "the file is damaged") from error
     validations = [row for row in rows if "validation_perplexity" in row]
-    lines = [f"steps logged: up to {rows[-1]['step']:,}"] if rows else ["no steps logged yet"]
+    lines = [f"steps logged: up to {rows[-1].get('step', 0):,}"] if rows else ["no steps logged yet"]
     if validations:
         best = min(validations, key=lambda row: row["validation_perplexity"])
         lines.append(f"best validation perplexity: {best['validation_perplexity']:.2f} at step {best['step']:,}")
@@ -104,8 +104,8 @@ _session = msgspec.json.Decoder(Session)
 def _kind_of_line(line: bytes) -> str:
     try:
         record = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "lines of text"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "lines of bytes that are no text" if b"\0" in line else "lines of text"
     if not isinstance(record, dict):
         return "other JSON lines"
     for key, kind in (

@@ -74,8 +74,8 @@ def _number(value: float) -> str:
 
 
 def _terminal_bar(label: str, total: int | None, unit: str):  # type: ignore[no-untyped-def]
-    """A rich progress bar and its task, or (None, None) when stderr is no terminal."""
-    if not sys.stderr.isatty():
+    """A rich progress bar and its task, or (None, None) when stderr is no terminal, or quiet is asked for."""
+    if not sys.stderr.isatty() or logging.getLogger("dialogpt").level > logging.INFO:  # --quiet sets it
         return None, None
     from rich.console import Console
     from rich.progress import (

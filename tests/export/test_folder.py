@@ -56,7 +56,10 @@ def test_the_manifest_and_the_card_go_along(tiny_checkpoint: Path, tmp_path: Pat
     (tmp_path / "card.md").write_text("# A model\n\nنموذج\n", encoding="utf-8")
     out = export(ExportConfig(model=str(tiny_checkpoint), out=tmp_path / "out", card=tmp_path / "card.md"))
     assert (out / "README.md").read_text(encoding="utf-8") == "# A model\n\nنموذج\n"
-    assert read_manifest(out) == read_manifest(tiny_checkpoint)
+    made, manifest = read_manifest(tiny_checkpoint), read_manifest(out)
+    assert made is not None
+    assert manifest is not None
+    assert (manifest.kind, manifest.inputs, manifest.counts) == ("checkpoint", [str(tiny_checkpoint)], made.counts)
     assert not (tiny_checkpoint / "README.md").exists()  # the source is as it was
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, GPT2Tokenizer
 
@@ -91,6 +91,7 @@ def test_many_scripts(gpt2: Pair, published: Callable[[str], list[int]], text: s
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=60))
 def test_any_text(gpt2: Pair, text: str) -> None:
+    assume(END_TEXT not in text)  # theirs is the end token then, ours never
     ours, theirs = gpt2
     ids = ours.encode(text)
     assert ids == theirs(text).input_ids

@@ -16,6 +16,7 @@ import torch
 
 from dialogpt.artifact import read_manifest
 from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.hub import model_folder
 from dialogpt.model import checkpoint
 from dialogpt.train import TrainConfig
 from dialogpt.train.loop import train
@@ -196,3 +197,16 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(make_config: Make, name:
     (config.out / "checkpoints" / "step-000002" / name).write_bytes(damage)
     with pytest.raises(DialoGPTError, match="step-000002"):
         train(dataclasses.replace(config, steps=3))
+
+
+def test_a_run_stopped_before_its_first_validation_can_be_opened(tmp_path: Path) -> None:
+    """Its newest checkpoint stands for it, by number and not by name."""
+    run = tmp_path / "run"
+    for step in (900, 1_000_000):
+        folder = run / "checkpoints" / f"step-{step:06}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    assert model_folder(run).name == "step-1000000"
+    (run / "best").mkdir()
+    (run / "best" / "config.json").write_text("{}")
+    assert model_folder(run).name == "best"

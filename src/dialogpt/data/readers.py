@@ -59,9 +59,11 @@ def read_conversations(path: Path, bar: Progress, dropped: Counter[str]) -> Iter
         try:
             record = msgspec.json.decode(decode_text(line, path, number))
             turns = tuple(_turns(record, dropped))
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}:{number}: not a conversation: {error}", FORMS) from error
-        yield Session(turns, id=str(record.get("id", f"{source}/{number}")), source=str(record.get("source") or source))
+        yield Session(
+            turns, id=str(_either(record.get("id"), f"{source}/{number}")), source=str(record.get("source") or source)
+        )
 
 
 def _turns(record: Any, dropped: Counter[str]) -> Iterator[Turn]:
@@ -77,6 +79,8 @@ def _turns(record: Any, dropped: Counter[str]) -> Iterator[Turn]:
         return
     if "turns" not in record:
         raise ValueError(f"it has neither 'turns' nor 'messages' (its keys: {', '.join(record) or 'none'})")
+    if not isinstance(record["turns"], list):
+        raise TypeError(f"'turns' is a {type(record['turns']).__name__}, a list is needed")
     for turn in record["turns"]:
         if isinstance(turn, str):
             yield Turn(turn)
@@ -84,7 +88,11 @@ def _turns(record: Any, dropped: Counter[str]) -> Iterator[Turn]:
             yield Turn(_text(turn["text"]), speaker=str(turn.get("speaker", "")), learn=bool(turn.get("learn", True)))
         else:
             speaker, text = turn
-            yield Turn(_text(text), speaker=str(speaker))
+            yield Turn(_text(text), speaker=str(_either(speaker, "")))
+
+
+def _either(value: Any, otherwise: str) -> Any:
+    return otherwise if value is None else value
 
 
 def _text(value: Any) -> str:

@@ -28,6 +28,8 @@ def generate(config: GenerateConfig) -> Path | None:
     """Write a hypothesis for every context to `config.out`, or to stdout; returns the path written."""
     if config.batch_size < 1:
         raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of contexts")
+    if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
+        raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
     items = list(read_contexts(config.contexts))
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")

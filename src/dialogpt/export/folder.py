@@ -20,7 +20,8 @@ def export(config: ExportConfig) -> Path:
         raise UsageError(f"--card {config.card} is no file", "name a Markdown file")
     source = model_folder(config.model)
     model, tokenizer = checkpoint.load(source)
-    manifest = read_manifest(source) or make_manifest("checkpoint", inputs=[source])
+    made = read_manifest(source)
+    manifest = make_manifest("checkpoint", config=config, inputs=[source], counts=made.counts if made else {})
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         checkpoint.save_into(model, tokenizer, folder, manifest, dtype=DTYPES[config.dtype])
         if config.card is not None:

@@ -2,7 +2,7 @@
 
 `tokenizer` makes a byte-level BPE (trained on sessions, or GPT-2's own files); `tokenize` writes sessions as
 memory-mapped arrays of tokens, an end token after each turn; `batches` decides, as a pure function of
-(seed, epoch, rank, world), which sessions stand together in which batch.
+(seed, epoch), which sessions stand together in which batch.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Rows of a batch have about the same length (sessions are sorted within pools of a shuffled epoch), so that next to
 nothing is padding; the order of batches is shuffled. `plan(seed, epoch)` decides everything: resuming is starting at
-batch i, and rank r of w takes every w-th batch.
+batch i.
 """
 
 from collections.abc import Sequence

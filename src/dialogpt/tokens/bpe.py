@@ -126,6 +126,8 @@ def make_tokenizer(config: TokenizerConfig) -> Manifest:
             tokenizer = Tokenizer.load(config.gpt2)
         else:
             tokenizer = Tokenizer.train(_texts(config.sessions), config.vocab_size)
+            if tokenizer.vocab_size == 257:  # not a single pair of bytes
+                raise DataError(f"no text in {', '.join(map(str, config.sessions))}", "name sessions that hold some")
         tokenizer.save(folder)
         inputs = (config.gpt2,) if config.gpt2 is not None else config.sessions
         counts = {"tokens": tokenizer.vocab_size}

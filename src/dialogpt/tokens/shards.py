@@ -94,10 +94,15 @@ def tokenize(config: TokenizeConfig) -> Manifest:
                     writers[split].add(*window)
         for split, writer in writers.items():
             if not writer.counts["sessions"]:
+                why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
                 raise DataError(
-                    f"no session is left for {split}: --validation {config.validation} is the share of conversations "
-                    f"held out, in {', '.join(map(str, config.sessions))}",
-                    "change it, or add sessions",
+                    f"no session is left for {split} in {', '.join(map(str, config.sessions))}",
+                    why
+                    or (
+                        f"--validation {config.validation} holds out too few or too many; or add sessions"
+                        if config.validation
+                        else "the files are empty"
+                    ),
                 )
         if config.validation:
             writers["train"].counts["held_out"] = writers["validation"].counts["sessions"]

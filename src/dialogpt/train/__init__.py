@@ -20,10 +20,10 @@ class TrainConfig:
 
     shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
     out: Annotated[Path, "run folder"]
-    init: Annotated[str, "start from this model (folder, hub name, `bundled`) and its shape"] = ""
-    size: Annotated[Literal["", "117M", "345M", "762M"], "one of the paper's sizes, instead of --n-layer and so on"] = (
-        ""
-    )
+    init: Annotated[str, "start from this model (folder, hub name, `bundled`), its shape, its dropout"] = ""
+    size: Annotated[
+        Literal["", "117M", "345M", "762M"], "one of the paper's shapes, instead of --n-layer to --n-ctx"
+    ] = ""
     n_layer: Annotated[int, "blocks"] = 6
     n_head: Annotated[int, "attention heads"] = 4
     n_embd: Annotated[int, "width"] = 256

@@ -61,7 +61,8 @@ class Trainer:
         self.folder = Run(config)
         self.optimizer = make_optimizer(self.model, config.weight_decay)
         self.state = self.folder.resume(self.model, self.optimizer)
-        self.accumulate = max(config.batch_tokens // config.micro_batch_tokens, 1)
+        self.accumulate = max(round(config.batch_tokens / config.micro_batch_tokens), 1)
+        self.micro_batch_tokens = min(config.micro_batch_tokens, config.batch_tokens)
         self.total_steps = config.steps or math.ceil(config.epochs * self._steps_per_epoch())
 
     def run(self) -> Path:
@@ -102,7 +103,7 @@ class Trainer:
             raise DataError(
                 f"the loss or its gradient is not finite at step {self.state.step + 1} "
                 f"(epoch {self.state.epoch}, micro-batch {self.state.batch})",
-                f"lower --lr {self.config.lr} or lengthen --warmup; the last checkpoint is kept",
+                f"lower --lr {self.config.lr} or lengthen --warmup; checkpoints so far are kept",
             )
         lr = learning_rate(self.config, self.state.step + 1, self.total_steps, self.model.config.n_embd)
         for group in self.optimizer.param_groups:
@@ -146,7 +147,7 @@ class Trainer:
         return collate([self.shards[int(i)] for i in members], reverse=self.config.reverse)
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
-        return plan(self.shards.lengths, self.config.micro_batch_tokens, self.config.seed, epoch)
+        return plan(self.shards.lengths, self.micro_batch_tokens, self.config.seed, epoch)
 
     def _steps_per_epoch(self) -> int:
         return math.ceil(len(self._plan(0)) / self.accumulate)
@@ -187,7 +188,7 @@ class Trainer:
             f"{self.model.parameter_count / 1e6:.1f}M parameters on {self.device}, "
             f"{str(self.precision).removeprefix('torch.')}; {len(self.shards):,} sessions of "
             f"{int(self.shards.lengths.sum()):,} tokens, {held_out}; {self.total_steps:,} steps of about "
-            f"{self.accumulate * self.config.micro_batch_tokens:,} tokens"
+            f"{self.accumulate * self.micro_batch_tokens:,} tokens"
         )
 
 

@@ -47,7 +47,7 @@ class Run:
         if file.is_file():
             old = read_json(file, dict)
             changed = [k for k in settings if old.get(k) != settings[k] and k not in MAY_CHANGE]
-            if changed:
+            if changed and self.checkpoints:  # without any, nothing is lost by beginning anew
                 shown = ", ".join(f"{k}: {old.get(k)!r} there, {settings[k]!r} here" for k in changed[:3])
                 raise UsageError(
                     f"{self.folder} holds another run ({shown})", "name another --out, or delete that folder"
@@ -61,7 +61,7 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return sorted((self.folder / "checkpoints").glob("step-*"))
+        return sorted((self.folder / "checkpoints").glob("step-*"), key=lambda path: (len(path.name), path.name))
 
     def save(self, model: GPT, tokenizer: Tokenizer, optimizer: torch.optim.Optimizer, state: TrainState) -> Path:
         """Write a checkpoint to resume from, then delete the oldest beyond `keep`."""
@@ -90,13 +90,13 @@ class Run:
         model.load_state_dict(saved.state_dict())
         try:
             trainer = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            optimizer.load_state_dict(trainer["optimizer"])
+            _set_generators(trainer["generators"])
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
             first_line = str(error).partition("\n")[0]
             raise DataError(
                 f"{folder}/trainer.pt does not load: {first_line}", f"delete {folder} to resume from the one before"
             ) from error
-        optimizer.load_state_dict(trainer["optimizer"])
-        _set_generators(trainer["generators"])
         self._forget_metrics_after(state.step)
         log.info("resuming from step %d (%s)", state.step, folder)
         return state
@@ -113,7 +113,7 @@ class Run:
         file = self.folder / "metrics.jsonl"
         if file.is_file():
             lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            kept = [line for line in lines if json.loads(line).get("step", 0) <= step]
             file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 

@@ -1,5 +1,6 @@
 """Before the first step: a model that fits the shards, and what cannot work said in one line."""
 
+import logging
 from dataclasses import replace
 
 from dialogpt.errors import DataError, UsageError
@@ -8,6 +9,8 @@ from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
+
+log = logging.getLogger(__name__)
 
 
 def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
@@ -23,6 +26,8 @@ def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
             f"than {config.init} ({own.vocab_size})",
             f"tokenize again with --tokenizer {config.init}",
         )
+    if config.dropout != model.config.dropout:
+        log.info("the dropout of %s, %s, is kept", config.init, model.config.dropout)
     return model
 
 
@@ -39,6 +44,10 @@ def check_settings(config: TrainConfig) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
             )
+    if not config.epochs < float("inf") or config.seed >= 2**63:
+        raise UsageError(
+            f"--epochs {config.epochs} or --seed {config.seed} is too large", "see `dialogpt train --help`"
+        )
     if not config.dropout < 1:
         raise UsageError(f"--dropout {config.dropout} leaves nothing", "name a number from 0 to below 1")
     if config.init and config.size:
