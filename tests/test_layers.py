@@ -5,7 +5,7 @@ L4   chat      evaluation      export      info
 L3   train     decoding
 L2   model     native                              ---- torch begins here ----
 L1   data      tokens
-L0   session   artifact   files   progress   errors   hub
+L0   session   artifact   files   storage   jobs   ray_engine   progress   errors   hub
 """
 
 import ast
@@ -17,7 +17,18 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    {"session", "artifact", "files", "progress", "errors", "hub", ""},  # "" is the package's own front page
+    {
+        "session",
+        "artifact",
+        "files",
+        "storage",
+        "jobs",
+        "ray_engine",
+        "progress",
+        "errors",
+        "hub",
+        "",
+    },  # "" is the package's own front page
     {"data", "tokens"},
     {"model", "native"},
     {"train", "decoding"},

@@ -96,6 +96,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def check_folder(path: Path | str, *, overwrite: bool) -> None:
+    """UsageError when a command may not write a folder at `path`: it is a file, not empty, or not one of ours."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")
+    if not overwrite and path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"{path} exists and is not empty", "name another --out, or add --overwrite")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise UsageError(f"{path} is not a folder that dialogpt wrote: it has no {MANIFEST}", "name another --out")
+    if (path / "settings.json").is_file():
+        raise UsageError(f"{path} holds a training run, which is not overwritten", "name another --out")
+
+
 @contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `path` to fill; it takes `path`'s place when the block ends well, else it is deleted.
@@ -103,15 +116,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole.
     Only a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out.
     """
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")
-    if not overwrite and path.is_dir() and any(path.iterdir()):
-        raise UsageError(f"{path} exists and is not empty", "name another --out, or add --overwrite")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        raise UsageError(f"{path} is not a folder that dialogpt wrote: it has no {MANIFEST}", "name another --out")
+    check_folder(path, overwrite=overwrite)
     path = path.resolve()  # a link to a folder stays a link, and "." has a name
-    if (path / "settings.json").is_file():
-        raise UsageError(f"{path} holds a training run, which is not overwritten", "name another --out")
     partial = _partial(path)
     try:
         partial.mkdir(parents=True)

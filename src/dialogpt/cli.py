@@ -165,9 +165,16 @@ def _parameter(field: Any, hint: Any, argument: str) -> click.Parameter:
     if field.name == argument:
         return click.Argument([field.name], nargs=-1 if many else 1, required=False, **options)
     flag = "--" + field.name.replace("_", "-")
-    names = [f"{flag}/--no-{flag[2:]}" if kind is bool else flag, field.name]
+    names = [f"{flag}/--no-{flag[2:]}" if _plain(kind) is bool else flag, field.name]
     show = default not in (None, "", ()) and default is not False
     return click.Option(names, help=help_text, show_default=show, multiple=many, **options)
+
+
+def _plain(kind: Any) -> Any:
+    """`int` of `int | None`, `str` of `str | Path`."""
+    return (
+        next(k for k in typing.get_args(kind) if k is not types.NoneType) if isinstance(kind, types.UnionType) else kind
+    )
 
 
 def _click_type(kind: Any) -> Any:
@@ -176,7 +183,7 @@ def _click_type(kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         return _click_type(typing.get_args(kind)[0])
     if isinstance(kind, types.UnionType):
-        return _click_type(next(k for k in typing.get_args(kind) if k is not types.NoneType))
+        return _click_type(_plain(kind))
     return click.Path(path_type=Path) if kind is Path else kind
 
 

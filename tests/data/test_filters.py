@@ -71,10 +71,12 @@ def test_word_limits_are_exact() -> None:
 
 
 def test_path_filters() -> None:
-    of = path_filters(min_turns=2, min_score=1)
+    of = path_filters(min_turns=2, min_score=1, max_session_words=4)
     assert first_reason([post("a"), post("b")], of) is None
+    assert first_reason([post("a b"), post("c d")], of) is None
+    assert first_reason([post("a b"), post("c d e")], of) == "too many words"
     assert first_reason([post("a")], of) == "too few turns"
     assert first_reason([post("a"), post("b", score=0)], of) == "low score"
     assert first_reason([post("a", score=-5), post("b")], of) is None
     assert first_reason([post("a"), post("no No NO")], of) == "repeated word"
-    assert first_reason([post("no no no"), post("no no, no")], of) is None
+    assert first_reason([post("no no no"), post("yes")], of) is None

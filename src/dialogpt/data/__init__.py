@@ -6,22 +6,48 @@ both write a folder of `sessions-*.jsonl.zst` with a manifest that counts what w
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+
+from dialogpt.jobs import Engine
+
+Preset = Literal["open", "released", "paper"]
+Format = Literal["jsonl", "tsv", "parquet", "messages"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractConfig:
     """Settings of `extract`: Reddit dumps -> sessions."""
 
-    dumps: Annotated[tuple[Path, ...], "comment (RC_*) and submission (RS_*) dumps: .zst .xz .bz2 .gz or plain NDJSON"]
-    out: Annotated[Path, "folder to write"]
+    dumps: Annotated[tuple[str | Path, ...], "comment (RC_*) and submission (RS_*) dumps: .zst .xz .bz2 .gz or NDJSON"]
+    out: Annotated[str | Path, "folder to write"]
+    preset: Annotated[
+        Preset, "natural text, or the rules of the authors' released extractor, or those and the paper's"
+    ] = "open"
+    format: Annotated[Format, "how the sessions are written"] = "jsonl"
     min_turns: Annotated[int, "shortest path kept, in turns"] = 2
-    max_turns: Annotated[int, "keep the last N turns of a longer path"] = 10
+    max_turns: Annotated[int | None, "keep the last N turns of a longer path  [open: 10, else 5]"] = None
     min_score: Annotated[int, "lowest score of a path's last comment"] = 1
-    min_words: Annotated[int, "fewest words of a comment"] = 1
-    max_words: Annotated[int, "most words of a comment; a longer one ends the path above it"] = 100
-    title: Annotated[bool, "the submission's title is a path's first turn"] = True
-    overwrite: Annotated[bool, "replace an existing folder"] = False
+    min_words: Annotated[int | None, "fewest words of a comment  [open: 1, else 2]"] = None
+    max_words: Annotated[
+        int | None, "most words of a comment; a longer one ends the path above it  [open: 100, else 30]"
+    ] = None
+    max_session_words: Annotated[int | None, "most words of a session, 0: no limit  [open: 0, else 200]"] = None
+    title: Annotated[bool | None, "the submission's title is a path's first turn  [open: yes, else no]"] = None
+    blocklist: Annotated[
+        Path | None, "phrases, one a line: a turn with one of them carries no loss  [paper: a short list of our own]"
+    ] = None
+    block_subreddits: Annotated[
+        Path | None, "subreddits to leave out, one a line  [paper: a short list of our own]"
+    ] = None
+    language: Annotated[tuple[str, ...], "keep only sessions in this language (ar, en, ...); may be repeated"] = ()
+    dedup: Annotated[bool | None, "drop near-duplicate sessions  [open: yes, else no]"] = None
+    held_out: Annotated[tuple[Path, ...], "held-out responses or references, whose overlap is dropped"] = ()
+    max_overlap: Annotated[float, "share of a turn's 4-grams in --held-out from which its session is dropped"] = 0.5
+    sample_dropped: Annotated[int, "keep N examples of each reason in dropped.jsonl"] = 0
+    workers: Annotated[int, "processes, or tasks at once on a cluster"] = 1
+    engine: Annotated[Engine, "where the work is done; ray: a Ray cluster"] = "local"
+    address: Annotated[str, "the Ray cluster's address (default: the one that runs here, or a new one)"] = ""
+    overwrite: Annotated[bool, "replace an existing folder, or an unfinished job"] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

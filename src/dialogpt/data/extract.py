@@ -1,189 +1,235 @@
-"""The `extract` stage: Reddit dumps -> a sessions folder, in two passes with bounded memory.
+"""The `extract` stage: Reddit dumps -> a sessions folder, in bounded memory, on one process or many machines.
 
-1. Every dump is streamed once; posts that pass their filters go to a spill file by a hash of their thread, so that a
-   thread is whole even when it crosses the end of a month.
-2. Each spill file is read at once: thread -> forest -> paths -> filters -> sessions, threads and leaves in id order.
+1. read    Every dump is streamed once, in one task or several; its posts go to a spill file by a hash of their thread,
+           so that a thread is whole even when it crosses the end of a month.
+2. plant   Each partition of the threads is read at once: thread -> forest -> paths -> sessions, in id order.
 
 `manifest.dropped` counts lines, comments, titles and paths by reason (`comment: url`): lines = comments + submissions +
 dropped lines; comments + submissions = posts + dropped comments and titles; paths = sessions + dropped paths.
 """
 
-import shutil
-import zlib
+import dataclasses
+import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import msgspec
-import zstandard
 
-from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_manifest
+from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.data import ExtractConfig
-from dialogpt.data.dumps import Record, read_dump
-from dialogpt.data.filters import first_reason, path_filters, post_filters
-from dialogpt.data.reddit import Post, as_post, plant
-from dialogpt.data.writers import SessionWriter
+from dialogpt.data.dumps import read_dump
+from dialogpt.data.presets import resolve, rules_for
+from dialogpt.data.reddit import Post, plant
+from dialogpt.data.spill import SpillWriter, read_spill
+from dialogpt.data.tally import Tally
+from dialogpt.data.writers import file_name, open_sink
 from dialogpt.errors import DataError, UsageError
-from dialogpt.files import open_input
-from dialogpt.progress import Progress
-from dialogpt.session import Session, Turn
+from dialogpt.files import input_bytes
+from dialogpt.jobs import Job, Workers
+from dialogpt.session import Session
+from dialogpt.storage import Storage
 
-PARTITION_BYTES = 32 << 20  # of dump on disk: about 300,000 to 500,000 posts, half a gigabyte as objects
-MAX_PARTITIONS = 8192
-POSTS_IN_BUFFERS = 200_000  # all spill buffers together
+PARTITION_BYTES = 16 << 20  # of dump on disk: about 250,000 posts, 150 MB as objects
+MAX_PARTITIONS = 4096
+PART_BYTES = 32 << 20  # a dump is cut for several workers when a part has this much
 
 
 def extract(config: ExtractConfig) -> Manifest:
     """Write the sessions of `config.dumps` to `config.out`; the manifest counts what came out and what was dropped.
 
-    Raises DataError when a dump is missing, damaged or none, or when no session comes out; then nothing is written.
+    A job that was stopped goes on when it is started again. Raises DataError when a dump is missing, damaged or none, or
+    when no session comes out; then nothing is written.
     """
-    _check(config)
-    size_bytes = sum(_size(path) for path in config.dumps)
-    dropped: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    with atomic_folder(config.out, overwrite=config.overwrite) as folder:
-        spill = Spill(folder / "spill", min(size_bytes // PARTITION_BYTES + 1, MAX_PARTITIONS))
-        with Progress("read", size_bytes, "B") as progress:
-            for path in config.dumps:
-                spill_posts(path, config, spill, counts, dropped, progress)
-        spill.flush()
-        with closing(SessionWriter(folder)) as writer, Progress("sessions", spill.partitions, "partitions") as progress:
-            for posts in spill:
-                writer.write_all(sessions_of(posts, config, counts, dropped))
-                progress.advance(note=f"{writer.sessions:,} sessions")
-        spill.remove()
-        if not writer.sessions:
-            raise DataError("no session came out of these dumps", _why(counts, dropped))
-        counts.update(writer.counts)
-        manifest = make_manifest("sessions", config=config, inputs=config.dumps, counts=counts, dropped=dropped)
-        write_manifest(folder, manifest)
+    if not config.dumps:
+        raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
+    config = resolve(config)
+    workers = Workers(config.workers, config.engine, config.address)
+    sizes = [input_bytes(path) for path in config.dumps]
+    rules_for(config)  # its lists are read now, not hours later
+    job = Job(str(config.out), _settings(config), overwrite=config.overwrite)
+    with job.kept():
+        job.begin(_plan(sizes, workers.count))
+        reads = read_tasks(job, config, sizes)
+        total = Tally(keep=config.sample_dropped)
+        found = list(_tallies(job.run("read", read_part, reads, workers)))
+        _check_dumps(config, reads, found)
+        for tally in found:
+            total.add(tally)
+        partitions = range(job.plan["partitions"])
+        names = tuple(f"read/{task.name}.spill" for task in reads)
+        plants = [PlantTask(n, sum(sizes) // len(partitions), names, config, job.folder.url) for n in partitions]
+        for tally in _tallies(job.run("plant", plant_partition, plants, workers)):
+            total.add(tally)
+        if not total.counts["sessions"]:
+            job.folder.remove()
+            raise DataError("no session came out of these dumps", _why(total))
+        if total.keep:
+            job.folder.write("out/dropped.jsonl", total.sample_lines())
+        manifest = _manifest(config, total)
+        job.finish(manifest)
     return manifest
 
 
-def spill_posts(
-    path: Path, config: ExtractConfig, spill: "Spill", counts: Counter[str], dropped: Counter[str], progress: Progress
-) -> None:
-    """Pass 1 over one dump: its records become posts, those that are kept go to the spill."""
-    filters = post_filters(config.min_words, config.max_words)
-    bad_lines: Counter[str] = Counter()
-    reasons: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-    records = {True: 0, False: 0}
-    for record in read_dump(path, bad_lines, progress.advance):
-        records[record.is_comment] += 1
-        post = _post(record, config)
-        reason = post if isinstance(post, str) else first_reason(post.text, filters)
-        if reason is not None:
-            reasons[record.is_comment][reason] += 1
-        elif not isinstance(post, str):
-            spill.add(post)
-    counts.update(
-        lines=sum(records.values()) + bad_lines.total(), comments=records[True], submissions=records[False]
-    )  # fmt: skip
-    for unit, found in (("line", bad_lines), ("comment", reasons[True]), ("title", reasons[False])):
-        dropped.update({f"{unit}: {reason}": count for reason, count in found.items()})
+@dataclass(frozen=True, slots=True)
+class ReadTask:
+    """A dump, or one of `parts` equal shares of its blocks of lines; `number` is its place among the dumps."""
+
+    name: str
+    size: int
+    url: str
+    number: int
+    part: int
+    parts: int
+    partitions: int
+    config: ExtractConfig
+    folder: str
 
 
-def sessions_of(
-    posts: Iterable[Post], config: ExtractConfig, counts: Counter[str], dropped: Counter[str]
-) -> Iterator[Session]:
-    """Pass 2 over one partition: the sessions of its threads, in the order of thread and leaf ids."""
-    filters = path_filters(config.min_turns, config.min_score)
-    threads: dict[str, list[Post]] = {}
-    for post in posts:
-        threads.setdefault(post.thread, []).append(post)
-    for name in sorted(threads, key=lambda name: (len(name), name)):
-        forest = plant(threads.pop(name))
-        counts.update(posts=len(forest.posts), orphans=forest.orphans)
-        dropped.update({f"comment: {reason}": count for reason, count in forest.dropped.items()})
-        for path in forest.paths(config.max_turns):
-            counts["paths"] += 1
-            if reason := first_reason(path, filters):
-                dropped[f"path: {reason}"] += 1
-            else:
-                yield as_session(path)
+@dataclass(frozen=True, slots=True)
+class PlantTask:
+    """The threads of one partition, to be read from the spill files named."""
+
+    number: int
+    size: int
+    spills: tuple[str, ...]
+    config: ExtractConfig
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:05}"
 
 
-def as_session(path: Sequence[Post]) -> Session:
-    leaf = path[-1]
-    turns = tuple(Turn(post.text, post.author) for post in path)
-    return Session(turns, id=f"{leaf.thread}/{leaf.id}", source=f"reddit/{leaf.subreddit}")
+def read_tasks(job: Job, config: ExtractConfig, sizes: Sequence[int]) -> list[ReadTask]:
+    """The tasks of the first pass. A dump's size is in their names: one that has been replaced is read again."""
+    tasks = []
+    for number, (url, size, parts) in enumerate(zip(config.dumps, sizes, job.plan["parts"], strict=True)):
+        for part in range(parts):
+            name = f"{number:04}-{size}-{part}of{parts}"
+            tasks.append(
+                ReadTask(
+                    name, size // parts, str(url), number, part, parts, job.plan["partitions"], config, job.folder.url
+                )
+            )
+    return tasks
 
 
-class Spill:
-    """Posts on disk in `partitions` files, all posts of a thread in one of them; iterate over the files' posts.
+def read_part(task: ReadTask) -> Tally:
+    """First pass over (a share of) one dump: its records become posts, those that are kept go to a spill file."""
+    rules = rules_for(task.config)
+    tally = Tally(keep=task.config.sample_dropped)
+    with _no_collector(), Storage(task.folder).new_file(f"read/{task.name}.spill") as file:
+        spill = SpillWriter(file, task.partitions)
+        for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts):
+            spill.add_all(rules.posts(records, (task.number << 40) + block, tally))
+        spill.close()
+    return tally
 
-    A file is a run of blocks: length (4 bytes, little endian), then that many bytes of zstd-compressed msgpack.
+
+def plant_partition(task: PlantTask) -> Tally:
+    """Second pass over one partition: the sessions of its threads, in the order of thread and leaf ids."""
+    tally = Tally(keep=task.config.sample_dropped)
+    folder = Storage(task.folder)
+    with _no_collector():
+        sessions = sessions_of(*read_partition(folder, task), task.config, tally)
+        first = next(sessions, None)
+        if first is not None:
+            with folder.new_file(f"out/{file_name(task.number, task.config.format)}") as file:
+                sink = open_sink(file, task.config.format)
+                for session in _counted(first, sessions, tally):
+                    sink.write(session)
+                sink.close()
+    return tally
+
+
+def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[str]]:
+    """The posts and marks of a partition's threads."""
+    posts: list[Post] = []
+    marks: list[str] = []
+    for name in task.spills:
+        with folder.open(name) as file:
+            for some_posts, some_marks in read_spill(file, task.number):
+                posts += some_posts
+                marks += some_marks
+    return posts, marks
+
+
+def sessions_of(posts: list[Post], marks: list[str], config: ExtractConfig, tally: Tally) -> Iterator[Session]:
+    """The sessions of whole threads' posts."""
+    forest = plant(posts, marks)
+    tally.counts.update(orphans=forest.orphans, posts=-sum(forest.dropped.values()))
+    tally.dropped.update({f"comment: {reason}": count for reason, count in forest.dropped.items()})
+    yield from rules_for(config).sessions(forest, tally)
+
+
+def _counted(first: Session, others: Iterator[Session], tally: Tally) -> Iterator[Session]:
+    sessions = turns = words = 0
+    session: Session | None = first
+    while session is not None:
+        sessions += 1
+        turns += len(session.turns)
+        words += sum(len(turn.text.split()) for turn in session.turns)
+        yield session
+        session = next(others, None)
+    tally.counts.update(sessions=sessions, turns=turns, words=words)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without the cycle collector: a task makes millions of objects and no cycles, and it would look at them all."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _settings(config: ExtractConfig) -> dict[str, object]:
+    """What decides the output: a job may go on with other workers, on another engine."""
+    elsewhere = ("out", "workers", "engine", "address", "overwrite")
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
+
+
+def _plan(sizes: Sequence[int], workers: int) -> dict[str, object]:
+    """Into how many partitions the threads go, and into how many parts each dump.
+
+    A part decompresses its whole dump and skips the blocks of others: that is cheap, but for as many parts as help only.
     """
-
-    def __init__(self, folder: Path, partitions: int) -> None:
-        self.folder, self.partitions = folder, partitions
-        self._buffers: list[list[Post]] = [[] for _ in range(partitions)]
-        self._block = max(POSTS_IN_BUFFERS // partitions, 16)
-        self._encoder = msgspec.msgpack.Encoder()
-        self._compressor = zstandard.ZstdCompressor(level=1)
-        folder.mkdir()
-
-    def add(self, post: Post) -> None:
-        partition = zlib.crc32(post.thread.encode()) % self.partitions  # stable, unlike hash()
-        buffer = self._buffers[partition]
-        buffer.append(post)
-        if len(buffer) >= self._block:
-            self._write(partition)
-
-    def flush(self) -> None:
-        for partition in range(self.partitions):
-            self._write(partition)
-
-    def __iter__(self) -> Iterator[list[Post]]:
-        decoder = msgspec.msgpack.Decoder(list[Post])
-        decompressor = zstandard.ZstdDecompressor()
-        for partition in range(self.partitions):
-            posts: list[Post] = []
-            path = self._path(partition)
-            if path.exists():
-                with path.open("rb") as file:
-                    while head := file.read(4):
-                        posts += decoder.decode(decompressor.decompress(file.read(int.from_bytes(head, "little"))))
-                path.unlink()
-            yield posts
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder)
-
-    def _write(self, partition: int) -> None:
-        if buffer := self._buffers[partition]:
-            block = self._compressor.compress(self._encoder.encode(buffer))
-            with self._path(partition).open("ab") as file:
-                file.write(len(block).to_bytes(4, "little") + block)
-            buffer.clear()
-
-    def _path(self, partition: int) -> Path:
-        return self.folder / f"{partition:04}"
+    partitions = min(max(sum(sizes) // PARTITION_BYTES + 1, 1), MAX_PARTITIONS)
+    parts = [max(min(workers, size // PART_BYTES), 1) for size in sizes]
+    return {"partitions": partitions, "parts": parts}
 
 
-def _post(record: Record, config: ExtractConfig) -> Post | str:
-    return as_post(record) if record.is_comment or config.title else "not asked for"
+def _tallies(results: Sequence[object]) -> Iterator[Tally]:
+    return (msgspec.convert(result, Tally, dec_hook=lambda kind, value: kind(value)) for result in results)
 
 
-def _check(config: ExtractConfig) -> None:
-    if not config.dumps:
-        raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
-    if config.min_turns < 2:
-        raise UsageError(f"--min-turns {config.min_turns} is below 2", "a session is a turn and its response at least")
-    if config.max_turns < config.min_turns:
-        raise UsageError(f"--max-turns {config.max_turns} is below --min-turns {config.min_turns}", "raise --max-turns")
-    if config.max_words < max(config.min_words, 1):
-        raise UsageError(f"--max-words {config.max_words} is below --min-words", "raise --max-words")
+def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequence[Tally]) -> None:
+    """DataError for a dump without a single comment or submission."""
+    for number, path in enumerate(config.dumps):
+        shares = [tally for read, tally in zip(reads, tallies, strict=True) if read.number == number]
+        if not any(tally.counts["comments"] or tally.counts["submissions"] for tally in shares):
+            bad = sum((tally.dropped for tally in shares), Counter())
+            why = ", ".join(f"{count:,} lines: {r.removeprefix('line: ')}" for r, count in bad.most_common(3))
+            raise DataError(
+                f"{path}: no Reddit comment or submission in it ({why or 'the file is empty'})",
+                "`extract` reads dump files with one JSON object a line (RC_*, RS_*); conversations go through `import`",
+            )
 
 
-def _size(path: Path) -> int:
-    """The file's size; raises DataError now for a file that would fail hours later."""
-    with open_input(path):
-        return path.stat().st_size
+def _manifest(config: ExtractConfig, total: Tally) -> Manifest:
+    counts = dict(total.counts)
+    lines = counts["comments"] + counts["submissions"]
+    lines += sum(count for reason, count in total.dropped.items() if reason.startswith("line: "))
+    return make_manifest(
+        "sessions", config=config, inputs=config.dumps, counts={"lines": lines, **counts}, dropped=total.dropped
+    )
 
 
-def _why(counts: Counter[str], dropped: Counter[str]) -> str:
-    top = ", ".join(f"{reason} {count:,}" for reason, count in dropped.most_common(4))
-    return f"{counts['comments']:,} comments, {counts['posts']:,} posts kept; dropped: {top or 'nothing'}"
+def _why(total: Tally) -> str:
+    top = ", ".join(f"{reason} {count:,}" for reason, count in total.dropped.most_common(4))
+    return f"{total.counts['comments']:,} comments, {total.counts['posts']:,} posts kept; dropped: {top or 'nothing'}"

@@ -39,11 +39,12 @@ def post_filters(min_words: int, max_words: int) -> dict[str, PostFilter]:
     }
 
 
-def path_filters(min_turns: int, min_score: int) -> dict[str, PathFilter]:
+def path_filters(min_turns: int, min_score: int, max_session_words: int) -> dict[str, PathFilter]:
     """The filters of a path of posts, in the order they are asked."""
     return {
         "few turns": partial(too_few_turns, least=min_turns),
         "low score": partial(low_score, least=min_score),
+        "many words": partial(session_too_long, most=max_session_words),
         "repeated word": repeated_word,
     }
 
@@ -88,6 +89,11 @@ def too_many_words(text: str, most: int) -> str | None:
 
 def too_few_turns(path: Sequence[Post], least: int) -> str | None:
     return "too few turns" if len(path) < least else None
+
+
+def session_too_long(path: Sequence[Post], most: int) -> str | None:
+    """Reject a path of more words than `most`; 0 is no limit."""
+    return "too many words" if most and sum(count_words(post.text) for post in path) > most else None
 
 
 def low_score(path: Sequence[Post], least: int) -> str | None:

@@ -16,10 +16,9 @@ from typing import IO, Any, Literal, Protocol
 import msgspec
 import zstandard
 
+from dialogpt.data import Format
 from dialogpt.errors import UsageError
 from dialogpt.session import Session, Turn
-
-Format = Literal["jsonl", "tsv", "parquet", "messages"]
 
 ZSTD_LEVEL = 3
 BUFFER_BYTES = 1 << 18  # handed to the file or the compressor at once: a call a line takes a tenth longer

@@ -1,0 +1,62 @@
+"""What becomes a session: the three presets of `extract`, as settings and as rules.
+
+open       natural text in any language                   open.py
+released   the authors' extractor to the letter           released.py
+paper      that, and what only the paper states           paper.py
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from dialogpt.data import ExtractConfig
+from dialogpt.data.dumps import Record
+from dialogpt.data.reddit import Forest, Post
+from dialogpt.data.tally import Tally
+from dialogpt.errors import UsageError
+from dialogpt.session import Session
+
+_RELEASED = {"max_turns": 5, "min_words": 2, "max_words": 30, "max_session_words": 200, "title": False, "dedup": False}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "open": {
+        "max_turns": 10, "min_words": 1, "max_words": 100, "max_session_words": 0, "title": True, "dedup": True,
+    },
+    "released": _RELEASED,
+    "paper": _RELEASED,
+}  # fmt: skip
+
+
+class Rules(Protocol):
+    """Records -> posts (first pass), the forest of a thread -> sessions (second pass); what is left out is counted."""
+
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> Iterator[Post]: ...
+    def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]: ...
+
+
+def resolve(config: ExtractConfig) -> ExtractConfig:
+    """The settings with the preset's own in place of those that were not given; UsageError when they cannot work."""
+    given = {name: getattr(config, name) for name in DEFAULTS[config.preset]}
+    missing = {name: DEFAULTS[config.preset][name] for name, value in given.items() if value is None}
+    config = dataclasses.replace(config, **missing)
+    if config.min_turns < 2:
+        raise UsageError(f"--min-turns {config.min_turns} is below 2", "a session is a turn and its response at least")
+    if (config.max_turns or 0) < config.min_turns:
+        raise UsageError(f"--max-turns {config.max_turns} is below --min-turns {config.min_turns}", "raise --max-turns")
+    if (config.max_words or 0) < max(config.min_words or 0, 1):
+        raise UsageError(f"--max-words {config.max_words} is below --min-words", "raise --max-words")
+    return config
+
+
+def rules_for(config: ExtractConfig) -> Rules:
+    """The rules of resolved settings."""
+    if config.preset == "open":
+        from dialogpt.data.presets.open import Open
+
+        return Open(config)
+    if config.preset == "paper":
+        from dialogpt.data.presets.paper import Paper
+
+        return Paper(config)
+    from dialogpt.data.presets.released import Released
+
+    return Released(config)

@@ -1,0 +1,183 @@
+"""The `released` preset: the rules of the authors' released extractor, to the letter (its Makefile's settings).
+
+A comment is absent when it is "[deleted]", holds ">" or has fewer than two words, and a thread without a submission of two
+comments or more is left out. One of over 30 words stays in the tree without its text: it cuts the paths below it. Each
+leaf gives an instance; its turns are normalised, and then the instance must pass `reason_against`. Word lists, which the
+released settings leave out, are the `paper` preset's. Source: reddit_extractor/src/reddit.py of microsoft/DialoGPT.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import UNSET
+
+from dialogpt.data import ExtractConfig
+from dialogpt.data.dumps import Record, as_int
+from dialogpt.data.presets.tweet import tweet_words
+from dialogpt.data.reddit import Forest, Post, age, as_session
+from dialogpt.data.tally import Tally
+from dialogpt.session import Session
+
+MIN_COMMENTS = 2  # of a submission
+LONGEST_WORD = 30  # characters of a word of the target
+ABBREVIATIONS = (("b/c", "because"), ("j/k", "just kidding"), ("w/o", "without"), ("w/", "with"))
+
+_KEPT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789()[]:,.!?' "
+_ASCII = bytes(code if chr(code) in _KEPT else 32 for code in range(256))
+_NOT_KEPT = re.compile(r"[^A-Za-z0-9()\[\]:,.!?'“” ]")
+_MARKERS = re.compile(r"[\[\]()]")
+_CAPITALS = re.compile(r"[A-Z]{5}")
+
+
+class Released:
+    """Records -> posts -> sessions by the released rules; `config` holds the resolved settings."""
+
+    def __init__(self, config: ExtractConfig) -> None:
+        self.config = config
+
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> Iterator[Post]:
+        """The posts of a block of records; what is left out is counted."""
+        min_words, max_words = self.config.min_words or 0, self.config.max_words or 0
+        drop, kept = tally.drop, 0
+        for record in records:
+            body = record.body
+            if body is None:
+                if as_int(record.num_comments, 0) < MIN_COMMENTS:
+                    drop(f"submission: fewer than {MIN_COMMENTS} comments", record.id, record.title)
+                else:
+                    kept += 1
+                    yield self._submission(record, order)
+            elif body == "[deleted]":
+                drop("comment: deleted", record.id, body)
+            elif ">" in body or ("&" in body and "&gt;" in body):
+                drop("comment: quote", record.id, body)
+            elif record.author is UNSET or record.parent_id is UNSET or record.score is UNSET:
+                drop("comment: missing field", record.id, body)
+            else:
+                if "\\" in body:
+                    body = body.replace("\\", "")
+                words = len(body.split(None, max_words if len(body) > 2 * max_words else min_words))
+                if words < min_words:
+                    drop("comment: too few words", record.id, body)
+                    continue
+                if words <= max_words:
+                    kept += 1
+                else:  # a post without a text stays in its place
+                    drop("comment: too many words", record.id, body)
+                    body = ""
+                score = record.score
+                yield Post(
+                    f"t1_{record.id}", record.parent_id or "", record.link_id or "", record.author or "", body,
+                    score if type(score) is int else as_int(score, 0), record.subreddit or "", order,
+                )  # fmt: skip
+        tally.counts["posts"] += kept
+
+    def _submission(self, record: Record, order: int) -> Post:
+        """What stands for a submission in its thread: its title when titles are asked for."""
+        name = f"t3_{record.id}"
+        title = f"title: {record.title}".replace("\\", "") if self.config.title and record.title else ""
+        author, subreddit = record.author or "", record.subreddit or ""
+        return Post(name, "", name, author, title, as_int(record.score, 0), subreddit, order)
+
+    def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
+        """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""
+        turns: dict[str, Normal] = {}  # of the thread at hand: its paths share their first turns
+        thread = ""
+        for leaf in self._leaves(forest, tally):
+            if leaf.thread != thread:
+                thread = leaf.thread
+                turns.clear()
+            path = forest.path(leaf, self.config.max_turns or 0)
+            found = []
+            for post in path:
+                if (normal := turns.get(post.id)) is None:
+                    normal = turns[post.id] = Normal(post.text)
+                found.append(normal)
+            if len(path) < self.config.min_turns:
+                reason: str | None = "too few turns"
+            else:
+                reason = reason_against(found, self.config.max_session_words or 0)
+            if reason is None:
+                yield as_session(path, [" ".join(normal.words) for normal in found])
+            else:
+                tally.drop(f"path: {reason}", leaf.id, "\n".join(post.text for post in path))
+
+    def _leaves(self, forest: Forest, tally: Tally) -> list[Post]:
+        """The leaves, in order, that have a text and a turn before them, in a thread whose submission is there."""
+        titles = [name for name in forest.posts if name.startswith("t3_")] if self.config.title else []
+        there, least = forest.marks.union(titles), self.config.min_score
+        lost = [post for post in forest.posts.values() if post.thread not in there]
+        for post in lost:
+            tally.drop("comment: no submission", post.id, post.text)
+        tally.counts["posts"] -= len(lost)
+        kept = []
+        for leaf in forest.leaves:
+            if leaf.thread in there and leaf.parent:
+                tally.counts["paths"] += 1
+                if forest.above(leaf) is None:
+                    tally.drop("path: too few turns", leaf.id, leaf.text)
+                elif leaf.score < least:
+                    tally.drop("path: low score", leaf.id, leaf.text)
+                else:
+                    kept.append(leaf)
+        return sorted(kept, key=age)
+
+
+class Normal:
+    """A turn on its way to what the released script prints; `reason`: no instance may hold it, and its words do not matter.
+
+    The words are found when they are asked for: that is the dear part, and half of the turns stand beside one that fails.
+    """
+
+    __slots__ = ("_words", "reason", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text = blank_out(text)
+        self.reason = "url" if "URL" in text else "special markers" if _MARKERS.search(text) else None
+        self._words: list[str] | None = None
+
+    @property
+    def words(self) -> list[str]:
+        if self._words is None:
+            words = tweet_words(self.text.replace("MENTION", "__mention__"))
+            self._words = " ".join(words).split()  # an ellipsis may hold blanks
+        return self._words
+
+
+def blank_out(text: str) -> str:
+    """A turn without hashtags, `URL` for links, abbreviations spelled out, and blanks for most other characters."""
+    if "#" in text or "http" in text.lower():
+        text = " ".join(_without_link(word) for word in text.split() if word[0] != "#")
+    if "/" in text:
+        for short, long in ABBREVIATIONS:
+            text = text.replace(short, long)
+    if "__" in text:
+        text = text.replace("__mention__", "MENTION").replace("__url__", "URL")
+    return text.encode().translate(_ASCII).decode() if text.isascii() else _NOT_KEPT.sub(" ", text)
+
+
+def _without_link(word: str) -> str:
+    at = word.lower().find("http")
+    return f"{word[:at]} URL" if at >= 0 else word
+
+
+def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
+    """Why an instance is left out, as the released `filter_instance` has it; its last turn is the target."""
+    for turn in turns:
+        if turn.reason:
+            return turn.reason
+    # As there, a weight for each turn and EOS between those of the source count as words.
+    if sum(len(turn.words) for turn in turns) + 2 * len(turns) - 2 > max_words:
+        return "too many words"
+    target = turns[-1].words
+    if not target:
+        return "empty target"
+    if len(max(target, key=len)) > LONGEST_WORD:
+        return "long word"
+    if any(_CAPITALS.search(" ".join(turn.words)) for turn in turns):
+        return "capitals"
+    return "repeated word" if _repeats(target) else None
+
+
+def _repeats(words: Sequence[str]) -> bool:
+    return any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))

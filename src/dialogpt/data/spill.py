@@ -1,0 +1,94 @@
+"""Posts between the two passes of `extract`: a file for each task of the first, cut by a hash of the posts' threads.
+
+A post without a text is kept as a mark, a bare name: its parent is answered, or, of a submission, it is there.
+
+A file is a run of blocks, each zstd-compressed msgpack of the posts and the marks of a partition, and an index at its end in
+8-byte integers, little endian: for each block its offset and size, the blocks of a partition together; for each
+partition the number of blocks before its first, and their number in all; the number of partitions. To read one partition,
+three short reads find its blocks, however large the file.
+"""
+
+import io
+import struct
+from collections.abc import Iterable, Iterator
+from typing import IO
+from zlib import crc32
+
+import msgspec
+import zstandard
+
+from dialogpt.data.reddit import Post
+
+POSTS_IN_BLOCK = 500  # about 100 kB: blocks of megabytes would leave the processor's cache
+POSTS_IN_BUFFERS = 200_000  # of all partitions together, in memory before they are written
+LEVEL = -1  # as fast as writing itself; what is spilled is read once
+
+
+class SpillWriter:
+    """Takes posts and writes them in blocks; `close` writes the index, and leaves the file open."""
+
+    def __init__(self, file: IO[bytes], partitions: int) -> None:
+        self.partitions = partitions
+        self._file, self._offset = file, 0
+        self._posts: list[list[Post]] = [[] for _ in range(partitions)]
+        self._marks: list[list[str]] = [[] for _ in range(partitions)]
+        self._room = self._buffered = min(partitions * POSTS_IN_BLOCK, POSTS_IN_BUFFERS)
+        self._blocks: list[list[int]] = [[] for _ in range(partitions)]  # offset, size, offset, size, ...
+        self._encoder = msgspec.msgpack.Encoder()
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
+
+    def add_all(self, posts: Iterable[Post]) -> None:
+        all_posts, all_marks, partitions, added = self._posts, self._marks, self.partitions, 0
+        for post in posts:
+            added += 1
+            # crc32 is stable, unlike hash()
+            partition = crc32(post.thread.encode()) % partitions
+            if post.text:
+                all_posts[partition].append(post)
+            else:
+                all_marks[partition].append(post.parent or post.id)
+        self._room -= added
+        if self._room <= 0:
+            self._flush()
+
+    def _flush(self) -> None:
+        for partition, (posts, marks) in enumerate(zip(self._posts, self._marks, strict=True)):
+            if posts or marks:
+                block = self._compressor.compress(self._encoder.encode((posts, marks)))
+                self._file.write(block)
+                self._blocks[partition] += (self._offset, len(block))
+                self._offset += len(block)
+                posts.clear()
+                marks.clear()
+        self._room = self._buffered
+
+    def close(self) -> None:
+        self._flush()
+        firsts = [0]
+        for numbers in self._blocks:
+            self._file.write(_pack(numbers))
+            firsts.append(firsts[-1] + len(numbers) // 2)
+        self._file.write(_pack([*firsts, self.partitions]))
+
+
+def read_spill(file: IO[bytes], partition: int) -> Iterator[tuple[list[Post], list[str]]]:
+    """Yield a partition's posts and marks, block by block in the order they were written."""
+    partitions = _unpack(file, file.seek(-8, io.SEEK_END), 1)[0]
+    table = file.seek(-8 * (partitions + 2), io.SEEK_END)
+    blocks = _unpack(file, table + 8 * partitions, 1)[0]
+    first, end = _unpack(file, table + 8 * partition, 2)
+    index = _unpack(file, table - 16 * (blocks - first), 2 * (end - first))
+    decoder = msgspec.msgpack.Decoder(tuple[list[Post], list[str]])
+    decompressor = zstandard.ZstdDecompressor()
+    for offset, size in zip(index[::2], index[1::2], strict=True):
+        file.seek(offset)
+        yield decoder.decode(decompressor.decompress(file.read(size)))
+
+
+def _pack(numbers: list[int]) -> bytes:
+    return struct.pack(f"<{len(numbers)}Q", *numbers)
+
+
+def _unpack(file: IO[bytes], offset: int, count: int) -> tuple[int, ...]:
+    file.seek(offset)
+    return struct.unpack(f"<{count}Q", file.read(8 * count))
