@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,14 @@ def test_a_line_holds_what_is_not_default(tmp_path: Path) -> None:
                               {"text": "bye", "speaker": "A"}]  # fmt: skip
     assert (first["id"], first["source"]) == ("7", "test")
     assert second == {"turns": [{"text": "one"}, {"text": "two"}]}
+
+
+def test_evaluation_items_keep_scores_and_the_human_response() -> None:
+    item = EvalItem((Turn("hi"),), "7", ("hello", "hey"), human="good day", scores=(5, -1))
+    assert msgspec.json.decode(msgspec.json.encode(item), type=EvalItem) == item
+    old = b'{"context":[{"text":"hi"}],"id":"7","references":["hello"]}'
+    assert msgspec.json.encode(msgspec.json.decode(old, type=EvalItem)) == old
+    assert msgspec.json.decode(old, type=EvalItem).scores == ()
 
 
 def test_words_are_counted(tmp_path: Path) -> None:
