@@ -1,7 +1,7 @@
 """Test-set overlap: how much of a turn's text stands in held-out responses or references, in 4-grams of words.
 
-Held-out files, plain or compressed, are told apart by their first line: JSONL sessions, JSONL of `EvalItem`, or text. In
-text lines every column between tabs and every turn between ` EOS ` counts, without the `score|` that may stand before a
+Held-out files, plain or compressed, are told apart by their first line: JSONL sessions, JSONL of `EvalItem`, or text.
+In text, every column between tabs and every turn between ` EOS ` counts, without the `score|` that may stand before a
 reference. Words are casefolded runs of letters and digits.
 """
 
