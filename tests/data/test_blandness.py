@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogpt.data import blandness
-from dialogpt.data.blandness import TrigramSketch, TrigramWriter
+from dialogpt.data.blandness import WIDTH as DEFAULT_WIDTH
+from dialogpt.data.blandness import TrigramSketch, TrigramWriter, width_for
 from dialogpt.data.wordhash import between_blanks, grams
 from dialogpt.errors import DataError
 
@@ -117,6 +118,25 @@ def test_a_saved_sketch_is_mapped(tmp_path: Path) -> None:
     merged([["i do not know"] * 3]).save(tmp_path / "counts.npy")
     sketch = TrigramSketch.load(tmp_path / "counts.npy")
     assert sketch.bland(["i do not know"], 0.9, 2).tolist() == [True]
+
+
+def test_strangers_do_not_make_a_text_bland() -> None:
+    rare = [f"{n} {n + 1} {n + 2} {n + 3} {n + 4}" for n in range(0, 90_000, 3)]
+    writer = TrigramWriter(file := io.BytesIO())
+    for text in rare:
+        writer.add(text)
+    writer.close()
+    file.seek(0)
+    sketch = TrigramSketch(width_for(writer.trigrams, 50))
+    assert sketch.merge(file) == writer.trigrams == 90_000
+    assert not sketch.bland(rare, 0.9, 50).any()
+
+
+def test_widths() -> None:
+    assert width_for(0) == 1024
+    assert width_for(1_600_000_000) == DEFAULT_WIDTH
+    assert width_for(1_700_000_000) == 2 * DEFAULT_WIDTH
+    assert width_for(5, 0) == 1024
 
 
 @pytest.mark.parametrize("made", [b"", b"hello", "shape", "type", "width"])

@@ -20,7 +20,7 @@ from dialogpt.artifact import atomic_file
 from dialogpt.data.wordhash import Hashes, between_blanks, grams
 from dialogpt.errors import DataError
 
-ROWS, WIDTH = 2, 1 << 24  # 128 MiB; a cell holds about a hundred strangers' counts after 2 billion tri-grams
+ROWS, WIDTH = 2, 1 << 24  # 128 MiB, enough for 1.6 billion tri-grams: see `width_for`
 BLOCK_TRIGRAMS = 1 << 21
 TEXTS_AT_ONCE = 1024
 
@@ -39,6 +39,7 @@ class TrigramWriter:
         self._texts: list[str] = []
         self._pending: list[Hashes] = []
         self._size = 0
+        self.trigrams = 0  # in the file, all of them after `close`
 
     def add(self, text: str) -> None:
         self._texts.append(text)
@@ -64,8 +65,14 @@ class TrigramWriter:
             differences = np.diff(hashes, prepend=np.zeros(1, np.uint64))
             data = zstandard.compress(_planes(differences) + _planes(counts.astype(np.uint32)), 3)
             self._file.write(len(data).to_bytes(4, "little") + data)
+            self.trigrams += self._size
         self._pending.clear()
         self._size = 0
+
+
+def width_for(trigrams: int, more_than: int = 1000) -> int:
+    """A width at which the counts of strangers that share a counter come to a tenth of `more_than` on average."""
+    return 1 << max(10 * trigrams // max(more_than, 1), 1023).bit_length()
 
 
 class TrigramSketch:
