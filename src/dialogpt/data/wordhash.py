@@ -1,8 +1,8 @@
 """Texts -> 64-bit hashes of their words and word n-grams, many texts at once; the same on every machine.
 
-All texts of a call are laid end to end as code points, and each step is one NumPy operation over all of them: a thousand
-turns a call take 2 to 4 microseconds each, a single one about a hundred. A word's hash is the sum of value(character) *
-BASE ** position, taken from running sums, then mixed.
+All texts of a call are laid end to end as code points, and each step is one NumPy operation over all of them: a
+thousand turns a call take 2 to 4 microseconds each, a single one about a hundred.
+A word's hash is the sum of value(character) * BASE ** position, taken from running sums, then mixed.
 """
 
 import re
