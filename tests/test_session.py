@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dialogpt.errors import DataError
@@ -62,3 +63,11 @@ def test_a_line_that_is_no_session_is_an_error_with_its_place(tmp_path: Path, li
     file.write_bytes(b'{"turns": []}\n\n' + line + b"\n")
     with pytest.raises(DataError, match=rf"mine\.jsonl:3: .*{reason}"):
         list(read_sessions(file))
+
+
+def test_evaluation_items_keep_scores_and_the_human_response() -> None:
+    item = EvalItem((Turn("hi"),), "7", ("hello", "hey"), human="good day", scores=(5, -1))
+    assert msgspec.json.decode(msgspec.json.encode(item), type=EvalItem) == item
+    old = b'{"context":[{"text":"hi"}],"id":"7","references":["hello"]}'
+    assert msgspec.json.encode(msgspec.json.decode(old, type=EvalItem)) == old
+    assert msgspec.json.decode(old, type=EvalItem).scores == ()

@@ -48,11 +48,16 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class EvalItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A context with none, one or several human responses to it."""
+    """A context with none, one or several human responses to it.
+
+    `scores` are the references' votes, one each, or empty; `human` is one more response, to be judged like a system's.
+    """
 
     context: tuple[Turn, ...]
     id: str = ""
     references: tuple[str, ...] = ()
+    human: str = ""
+    scores: tuple[int, ...] = ()
 
 
 def sessions_files(path: Path) -> list[Path]:

@@ -23,7 +23,7 @@ _URL = re.compile(
 _MARKS = re.compile(r"[\[\]*~_`|&<]")  # a single class is ten times as fast to search as the next pattern
 _MARKERS = re.compile(r"[\[\]]|\*\*|~~|(?<!_)__[^\W_]|```|\|.*\|.*\||&\w+;|</[a-z]+>|<br")
 # Scripts written without blanks between words: Thai to Khmer, kana, Han.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -64,7 +64,7 @@ def count_words(text: str) -> int:
     """
     if text.isascii():
         return len(text.split())
-    spaced, characters = _UNSPACED.subn(" ", text)
+    spaced, characters = UNSPACED.subn(" ", text)
     return len(spaced.split()) + (characters + 1) // 2
 
 

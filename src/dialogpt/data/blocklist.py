@@ -1,0 +1,121 @@
+"""Lists of offensive phrases and of subreddits: text files -> what finds a listed phrase in a turn.
+
+A list has one phrase a line; blank lines and lines that begin with `#` are passed over. A phrase in a script written
+with blanks is matched as whole words in any case, whatever punctuation or white space stands between them; Arabic
+without its vowel signs and tatweel. A phrase in a script written without blanks, or an emoji, is matched anywhere. The
+time that a text takes does not grow with the list: only phrases that begin with one of its words are looked up.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dialogpt.data.filters import UNSPACED
+from dialogpt.errors import DataError
+from dialogpt.files import decode_text, read_lines
+
+LISTS = Path(__file__).parent / "lists"
+OFFENSIVE_PHRASES = "offensive_phrases.txt"
+OFFENSIVE_SUBREDDITS = "offensive_subreddits.txt"
+
+_WORD = re.compile(r"\w+")
+# What is no `\w` in ASCII becomes a blank: translating and splitting is three times as fast as searching for words.
+_BLANKS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range(128))
+# Arabic vowel signs and tatweel; the variation selector and joiner that make emoji of one look differ.
+_OPTIONAL = re.compile("[\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe0f]")
+
+
+class Blocklist:
+    """Phrases to be found in texts; may be pickled. Raises ValueError for a phrase with neither word nor symbol."""
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self._words: dict[tuple[str, ...], str] = {}  # a phrase's words -> the phrase as it is listed
+        self._parts: dict[str, str] = {}  # the same for phrases that are matched anywhere
+        for phrase in phrases:
+            folded = _fold(phrase.strip())
+            words = tuple(_words(folded))
+            if words and not UNSPACED.search(folded):
+                self._words.setdefault(words, phrase)
+            elif folded and not folded.isascii():
+                self._parts.setdefault(folded, phrase)
+            else:
+                raise ValueError(f"no word in {phrase!r}")
+        self._word_lengths = _lengths_by_start(self._words)
+        self._part_lengths = _lengths_by_start(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._words) + len(self._parts)
+
+    def find(self, text: str) -> str | None:
+        """A listed phrase that the text holds, as it is listed, or None.
+
+        Of several it is the one that begins first, then the shortest; those that are matched anywhere come last.
+        """
+        folded = _fold(text)
+        words = _words(folded)
+        if not self._word_lengths.keys().isdisjoint(words):
+            for start, word in enumerate(words):
+                for length in self._word_lengths.get(word, ()):
+                    if phrase := self._words.get(tuple(words[start : start + length])):
+                        return phrase
+        if self._part_lengths and not folded.isascii():
+            for start, character in enumerate(folded):
+                for length in self._part_lengths.get(character, ()):
+                    if phrase := self._parts.get(folded[start : start + length]):
+                        return phrase
+        return None
+
+
+def load_phrases(path: Path) -> Blocklist:
+    """Read a list of phrases; DataError with file and line for what is no phrase, and for a list without any."""
+    phrases = []
+    for number, phrase in _entries(path):
+        folded = _fold(phrase)
+        if folded.isascii() and not _WORD.search(folded):
+            raise DataError(f"{path}:{number}: no word in {phrase!r}", "a line is a phrase; a comment begins with #")
+        phrases.append(phrase)
+    return Blocklist(phrases)
+
+
+def load_names(path: Path) -> frozenset[str]:
+    """Read a list of subreddits, casefolded, without their `r/`; DataError for a line with blanks and an empty list."""
+    names = set()
+    for number, name in _entries(path):
+        if len(name.split()) > 1:
+            raise DataError(f"{path}:{number}: {name!r} is no subreddit's name", "a line is one name: r/pics or pics")
+        names.add(name.casefold().removeprefix("/").removeprefix("r/"))
+    return frozenset(names)
+
+
+def shipped(name: str) -> Path:
+    """The path of a list that comes with the package: OFFENSIVE_PHRASES or OFFENSIVE_SUBREDDITS."""
+    return LISTS / name
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are entries, with their numbers; DataError after the last one when there was none."""
+    found = False
+    for number, line in enumerate(read_lines(path), 1):
+        entry = decode_text(line, path, number).strip()
+        if entry and not entry.startswith("#"):
+            found = True
+            yield number, entry
+    if not found:
+        raise DataError(f"{path}: the list is empty", "write a phrase or a name a line")
+
+
+def _fold(text: str) -> str:
+    folded = text.casefold()
+    return folded if folded.isascii() else _OPTIONAL.sub("", folded)
+
+
+def _words(folded: str) -> list[str]:
+    return folded.translate(_BLANKS).split() if folded.isascii() else _WORD.findall(folded)
+
+
+def _lengths_by_start(phrases: Iterable[Sequence[str]]) -> dict[str, tuple[int, ...]]:
+    """First word (or character) -> the lengths of the phrases that begin with it, the shortest first."""
+    lengths: dict[str, set[int]] = {}
+    for phrase in phrases:
+        lengths.setdefault(phrase[0], set()).add(len(phrase))
+    return {start: tuple(sorted(found)) for start, found in lengths.items()}
