@@ -1,4 +1,4 @@
-"""How many times the floor `dialogpt extract` costs: streaming decompression plus typed JSON decoding of the same files.
+"""How many times the floor `dialogpt extract` costs: streaming decompression and typed JSON decoding of the same files.
 
     python bench/extract.py RC_2006-02.zst RS_2006-02.zst [--preset released] [--repeats 5] [--workers 1 2]
 

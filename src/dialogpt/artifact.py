@@ -39,7 +39,7 @@ def make_manifest(
     kind: str,
     *,
     config: Any = None,
-    inputs: Iterable[Path] = (),
+    inputs: Iterable[Path | str] = (),
     counts: Mapping[str, int] | None = None,
     dropped: Counter[str] | None = None,
 ) -> Manifest:

@@ -36,6 +36,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "extract": Command("dialogpt.data:ExtractConfig", "dialogpt.data.extract:extract", "dumps"),
     "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.readers:import_files", "files"),
+    "references": Command("dialogpt.data:ReferencesConfig", "dialogpt.data.references:references", "dumps"),
     "tokenizer": Command(
         "dialogpt.tokens:TokenizerConfig", "dialogpt.tokens.bpe:make_tokenizer", "sessions", optional=("sessions",)
     ),

@@ -36,10 +36,19 @@ def describe_manifest(manifest: Manifest) -> str:
     if manifest.dropped:
         width = max(map(len, manifest.dropped))
         lines.append("dropped:")
-        lines += [f"  {reason:<{width}}  {count:>12,}" for reason, count in manifest.dropped.items()]
+        lines += [
+            f"  {reason:<{width}}  {count:>12,}{_share(reason, count, manifest.counts)}"
+            for reason, count in manifest.dropped.items()
+        ]
     if manifest.inputs:
         lines.append("from: " + ", ".join(manifest.inputs))
     return "\n".join(lines)
+
+
+def _share(reason: str, count: int, counts: dict[str, int]) -> str:
+    """` 3.1% of comments` for a reason like `comment: url`, when the manifest counts them."""
+    unit = {"title": "submission"}.get(found := reason.partition(":")[0], found) + "s"
+    return f"  {count / counts[unit]:6.1%} of {unit}" if counts.get(unit) else ""
 
 
 def _describe_folder(folder: Path) -> list[str]:

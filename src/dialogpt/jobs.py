@@ -12,7 +12,7 @@ any moment and started again with the same settings, a job does only what is not
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -80,6 +80,13 @@ class Job:
             self.folder.write("plan.json", msgspec.json.encode(self.plan))
         else:
             log.info("going on with the unfinished job in %s", self.folder.url)
+
+    def change(self, plan: Mapping[str, Any], *, forget: Iterable[str]) -> None:
+        """Write down a change of the plan, and forget the stages that it makes worthless."""
+        for stage in forget:
+            (self.folder / stage).remove()
+        self.plan |= plan
+        self.folder.write("plan.json", msgspec.json.encode(self.plan))
 
     def run(self, stage: str, function: Run[T], tasks: Sequence[T], workers: "Workers") -> list[Any]:
         """Do the tasks of a stage that are not done yet; returns what every task returned, in their order."""
@@ -196,7 +203,8 @@ def _in_pool(works: Sequence[Work], count: int) -> Iterator[Work]:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+    names = ", ".join(work.task.name for work in left.values())
     raise DataError(
-        f"worker processes were killed {ATTEMPTS} times, last in one of {', '.join(w.task.name for w in left.values())}",
+        f"worker processes were killed {ATTEMPTS} times, at last in one of {names}",
         "was it memory? fewer --workers need less; start again and finished tasks are kept",
     )

@@ -5,6 +5,7 @@ first, then moved (an object store's move is a copy within it).
 """
 
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,17 @@ class Storage:
 
     def open(self, name: str) -> IO[bytes]:
         return cast(IO[bytes], self._fs.open(self.path(name), "rb"))
+
+    @contextmanager
+    def local_copy(self, name: str) -> Iterator[Path]:
+        """A path of this machine with the file's content: the file itself when it lies here, else a copy of it."""
+        if self.is_local:
+            yield Path(self.path(name))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "copy"
+            self._fs.get_file(self.path(name), str(path))
+            yield path
 
     def read(self, name: str) -> bytes:
         return bytes(self._fs.cat_file(self.path(name)))

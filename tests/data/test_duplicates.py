@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogpt.data.duplicates import BANDS, band_keys_of, bucket_of, drop_in_bucket, later_duplicates, order_of
+from dialogpt.data.duplicates import BANDS, band_keys_of, drop_in_bucket, later_duplicates, order_of
 from dialogpt.session import Session, Turn
 
 ASK = "What is the best way to learn to cook when you live alone in a small flat?"
@@ -118,7 +118,7 @@ def test_the_first_of_a_key_stays_however_the_corpus_is_cut(
     assert later_duplicates(keys[shuffled], order[shuffled]).tolist() == [expected[i] for i in shuffled]
 
     entry_keys, entry_sessions = keys.ravel(), np.repeat(np.arange(len(rows)), 2)
-    bucket = bucket_of(entry_keys, buckets)
+    bucket = (entry_keys % np.uint64(buckets)).astype(np.int64)
     dropped: set[int] = set()
     for number in range(buckets):
         there = bucket == number
@@ -133,8 +133,8 @@ def test_of_equal_ids_the_first_stays() -> None:
     assert later_duplicates(band_keys_of(made), order_of([each.id for each in made])).tolist() == [False, True]
 
 
-def test_buckets_are_of_about_equal_size() -> None:
+def test_ranges_of_keys_are_of_about_equal_size() -> None:
     keys = band_keys_of([session(ASK, f"{REPLY} {chr(97 + i % 26) * (1 + i // 26)}") for i in range(500)])
-    counts = np.bincount(bucket_of(np.unique(keys), 4), minlength=4)
+    counts = np.bincount((np.unique(keys) >> np.uint64(62)).astype(np.int64), minlength=4)
     assert counts.sum() == len(np.unique(keys))
     assert counts.min() > 0.15 * counts.sum()

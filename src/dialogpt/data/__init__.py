@@ -34,16 +34,41 @@ class ExtractConfig:
     max_session_words: Annotated[int | None, "most words of a session, 0: no limit  [open: 0, else 200]"] = None
     title: Annotated[bool | None, "the submission's title is a path's first turn  [open: yes, else no]"] = None
     blocklist: Annotated[
-        Path | None, "phrases, one a line: a turn with one of them carries no loss  [paper: a short list of our own]"
+        Path | None, "phrases, one a line: a turn with one carries no loss; none: no list  [paper: our short one]"
     ] = None
     block_subreddits: Annotated[
-        Path | None, "subreddits to leave out, one a line  [paper: a short list of our own]"
+        Path | None, "subreddits to leave out, one a line; none: no list  [paper: our short one]"
     ] = None
-    language: Annotated[tuple[str, ...], "keep only sessions in this language (ar, en, ...); may be repeated"] = ()
-    dedup: Annotated[bool | None, "drop near-duplicate sessions  [open: yes, else no]"] = None
-    held_out: Annotated[tuple[Path, ...], "held-out responses or references, whose overlap is dropped"] = ()
+    bland_share: Annotated[
+        float | None, "drop a response of whose tri-grams this share is frequent, 0: keep it  [paper: 0.9, else 0]"
+    ] = None
+    bland_count: Annotated[int, "a tri-gram is frequent when the responses hold it more than N times"] = 1000
+    dedup: Annotated[bool | None, "drop near-duplicates: last turn and response again  [open: yes, else no]"] = None
+    held_out: Annotated[tuple[Path, ...], "files of held-out responses or references, not to be trained on"] = ()
     max_overlap: Annotated[float, "share of a turn's 4-grams in --held-out from which its session is dropped"] = 0.5
+    language: Annotated[tuple[str, ...], "keep only sessions in this language (ar, en, ...); may be repeated"] = ()
     sample_dropped: Annotated[int, "keep N examples of each reason in dropped.jsonl"] = 0
+    workers: Annotated[int, "processes, or tasks at once on a cluster"] = 1
+    engine: Annotated[Engine, "where the work is done; ray: a Ray cluster"] = "local"
+    address: Annotated[str, "the Ray cluster's address (default: the one that runs here, or a new one)"] = ""
+    overwrite: Annotated[bool, "replace an existing folder, or an unfinished job"] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencesConfig:
+    """Settings of `references`: Reddit dumps -> a test set of contexts with several human responses each."""
+
+    dumps: Annotated[tuple[str | Path, ...], "comment (RC_*) and submission (RS_*) dumps, as for `extract`"]
+    out: Annotated[str | Path, "folder to write"]
+    min_references: Annotated[int, "fewest references of a context, beside the human response set apart"] = 5
+    max_turns: Annotated[int, "keep the last N turns of a longer context"] = 10
+    min_words: Annotated[int, "fewest words of a comment"] = 1
+    max_words: Annotated[int, "most words of a comment"] = 30
+    min_score: Annotated[int, "lowest score of a response"] = 1
+    title: Annotated[bool, "the submission's title is a context's first turn"] = True
+    blocklist: Annotated[Path | None, "phrases, one a line: a response with one of them is left out"] = None
+    block_subreddits: Annotated[Path | None, "subreddits to leave out, one a line"] = None
+    limit: Annotated[int, "keep N contexts, chosen by a hash of their ids, 0: all"] = 0
     workers: Annotated[int, "processes, or tasks at once on a cluster"] = 1
     engine: Annotated[Engine, "where the work is done; ray: a Ray cluster"] = "local"
     address: Annotated[str, "the Ray cluster's address (default: the one that runs here, or a new one)"] = ""

@@ -10,13 +10,12 @@ plane by byte plane, and of the 32-bit counts in the same way.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from dialogpt.artifact import atomic_file
 from dialogpt.data.wordhash import Hashes, between_blanks, grams
 from dialogpt.errors import DataError
 
@@ -34,7 +33,7 @@ class TrigramWriter:
     It never holds more than a block, however many texts come. Add each post once, not once a path.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._texts: list[str] = []
         self._pending: list[Hashes] = []
@@ -80,11 +79,11 @@ class TrigramSketch:
 
     def __init__(self, width: int = WIDTH, table: Counts | None = None) -> None:
         assert width.bit_count() == 1
-        self._table = np.zeros((ROWS, width), np.uint32) if table is None else table
+        self.table = np.zeros((ROWS, width), np.uint32) if table is None else table
 
     @classmethod
     def load(cls, path: Path) -> "TrigramSketch":
-        """Open a saved sketch, memory-mapped: processes of one machine share it. DataError when it is none."""
+        """Open a table that `np.save` wrote, memory-mapped, so that processes share it; DataError if it is none."""
         try:
             table = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
@@ -93,11 +92,7 @@ class TrigramSketch:
             raise DataError(f"{path} holds no tri-gram counts", "count the tri-grams again")
         return cls(table.shape[1], table)
 
-    def save(self, path: Path) -> None:
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            np.save(file, self._table)
-
-    def merge(self, file: BinaryIO) -> int:
+    def merge(self, file: IO[bytes]) -> int:
         """Add a TrigramWriter's file; returns how many tri-grams it counts. DataError when it is damaged."""
         total = 0
         for hashes, counts in _blocks(file):
@@ -107,14 +102,14 @@ class TrigramSketch:
 
     def add(self, hashes: Hashes, counts: Counts) -> None:
         """Add counts, whose sum is below 2 ** 32; a full counter stays full."""
-        for row, cells in zip(self._table, self._cells(hashes), strict=True):
+        for row, cells in zip(self.table, self._cells(hashes), strict=True):
             before = row[cells]
             np.add.at(row, cells, counts)
             row[cells[row[cells] < before]] = _FULL
 
     def count(self, hashes: Hashes) -> Counts:
         """How often each was seen, at least: never too few, too many where others fell on all its counters."""
-        first, second = (row[cells] for row, cells in zip(self._table, self._cells(hashes), strict=True))
+        first, second = (row[cells] for row, cells in zip(self.table, self._cells(hashes), strict=True))
         counts: Counts = np.minimum(first, second)
         return counts
 
@@ -127,7 +122,7 @@ class TrigramSketch:
         return bland
 
     def _cells(self, hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        mask = np.uint64(self._table.shape[1] - 1)
+        mask = np.uint64(self.table.shape[1] - 1)
         return (hashes & mask).astype(np.int64), (hashes >> np.uint64(32) & mask).astype(np.int64)
 
 
@@ -136,7 +131,7 @@ def _planes(values: NDArray[np.unsignedinteger]) -> bytes:
     return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1).T.tobytes()
 
 
-def _blocks(file: BinaryIO) -> Iterator[tuple[Hashes, Counts]]:
+def _blocks(file: IO[bytes]) -> Iterator[tuple[Hashes, Counts]]:
     while head := file.read(4):
         data = file.read(int.from_bytes(head, "little"))
         try:

@@ -23,8 +23,8 @@ class Record(msgspec.Struct, gc=False):
     id: str | int | None = None
     body: str | None = None
     link_id: str | None = None
-    parent_id: str | None | UnsetType = UNSET
-    author: str | None | UnsetType = UNSET
+    parent_id: str | UnsetType | None = UNSET
+    author: str | UnsetType | None = UNSET
     score: Number | UnsetType = UNSET
     subreddit: str | None = None
     title: str | None = None
@@ -39,7 +39,7 @@ def read_dump(
     parts: int = 1,
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[tuple[int, list[Record]]]:
-    """Yield the file's records in blocks, each with its number in the file: every block, or one of `parts` equal shares.
+    """Yield the file's records in blocks, each with its number in the file: all, or one of `parts` equal shares.
 
     Lines that are no record are counted in `tally`: lines = comments + submissions + dropped lines. Errors as
     `files.read_lines`.

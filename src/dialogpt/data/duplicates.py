@@ -47,11 +47,6 @@ def order_of(ids: Sequence[str]) -> Hashes:
     return text_hashes(ids)
 
 
-def bucket_of(keys: Hashes, buckets: int) -> NDArray[np.int64]:
-    """The bucket of each key, 0 to `buckets` - 1; equal keys are in one bucket."""
-    return (keys % np.uint64(buckets)).astype(np.int64)
-
-
 def drop_in_bucket(keys: Hashes, sessions: NDArray[np.int64], order: Hashes) -> NDArray[np.int64]:
     """The numbers of the sessions to drop, ascending: those that share a key with one that comes before them.
 

@@ -3,6 +3,8 @@
 1. read    Every dump is streamed once, in one task or several; its posts go to a spill file by a hash of their thread,
            so that a thread is whole even when it crosses the end of a month.
 2. plant   Each partition of the threads is read at once: thread -> forest -> paths -> sessions, in id order.
+3. sift    When near-duplicates or bland responses go, what only the whole corpus can tell is found out,
+4. write   and the sessions that may stay are written (data/corpus.py).
 
 `manifest.dropped` counts lines, comments, titles and paths by reason (`comment: url`): lines = comments + submissions +
 dropped lines; comments + submissions = posts + dropped comments and titles; paths = sessions + dropped paths.
@@ -12,16 +14,28 @@ import dataclasses
 import gc
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
 from dialogpt.artifact import Manifest, make_manifest
-from dialogpt.data import ExtractConfig
-from dialogpt.data.dumps import read_dump
+from dialogpt.data import ExtractConfig, ReferencesConfig
+from dialogpt.data.corpus import (
+    Collector,
+    DuplicatesTask,
+    Sieve,
+    SketchTask,
+    find_duplicates,
+    make_sketch,
+    read_candidates,
+    sift_ranges,
+)
+from dialogpt.data.dumps import Record, read_dump
 from dialogpt.data.presets import resolve, rules_for
 from dialogpt.data.reddit import Post, plant
+from dialogpt.data.screen import Screen, blocked_subreddits
 from dialogpt.data.spill import SpillWriter, read_spill
 from dialogpt.data.tally import Tally
 from dialogpt.data.writers import file_name, open_sink
@@ -39,28 +53,24 @@ PART_BYTES = 32 << 20  # a dump is cut for several workers when a part has this 
 def extract(config: ExtractConfig) -> Manifest:
     """Write the sessions of `config.dumps` to `config.out`; the manifest counts what came out and what was dropped.
 
-    A job that was stopped goes on when it is started again. Raises DataError when a dump is missing, damaged or none, or
-    when no session comes out; then nothing is written.
+    A job that was stopped goes on when it is started again. Raises DataError when a dump is missing, damaged or
+    none, and when no session comes out; then nothing is written.
     """
     if not config.dumps:
         raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
     config = resolve(config)
     workers = Workers(config.workers, config.engine, config.address)
     sizes = [input_bytes(path) for path in config.dumps]
-    rules_for(config)  # its lists are read now, not hours later
-    job = Job(str(config.out), _settings(config), overwrite=config.overwrite)
+    _ = Screen(config), blocked_subreddits(config)  # lists are read now, not hours later
+    job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
     with job.kept():
-        job.begin(_plan(sizes, workers.count))
-        reads = read_tasks(job, config, sizes)
+        reads, tallies = read_dumps(job, config, sizes, workers)
+        plants = plant_tasks(job, config, reads)
+        tallies += as_tallies(job.run("plant", plant_partition, plants, workers))
+        if _is_sifted(config):
+            tallies += sift(job, config, plants, tallies, workers)
         total = Tally(keep=config.sample_dropped)
-        found = list(_tallies(job.run("read", read_part, reads, workers)))
-        _check_dumps(config, reads, found)
-        for tally in found:
-            total.add(tally)
-        partitions = range(job.plan["partitions"])
-        names = tuple(f"read/{task.name}.spill" for task in reads)
-        plants = [PlantTask(n, sum(sizes) // len(partitions), names, config, job.folder.url) for n in partitions]
-        for tally in _tallies(job.run("plant", plant_partition, plants, workers)):
+        for tally in tallies:
             total.add(tally)
         if not total.counts["sessions"]:
             job.folder.remove()
@@ -70,6 +80,40 @@ def extract(config: ExtractConfig) -> Manifest:
         manifest = _manifest(config, total)
         job.finish(manifest)
     return manifest
+
+
+def read_dumps(
+    job: Job, config: ExtractConfig, sizes: Sequence[int], workers: Workers
+) -> tuple[list["ReadTask"], list[Tally]]:
+    """The first stage: begin the job or go on with it; returns the tasks and their tallies."""
+    job.begin(_plan(sizes, workers.count))
+    if job.plan["sizes"] != sizes:  # a dump has been replaced: what was made of it goes
+        job.change({"sizes": sizes}, forget=("plant", "sift", "write", "out"))
+    reads = read_tasks(job, config, sizes)
+    tallies = as_tallies(job.run("read", read_part, reads, workers))
+    _check_dumps(config, reads, tallies)
+    return reads, tallies
+
+
+def sift(
+    job: Job, config: ExtractConfig, plants: Sequence["PlantTask"], tallies: Sequence[Tally], workers: Workers
+) -> list[Tally]:
+    """The third and the fourth stage: what only the whole corpus can tell; returns the fourth's tallies."""
+    trigrams, keys = (sum(tally.counts[name] for tally in tallies) for name in ("trigrams", "keys"))
+    names, folder = [task.name for task in plants], job.folder.url
+    if config.bland_share:
+        files = tuple(f"plant/{name}.trigrams" for name in names)
+        task = SketchTask("trigrams", 1, files, trigrams, config.bland_count, folder)
+        job.run("sift", make_sketch, [task], workers)
+    duplicates: list[DuplicatesTask] = []
+    if config.dedup:
+        files = tuple(f"plant/{name}.keys.npy" for name in names)
+        ranges = sift_ranges(keys)
+        duplicates = [DuplicatesTask(number, ranges, keys // ranges, files, folder) for number in range(ranges)]
+        job.run("sift", find_duplicates, duplicates, workers)
+    found = tuple(f"sift/{task.name}.npy" for task in duplicates)
+    writes = [WriteTask(task.number, task.size, found, config, folder) for task in plants]
+    return as_tallies(job.run("write", write_partition, writes, workers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +146,21 @@ class PlantTask:
         return f"{self.number:05}"
 
 
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """The candidates of one partition, without those that the files named tell to be duplicates."""
+
+    number: int
+    size: int
+    duplicates: tuple[str, ...]
+    config: ExtractConfig
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:05}"
+
+
 def read_tasks(job: Job, config: ExtractConfig, sizes: Sequence[int]) -> list[ReadTask]:
     """The tasks of the first pass. A dump's size is in their names: one that has been replaced is read again."""
     tasks = []
@@ -118,30 +177,89 @@ def read_tasks(job: Job, config: ExtractConfig, sizes: Sequence[int]) -> list[Re
 
 def read_part(task: ReadTask) -> Tally:
     """First pass over (a share of) one dump: its records become posts, those that are kept go to a spill file."""
-    rules = rules_for(task.config)
+    rules, blocked = rules_for(task.config), blocked_subreddits(task.config)
     tally = Tally(keep=task.config.sample_dropped)
-    with _no_collector(), Storage(task.folder).new_file(f"read/{task.name}.spill") as file:
+    with no_collector(), Storage(task.folder).new_file(f"read/{task.name}.spill") as file:
         spill = SpillWriter(file, task.partitions)
         for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts):
+            if blocked:
+                records = _unblocked(records, blocked, tally)
             spill.add_all(rules.posts(records, (task.number << 40) + block, tally))
         spill.close()
     return tally
+
+
+def plant_tasks(job: Job, config: ExtractConfig, reads: Sequence[ReadTask]) -> list[PlantTask]:
+    partitions = job.plan["partitions"]
+    spills = tuple(f"read/{task.name}.spill" for task in reads)
+    size = sum(task.size for task in reads) // partitions
+    return [PlantTask(number, size, spills, config, job.folder.url) for number in range(partitions)]
 
 
 def plant_partition(task: PlantTask) -> Tally:
     """Second pass over one partition: the sessions of its threads, in the order of thread and leaf ids."""
     tally = Tally(keep=task.config.sample_dropped)
     folder = Storage(task.folder)
-    with _no_collector():
-        sessions = sessions_of(*read_partition(folder, task), task.config, tally)
-        first = next(sessions, None)
-        if first is not None:
-            with folder.new_file(f"out/{file_name(task.number, task.config.format)}") as file:
-                sink = open_sink(file, task.config.format)
-                for session in _counted(first, sessions, tally):
-                    sink.write(session)
-                sink.close()
+    with no_collector():
+        sessions = Screen(task.config)(sessions_of(*read_partition(folder, task), task.config, tally), tally)
+        if _is_sifted(task.config):
+            collect_candidates(sessions, task, folder, tally)
+        else:
+            write_sessions(sessions, task, folder, tally)
     return tally
+
+
+def write_partition(task: WriteTask) -> Tally:
+    """Fourth stage: the candidates of one partition that may stay."""
+    tally = Tally(keep=task.config.sample_dropped)
+    folder = Storage(task.folder)
+    with no_collector():
+        sieve = Sieve(task.config, folder, task.number, task.duplicates)
+        candidates = read_candidates(folder, f"plant/{task.name}.candidates")
+        write_sessions(sieve(candidates, tally), task, folder, tally)
+    return tally
+
+
+def collect_candidates(sessions: Iterator[Session], task: PlantTask, folder: Storage, tally: Tally) -> None:
+    """Write a partition's candidates, and what the third stage needs to know of them."""
+    with ExitStack() as files:
+        trigrams, keys = (
+            files.enter_context(folder.new_file(f"plant/{task.name}.{kind}")) if asked else None
+            for kind, asked in (("trigrams", task.config.bland_share), ("keys.npy", task.config.dedup))
+        )
+        collector = Collector(task.config, trigrams)
+        sink = open_sink(files.enter_context(folder.new_file(f"plant/{task.name}.candidates")), "jsonl")
+        for session in collector.through(sessions):
+            sink.write(session)
+        sink.close()
+        collector.finish(task.number, keys, tally)
+
+
+def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, folder: Storage, tally: Tally) -> None:
+    """Write a partition's part of the output; no file when there is no session."""
+    first = next(sessions, None)
+    if first is None:
+        return
+    with folder.new_file(f"out/{file_name(task.number, task.config.format)}") as file:
+        sink = open_sink(file, task.config.format)
+        for session in chain([first], sessions):
+            tally.counts["sessions"] += 1
+            tally.counts["turns"] += len(session.turns)
+            tally.counts["words"] += sum(len(turn.text.split()) for turn in session.turns)
+            sink.write(session)
+        sink.close()
+
+
+def _unblocked(records: list[Record], blocked: frozenset[str], tally: Tally) -> list[Record]:
+    kept = []
+    for record in records:
+        if (record.subreddit or "").casefold() not in blocked:
+            kept.append(record)
+        elif record.body is None:
+            tally.drop("title: blocked subreddit", record.id, record.title)
+        else:
+            tally.drop("comment: blocked subreddit", record.id, record.body)
+    return kept
 
 
 def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[str]]:
@@ -164,20 +282,8 @@ def sessions_of(posts: list[Post], marks: list[str], config: ExtractConfig, tall
     yield from rules_for(config).sessions(forest, tally)
 
 
-def _counted(first: Session, others: Iterator[Session], tally: Tally) -> Iterator[Session]:
-    sessions = turns = words = 0
-    session: Session | None = first
-    while session is not None:
-        sessions += 1
-        turns += len(session.turns)
-        words += sum(len(turn.text.split()) for turn in session.turns)
-        yield session
-        session = next(others, None)
-    tally.counts.update(sessions=sessions, turns=turns, words=words)
-
-
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Without the cycle collector: a task makes millions of objects and no cycles, and it would look at them all."""
     was_on = gc.isenabled()
     gc.disable()
@@ -188,7 +294,7 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _settings(config: ExtractConfig) -> dict[str, object]:
+def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
     """What decides the output: a job may go on with other workers, on another engine."""
     elsewhere = ("out", "workers", "engine", "address", "overwrite")
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
@@ -197,15 +303,19 @@ def _settings(config: ExtractConfig) -> dict[str, object]:
 def _plan(sizes: Sequence[int], workers: int) -> dict[str, object]:
     """Into how many partitions the threads go, and into how many parts each dump.
 
-    A part decompresses its whole dump and skips the blocks of others: that is cheap, but for as many parts as help only.
+    A part decompresses its whole dump and skips the blocks of others: cheap, but only as many parts as help are made.
     """
     partitions = min(max(sum(sizes) // PARTITION_BYTES + 1, 1), MAX_PARTITIONS)
     parts = [max(min(workers, size // PART_BYTES), 1) for size in sizes]
-    return {"partitions": partitions, "parts": parts}
+    return {"sizes": list(sizes), "partitions": partitions, "parts": parts}
 
 
-def _tallies(results: Sequence[object]) -> Iterator[Tally]:
-    return (msgspec.convert(result, Tally, dec_hook=lambda kind, value: kind(value)) for result in results)
+def _is_sifted(config: ExtractConfig) -> bool:
+    return bool(config.dedup or config.bland_share)
+
+
+def as_tallies(results: Sequence[object]) -> list[Tally]:
+    return [msgspec.convert(result, Tally, dec_hook=lambda kind, value: kind(value)) for result in results]
 
 
 def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequence[Tally]) -> None:
@@ -217,12 +327,12 @@ def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequ
             why = ", ".join(f"{count:,} lines: {r.removeprefix('line: ')}" for r, count in bad.most_common(3))
             raise DataError(
                 f"{path}: no Reddit comment or submission in it ({why or 'the file is empty'})",
-                "`extract` reads dump files with one JSON object a line (RC_*, RS_*); conversations go through `import`",
+                "`extract` reads dumps with one JSON object a line (RC_*, RS_*); conversations go through `import`",
             )
 
 
 def _manifest(config: ExtractConfig, total: Tally) -> Manifest:
-    counts = dict(total.counts)
+    counts = {name: count for name, count in total.counts.items() if name not in ("trigrams", "keys")}
     lines = counts["comments"] + counts["submissions"]
     lines += sum(count for reason, count in total.dropped.items() if reason.startswith("line: "))
     return make_manifest(

@@ -64,10 +64,11 @@ class Forest:
 
 
 def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
-    """Build the forest of posts that have a text, and marks for the others. Of posts with one id the last in order stays; posts in a ring of parents are left out.
+    """Build the forest of posts that have a text, and marks for the others.
 
-    The order does not matter otherwise: a parent may come after its replies. A comment whose parent comment never comes
-    is an orphan and starts a path.
+    Of posts with one id the last in order stays; posts in a ring of parents are left out. The order does not matter
+    otherwise: a parent may come after its replies. A comment whose parent comment never comes is an orphan and starts a
+    path.
     """
     dropped: Counter[str] = Counter()
     kept = {post.id: post for post in posts}

@@ -1,23 +1,144 @@
-"""A thread's forest -> multi-reference test items, as the paper's: contexts that people answered several times.
+"""The `references` command: Reddit dumps -> a multi-reference test set, as the paper's.
 
-Of the replies to a post one is set apart as the human response, to be judged beside systems; the others are the
-references, with their votes. Two forms are written: JSONL of `EvalItem`, and lines of text:
+Its contexts are posts that people answered several times. Of the replies one is set apart as the human response, to be
+judged beside systems; the others are the references, with their votes. The folder holds `references.jsonl` (a line an
+`EvalItem`), and line by line with it `references.tsv` and `human.txt`; a line of the TSV:
 
     first turn EOS second turn<tab>12|a reference<tab>3|another
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import IO
 
 import msgspec
 
+from dialogpt.artifact import Manifest, make_manifest
+from dialogpt.data import ExtractConfig, ReferencesConfig
+from dialogpt.data.blocklist import load_phrases
+from dialogpt.data.extract import (
+    PlantTask,
+    as_tallies,
+    job_settings,
+    no_collector,
+    plant_tasks,
+    read_dumps,
+    read_partition,
+)
 from dialogpt.data.filters import PostFilter, first_reason
-from dialogpt.data.reddit import Forest, Post, age
+from dialogpt.data.presets import resolve
+from dialogpt.data.reddit import Forest, Post, age, plant
+from dialogpt.data.screen import blocked_subreddits
+from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
+from dialogpt.errors import DataError, UsageError
+from dialogpt.files import input_bytes
+from dialogpt.jobs import Job, Workers
 from dialogpt.session import EvalItem, Turn
+from dialogpt.storage import Storage
 
 END_OF_TURN = " EOS "
+
+
+def references(config: ReferencesConfig) -> Manifest:
+    """Write the test set of `config.dumps` to `config.out`; errors, and going on after a stop, as `extract`."""
+    if config.min_references < 1:
+        raise UsageError(f"--min-references {config.min_references} is below 1", "name 1 or more")
+    posts = _extract_config(config)
+    workers = Workers(config.workers, config.engine, config.address)
+    sizes = [input_bytes(path) for path in config.dumps]
+    _ = _filters(config), blocked_subreddits(posts)  # lists are read now, not hours later
+    job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
+    with job.kept():
+        reads, tallies = read_dumps(job, posts, sizes, workers)
+        tasks = [ItemsTask(plant, config) for plant in plant_tasks(job, posts, reads)]
+        tallies += as_tallies(job.run("items", partition_items, tasks, workers))
+        total = Tally()
+        for tally in tallies:
+            total.add(tally)
+        items = _chosen(job.folder, [f"items/{task.name}.jsonl" for task in tasks], config.limit)
+        if not items:
+            job.folder.remove()
+            raise DataError(
+                f"no context with {config.min_references + 1} responses in these dumps", "lower --min-references"
+            )
+        _write(job.folder, items)
+        counts = total.counts + Counter(contexts=len(items), references=sum(len(i.references) for i in items))
+        manifest = make_manifest("references", config=config, inputs=config.dumps, counts=counts, dropped=total.dropped)
+        job.finish(manifest)
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsTask:
+    """The test items of one partition of the threads."""
+
+    plant: PlantTask
+    config: ReferencesConfig
+
+    @property
+    def name(self) -> str:
+        return self.plant.name
+
+    @property
+    def size(self) -> int:
+        return self.plant.size
+
+
+def partition_items(task: ItemsTask) -> Tally:
+    """Write the items of one partition, in the order of their contexts."""
+    tally, config = Tally(), task.config
+    folder = Storage(task.plant.folder)
+    with no_collector(), folder.new_file(f"items/{task.name}.jsonl") as file:
+        forest = plant(*read_partition(folder, task.plant))
+        found = reference_items(
+            forest, tally.dropped, _filters(config), least_score=config.min_score,
+            min_references=config.min_references, max_turns=config.max_turns,
+        )  # fmt: skip
+        write_items(found, file)
+    return tally
+
+
+def _extract_config(config: ReferencesConfig) -> ExtractConfig:
+    """The settings of the first pass, which `extract` has in common."""
+    if not config.dumps:
+        raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
+    return resolve(
+        ExtractConfig(
+            dumps=config.dumps,
+            out=config.out,
+            max_turns=max(config.max_turns, 2),
+            min_words=config.min_words,
+            max_words=config.max_words,
+            title=config.title,
+            block_subreddits=config.block_subreddits,
+        )  # fmt: skip
+    )
+
+
+def _filters(config: ReferencesConfig) -> dict[str, PostFilter]:
+    if config.blocklist is None:
+        return {}
+    phrases = load_phrases(config.blocklist)
+    return {"offensive": lambda text: "offensive" if phrases.find(text) else None}
+
+
+def _chosen(folder: Storage, names: Sequence[str], limit: int) -> list[EvalItem]:
+    """All items in order, or the `limit` ones whose ids have the lowest hashes."""
+    decoder = msgspec.json.Decoder(EvalItem)
+    items = [item for name in names for item in decoder.decode_lines(folder.read(name))]
+    if not limit or len(items) <= limit:
+        return items
+    kept = set(text_hashes([item.id for item in items]).argsort()[:limit].tolist())
+    return [item for place, item in enumerate(items) if place in kept]
+
+
+def _write(folder: Storage, items: Sequence[EvalItem]) -> None:
+    with folder.new_file("out/references.jsonl") as file:
+        write_items(items, file)
+    folder.write("out/references.tsv", "".join(text_line(item) + "\n" for item in items).encode())
+    folder.write("out/human.txt", "".join(_one_line(item.human) + "\n" for item in items).encode())
 
 
 def reference_items(
@@ -27,6 +148,7 @@ def reference_items(
     *,
     min_references: int = 5,
     max_turns: int = 10,
+    least_score: int | None = None,
 ) -> Iterator[EvalItem]:
     """Yield an item for each post with enough replies, one more than `min_references`, in the order of the posts.
 
@@ -35,18 +157,17 @@ def reference_items(
     """
     replies: dict[str, list[Post]] = {}
     for post in forest.posts.values():
-        if post.parent in forest.posts:
-            replies.setdefault(post.parent, []).append(post)
-    for post in forest.posts.values():
-        if found := replies.get(post.id):
-            kept = list(_kept(found, filters, dropped))
-            if len(kept) > min_references:
-                yield _item(forest.path(post, max_turns), kept)
-            else:
-                dropped["context: too few responses"] += 1
+        if (above := forest.above(post)) is not None:
+            replies.setdefault(above.id, []).append(post)
+    for post in sorted((forest.posts[name] for name in replies), key=age):
+        kept = list(_kept(replies[post.id], filters, dropped, least_score))
+        if len(kept) > min_references:
+            yield _item(forest.path(post, max_turns), kept)
+        else:
+            dropped["context: too few responses"] += 1
 
 
-def write_items(items: Iterable[EvalItem], file: BinaryIO) -> int:
+def write_items(items: Iterable[EvalItem], file: IO[bytes]) -> int:
     """Write a JSON object a line; returns the number of items."""
     encoder, written = msgspec.json.Encoder(), 0
     for item in items:
@@ -64,12 +185,17 @@ def text_line(item: EvalItem) -> str:
     return "\t".join([context, *references])
 
 
-def _kept(replies: Iterable[Post], filters: Mapping[str, PostFilter], dropped: Counter[str]) -> Iterator[Post]:
+def _kept(
+    replies: Iterable[Post], filters: Mapping[str, PostFilter], dropped: Counter[str], least_score: int | None
+) -> Iterator[Post]:
     """The replies that the filters let pass, the best score first, then by id; of equal texts the first."""
     seen: set[str] = set()
     for post in sorted(replies, key=lambda post: (-post.score, age(post))):
         folded = post.text.casefold()
-        reason = first_reason(post.text, filters) or ("repeated" if folded in seen else None)
+        if least_score is not None and post.score < least_score:
+            reason: str | None = "low score"
+        else:
+            reason = first_reason(post.text, filters) or ("repeated" if folded in seen else None)
         if reason:
             dropped[f"response: {reason}"] += 1
         else:

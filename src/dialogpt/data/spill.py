@@ -2,10 +2,10 @@
 
 A post without a text is kept as a mark, a bare name: its parent is answered, or, of a submission, it is there.
 
-A file is a run of blocks, each zstd-compressed msgpack of the posts and the marks of a partition, and an index at its end in
-8-byte integers, little endian: for each block its offset and size, the blocks of a partition together; for each
-partition the number of blocks before its first, and their number in all; the number of partitions. To read one partition,
-three short reads find its blocks, however large the file.
+A file is a run of blocks, each zstd-compressed msgpack of the posts and the marks of a partition, and an index at its
+end in 8-byte integers, little endian: for each block its offset and size, the blocks of a partition together; for each
+partition the number of blocks before its first, and their number in all; the number of partitions. A few short reads
+find the blocks of one partition, however large the file.
 """
 
 import io

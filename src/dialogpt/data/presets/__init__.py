@@ -7,22 +7,32 @@ paper      that, and what only the paper states           paper.py
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 from dialogpt.data import ExtractConfig
+from dialogpt.data.blocklist import OFFENSIVE_PHRASES, OFFENSIVE_SUBREDDITS, shipped
 from dialogpt.data.dumps import Record
 from dialogpt.data.reddit import Forest, Post
 from dialogpt.data.tally import Tally
 from dialogpt.errors import UsageError
 from dialogpt.session import Session
 
-_RELEASED = {"max_turns": 5, "min_words": 2, "max_words": 30, "max_session_words": 200, "title": False, "dedup": False}
+NONE = Path("none")  # the name of no list
+
+_RELEASED = {
+    "max_turns": 5, "min_words": 2, "max_words": 30, "max_session_words": 200, "title": False,
+    "blocklist": NONE, "block_subreddits": NONE, "bland_share": 0.0, "dedup": False,
+}  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     "open": {
-        "max_turns": 10, "min_words": 1, "max_words": 100, "max_session_words": 0, "title": True, "dedup": True,
+        "max_turns": 10, "min_words": 1, "max_words": 100, "max_session_words": 0, "title": True,
+        "blocklist": NONE, "block_subreddits": NONE, "bland_share": 0.0, "dedup": True,
     },
     "released": _RELEASED,
-    "paper": _RELEASED,
+    "paper": _RELEASED | {
+        "blocklist": shipped(OFFENSIVE_PHRASES), "block_subreddits": shipped(OFFENSIVE_SUBREDDITS), "bland_share": 0.9,
+    },
 }  # fmt: skip
 
 
@@ -38,12 +48,17 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
     given = {name: getattr(config, name) for name in DEFAULTS[config.preset]}
     missing = {name: DEFAULTS[config.preset][name] for name, value in given.items() if value is None}
     config = dataclasses.replace(config, **missing)
+    no_lists: dict[str, Any] = {n: None for n in ("blocklist", "block_subreddits") if getattr(config, n) == NONE}
+    config = dataclasses.replace(config, **no_lists)
     if config.min_turns < 2:
         raise UsageError(f"--min-turns {config.min_turns} is below 2", "a session is a turn and its response at least")
     if (config.max_turns or 0) < config.min_turns:
         raise UsageError(f"--max-turns {config.max_turns} is below --min-turns {config.min_turns}", "raise --max-turns")
     if (config.max_words or 0) < max(config.min_words or 0, 1):
         raise UsageError(f"--max-words {config.max_words} is below --min-words", "raise --max-words")
+    for name, share in (("bland-share", config.bland_share or 0.0), ("max-overlap", config.max_overlap)):
+        if not 0 <= share <= 1:
+            raise UsageError(f"--{name} {share} is no share", "name a number from 0 to 1")
     return config
 
 

@@ -1,7 +1,7 @@
 """The `open` preset: natural text as people wrote it, in any language and script.
 
-Posts that are deleted, removed, by a bot, or fail a filter of `data.filters` are not in the tree: their replies start paths
-of their own. The submission's title is the first turn. Texts are cleaned of markup and otherwise kept.
+Posts that are deleted, removed, by a bot, or fail a filter of `data.filters` are not in the tree: their replies start
+paths of their own. The submission's title is the first turn. Texts are cleaned of markup and otherwise kept.
 """
 
 import re

@@ -1,8 +1,8 @@
 """The `released` preset: the rules of the authors' released extractor, to the letter (its Makefile's settings).
 
-A comment is absent when it is "[deleted]", holds ">" or has fewer than two words, and a thread without a submission of two
-comments or more is left out. One of over 30 words stays in the tree without its text: it cuts the paths below it. Each
-leaf gives an instance; its turns are normalised, and then the instance must pass `reason_against`. Word lists, which the
+A comment is absent when it is "[deleted]", holds ">" or has fewer than two words, and so is a thread without a
+submission of two comments or more. One of over 30 words stays in the tree without its text: it cuts the paths below it.
+Each leaf gives an instance; its turns are normalised, and then it must pass `reason_against`. Word lists, which the
 released settings leave out, are the `paper` preset's. Source: reddit_extractor/src/reddit.py of microsoft/DialoGPT.
 """
 
@@ -96,11 +96,14 @@ class Released:
             if len(path) < self.config.min_turns:
                 reason: str | None = "too few turns"
             else:
-                reason = reason_against(found, self.config.max_session_words or 0)
+                reason = self.reason_against(found)
             if reason is None:
                 yield as_session(path, [" ".join(normal.words) for normal in found])
             else:
                 tally.drop(f"path: {reason}", leaf.id, "\n".join(post.text for post in path))
+
+    def reason_against(self, turns: Sequence["Normal"]) -> str | None:
+        return reason_against(turns, self.config.max_session_words or 0)
 
     def _leaves(self, forest: Forest, tally: Tally) -> list[Post]:
         """The leaves, in order, that have a text and a turn before them, in a thread whose submission is there."""
@@ -124,9 +127,9 @@ class Released:
 
 
 class Normal:
-    """A turn on its way to what the released script prints; `reason`: no instance may hold it, and its words do not matter.
+    """A turn on its way to what the released script prints; with a `reason`, no instance may hold it.
 
-    The words are found when they are asked for: that is the dear part, and half of the turns stand beside one that fails.
+    Its words are found when they are asked for: that is the dear part, and many turns stand beside one that fails.
     """
 
     __slots__ = ("_words", "reason", "text")

@@ -1,8 +1,8 @@
-"""Text in the characters that the released extractor leaves -> the words of NLTK's `TweetTokenizer(preserve_case=True)`.
+"""Text in the few characters that the released extractor leaves -> the words of NLTK's `TweetTokenizer`, in their case.
 
-The released script tokenises with it after it has blanked everything but ``A-Za-z0-9()[]:,.!?'“” _`` and taken out links, so
-that most of its patterns (addresses, handles, tags, arrows, HTML, emoji) cannot match; what can is here, in its order. An
-equal result is tested against NLTK itself. Source: nltk/tokenize/casual.py.
+The released script tokenises with it after it has blanked everything but ``A-Za-z0-9()[]:,.!?'“” _`` and taken out
+links, so that most of its patterns (addresses, handles, tags, arrows, HTML, emoji) cannot match; what can is here, in
+its order. That the result is equal is tested against NLTK itself. Source: nltk/tokenize/casual.py.
 """
 
 import re
