@@ -47,7 +47,14 @@ def describe_manifest(manifest: Manifest) -> str:
 
 def _share(reason: str, count: int, counts: dict[str, int]) -> str:
     """` 3.1% of comments` for a reason like `comment: url`, when the manifest counts them."""
-    unit = {"title": "submission"}.get(found := reason.partition(":")[0], found) + "s"
+    whole = {
+        "line": "lines",
+        "comment": "comments",
+        "title": "submissions",
+        "path": "paths",
+        "submission": "submissions",
+    }
+    unit = whole.get(reason.partition(":")[0], "")
     return f"  {count / counts[unit]:6.1%} of {unit}" if counts.get(unit) else ""
 
 

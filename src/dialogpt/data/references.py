@@ -28,7 +28,7 @@ from dialogpt.data.extract import (
 )
 from dialogpt.data.filters import PostFilter, first_reason
 from dialogpt.data.presets import resolve
-from dialogpt.data.reddit import Forest, Post, age, plant
+from dialogpt.data.reddit import Forest, Post, age, known_author, plant
 from dialogpt.data.screen import blocked_subreddits
 from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
@@ -104,17 +104,8 @@ def _extract_config(config: ReferencesConfig) -> ExtractConfig:
     """The settings of the first pass, which `extract` has in common."""
     if not config.dumps:
         raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
-    return resolve(
-        ExtractConfig(
-            dumps=config.dumps,
-            out=config.out,
-            max_turns=max(config.max_turns, 2),
-            min_words=config.min_words,
-            max_words=config.max_words,
-            title=config.title,
-            block_subreddits=config.block_subreddits,
-        )  # fmt: skip
-    )
+    names = ("dumps", "out", "min_words", "max_words", "title", "block_subreddits")
+    return resolve(ExtractConfig(**{name: getattr(config, name) for name in names}))
 
 
 def _filters(config: ReferencesConfig) -> dict[str, PostFilter]:
@@ -208,7 +199,7 @@ def _item(context: Sequence[Post], replies: Sequence[Post]) -> EvalItem:
     human = int(text_hashes([post.id for post in replies]).argmin())
     references = [post for index, post in enumerate(replies) if index != human]
     return EvalItem(
-        context=tuple(Turn(post.text, post.author) for post in context),
+        context=tuple(Turn(post.text, known_author(post.author)) for post in context),
         id=f"{context[-1].thread}/{context[-1].id}",
         references=tuple(post.text for post in references),
         human=replies[human].text,

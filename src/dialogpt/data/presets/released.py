@@ -62,9 +62,11 @@ class Released:
                     continue
                 if words <= max_words:
                     kept += 1
-                else:  # a post without a text stays in its place
+                else:
                     drop("comment: too many words", record.id, body)
-                    body = ""
+                    if not str(record.parent_id).startswith("t1_"):
+                        continue
+                    body = ""  # a post without a text: what it answers is no leaf
                 score = record.score
                 yield Post(
                     f"t1_{record.id}", record.parent_id or "", record.link_id or "", record.author or "", body,
