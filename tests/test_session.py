@@ -1,52 +1,13 @@
 """Turns and sessions, and their JSONL."""
 
-import json
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dialogpt.errors import DataError
-from dialogpt.files import read_lines
-from dialogpt.session import EvalItem, Session, SessionWriter, Turn, read_sessions, sessions_files
+from dialogpt.session import EvalItem, Session, Turn, read_sessions, sessions_files
 
-turns = st.builds(Turn, st.text(), st.text(max_size=3), st.booleans())
-sessions = st.builds(Session, st.lists(turns, max_size=5).map(tuple), st.text(max_size=5), st.text(max_size=5))
 HI = Session((Turn("hi", "A"), Turn("hello", "B", learn=False), Turn("bye", "A")), id="7", source="test")
-
-
-def write(folder: Path, made: list[Session], per_file: int = 1_000_000) -> SessionWriter:
-    writer = SessionWriter(folder, per_file)
-    writer.write_all(made)
-    writer.close()
-    return writer
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(sessions, max_size=8), st.integers(1, 4))
-def test_written_sessions_are_read_back(made: list[Session], per_file: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        writer = write(Path(name), made, per_file)
-        assert len(list(Path(name).iterdir())) == -(-len(made) // per_file)
-        assert writer.counts["sessions"] == len(made)
-        assert writer.counts["turns"] == sum(len(session.turns) for session in made)
-        if made:
-            assert list(read_sessions(Path(name))) == made
-
-
-def test_a_line_holds_what_is_not_default(tmp_path: Path) -> None:
-    write(tmp_path, [HI, Session((Turn("one"), Turn("two")))])
-    first, second = (json.loads(line) for line in read_lines(tmp_path / "sessions-00000.jsonl.zst"))
-    assert first["turns"] == [{"text": "hi", "speaker": "A"}, {"text": "hello", "speaker": "B", "learn": False},
-                              {"text": "bye", "speaker": "A"}]  # fmt: skip
-    assert (first["id"], first["source"]) == ("7", "test")
-    assert second == {"turns": [{"text": "one"}, {"text": "two"}]}
-
-
-def test_words_are_counted(tmp_path: Path) -> None:
-    assert write(tmp_path, [Session((Turn("a b  c"), Turn("d")))]).counts == {"sessions": 1, "turns": 2, "words": 4}
 
 
 def test_context_response_and_the_reverse() -> None:

@@ -7,12 +7,11 @@ A sessions file has one JSON object a line, plain or compressed:
 `"learn": false` in a turn means: context only, no loss. A sessions folder holds `sessions-*.jsonl.zst` and a manifest.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
 import msgspec
-import zstandard
 
 from dialogpt.errors import DataError
 from dialogpt.files import decode_text, read_lines
@@ -56,9 +55,6 @@ class EvalItem(msgspec.Struct, frozen=True, omit_defaults=True):
     references: tuple[str, ...] = ()
 
 
-_encoder = msgspec.json.Encoder()
-
-
 def sessions_files(path: Path) -> list[Path]:
     """The sessions files of a folder in name order, or the file itself; DataError when there are none."""
     if not path.is_dir():
@@ -84,36 +80,3 @@ def read_sessions(path: Path, on_read: Callable[[int], object] = lambda _: None)
                         f"{file}:{number}: not a session: {error}",
                         "turn other files into sessions with `dialogpt import`",
                     ) from error
-
-
-class SessionWriter:
-    """Writes sessions to `sessions-00000.jsonl.zst` and on in a folder, a new file every `per_file` sessions."""
-
-    def __init__(self, folder: Path, per_file: int = 1_000_000) -> None:
-        self.folder, self.per_file = folder, per_file
-        self.sessions = self.turns = self.words = 0
-        self._stream: zstandard.ZstdCompressionWriter | None = None
-
-    def write(self, session: Session) -> None:
-        if self.sessions % self.per_file == 0:
-            self.close()
-            name = f"sessions-{self.sessions // self.per_file:05}.jsonl.zst"
-            self._stream = zstandard.ZstdCompressor(level=3).stream_writer((self.folder / name).open("wb"))
-        assert self._stream is not None
-        self._stream.write(_encoder.encode(session) + b"\n")
-        self.sessions += 1
-        self.turns += len(session.turns)
-        self.words += sum(len(turn.text.split()) for turn in session.turns)
-
-    def write_all(self, sessions: Iterable[Session]) -> None:
-        for session in sessions:
-            self.write(session)
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()  # type: ignore[no-untyped-call]
-            self._stream = None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {"sessions": self.sessions, "turns": self.turns, "words": self.words}

@@ -62,7 +62,7 @@ def test_lines_in_every_form(tmp_path: Path) -> None:
 def test_sessions_as_the_project_writes_them(tmp_path: Path) -> None:
     from contextlib import closing
 
-    from dialogpt.session import SessionWriter
+    from dialogpt.data.writers import SessionWriter
 
     with closing(SessionWriter(tmp_path)) as writer:
         writer.write(Session((Turn("Hi", "A"), Turn("Ho", "B", learn=False)), id="x"))

@@ -23,10 +23,11 @@ from dialogpt.data import ExtractConfig
 from dialogpt.data.dumps import Record, read_dump
 from dialogpt.data.filters import first_reason, path_filters, post_filters
 from dialogpt.data.reddit import Post, as_post, plant
+from dialogpt.data.writers import SessionWriter
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import open_input
 from dialogpt.progress import Progress
-from dialogpt.session import Session, SessionWriter, Turn
+from dialogpt.session import Session, Turn
 
 PARTITION_BYTES = 32 << 20  # of dump on disk: about 300,000 to 500,000 posts, half a gigabyte as objects
 MAX_PARTITIONS = 8192

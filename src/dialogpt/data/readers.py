@@ -19,10 +19,11 @@ import msgspec
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_manifest
 from dialogpt.data import ImportConfig
+from dialogpt.data.writers import SessionWriter
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.progress import Progress
-from dialogpt.session import Session, SessionWriter, Turn
+from dialogpt.session import Session, Turn
 
 FORMS = 'a line is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
 
