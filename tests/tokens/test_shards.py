@@ -128,11 +128,11 @@ def test_windows_in_small_groups_and_shards_are_those_of_the_sessions(
                 tokenize(config)
             return
         assert tokenize(config).dropped == dropped
-        for side, place in ((False, folder / "out"), (True, folder / "out" / "validation")):
+        for held_out, place in ((False, folder / "out"), (True, folder / "out" / "validation")):
             read = TokenShards(place)
             found = [([list(turn) for turn in read[i].turns], read[i].learn) for i in range(len(read))]
-            assert found == expected[side]
-            assert read.lengths.tolist() == [sum(map(len, turns)) for turns, _ in expected[side]]
+            assert found == expected[held_out]
+            assert read.lengths.tolist() == [sum(map(len, turns)) for turns, _ in expected[held_out]]
             for file in place.glob("shard-*.npy"):  # as NumPy would have written it
                 np.save(folder / "again.npy", np.load(file))
                 assert (folder / "again.npy").read_bytes() == file.read_bytes()
