@@ -3,7 +3,7 @@
 import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -211,6 +211,41 @@ def test_tokens_are_small_on_disk_and_mapped(folder: Path, tokenizer: Tokenizer)
     assert np.load(folder / "shard-00000.learn.npy").dtype == np.bool_
     assert isinstance(TokenShards(folder)[0].turns[0], np.memmap)
     assert TokenShards(folder).tokenizer_digest == tokenizer.digest == Tokenizer.load(folder).digest
+
+
+def test_opening_does_not_read_where_sessions_end(folder: Path) -> None:
+    """A corpus of 150 million sessions opens at once; their lengths are computed when they are asked for."""
+    read = TokenShards(folder)
+    assert (len(read), "lengths" in vars(read)) == (3, False)
+    assert read.lengths.tolist() == [len(read[i]) for i in range(3)]
+    assert read.lengths is read.lengths
+
+
+def test_a_text_is_encoded_once_a_group(
+    write_sessions: Write, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode_flat = Tokenizer.encode_flat
+
+    def listening(self: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        encoded.extend(texts)
+        return encode_flat(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "encode_flat", listening)
+    file = write_sessions(Session((Turn("title"), Turn("سؤال"), Turn(leaf))) for leaf in ("yes", "no", "title"))
+    tokenize(TokenizeConfig(sessions=(file,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
+    assert encoded == ["title", "سؤال", "yes", "no"]
+
+
+def test_a_bad_line_after_many_groups_is_named_and_nothing_is_left(
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "TEXT_AT_ONCE", 1)
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"turns": [{"text": "a"}, {"text": "b"}]}\n' * 20 + "{\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"in\.jsonl:21: not a session"):
+        tokenize(TokenizeConfig(sessions=(file,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("array", ARRAYS)
