@@ -24,4 +24,4 @@ def test_both_jobs_are_measured(tiny_tokenizer: Any, tmp_path: Path) -> None:
     assert f"{tokens:,} tokens in the turns; medians of 1 runs" in done.stdout
     assert re.search(r"^encoder +[\d,]+ ", done.stdout, re.MULTILINE)
     assert re.search(r"^tokenize +[\d,]+ ", done.stdout, re.MULTILINE)
-    assert re.search(r"^tokenize / encoder: [\d.]+%", done.stdout, re.MULTILINE)
+    assert re.search(r"^rate of tokenize / encoder: \d+% ", done.stdout, re.MULTILINE)

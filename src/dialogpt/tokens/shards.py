@@ -150,39 +150,38 @@ def split_by_turns(
 
 @dataclass(slots=True)
 class _Group:
-    """Sessions that are encoded together. Each text is encoded once: the paths of a Reddit thread share turns.
+    """Sessions that are encoded together, and their turns in order, numbered from 0.
 
-    The text of turn i (of all sessions' turns, in order) is `texts[text_of[i]]`; its tokens, with an end token, end at
-    `ends[text_of[i]]` in `tokens`.
+    Each text is encoded once: the paths of a Reddit thread share turns. Then turn i has `lengths[i]` tokens, with its
+    end token, and they end at `ends[i]` in `tokens`.
     """
 
     sessions: list[Session] = field(default_factory=list)
-    texts: dict[str, int] = field(default_factory=dict)
-    text_of: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     learn: list[bool] = field(default_factory=list)
     size: int = 0  # characters, and one for each turn and session: empty ones take memory too
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
     ends: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def add(self, session: Session) -> None:
+        texts = [turn.text for turn in session.turns]
         self.sessions.append(session)
-        self.size += 1
-        for turn in session.turns:
-            self.text_of.append(self.texts.setdefault(turn.text, len(self.texts)))
-            self.learn.append(turn.learn)
-            self.size += len(turn.text) + 1
+        self.texts += texts
+        self.learn += [turn.learn for turn in session.turns]
+        self.size += sum(map(len, texts)) + len(texts) + 1
 
     def encode(self, tokenizer: Tokenizer) -> "_Group":
-        self.tokens, self.ends = tokenizer.encode_flat(list(self.texts))
+        number_of = {text: number for number, text in enumerate(dict.fromkeys(self.texts))}
+        self.tokens, ends = tokenizer.encode_flat(list(number_of))
+        numbers = np.fromiter(map(number_of.__getitem__, self.texts), np.int64, len(self.texts))
+        self.ends, self.lengths = ends[numbers], np.diff(ends, prepend=0)[numbers]
         return self
 
-    def turn_lengths(self) -> np.ndarray:
-        lengths: np.ndarray = np.diff(self.ends, prepend=0)[self.text_of]
-        return lengths
-
-    def tokens_of(self, turns: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The tokens of these turns, one after the other; lengths: tokens of each."""
-        shifts = self.ends[np.array(self.text_of)[turns]] - np.cumsum(lengths)
+    def tokens_of(self, turns: np.ndarray) -> np.ndarray:
+        """The tokens of these turns, one turn after the other."""
+        lengths = self.lengths[turns]
+        shifts = self.ends[turns] - np.cumsum(lengths)
         tokens: np.ndarray = self.tokens[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
         return tokens
 
@@ -216,7 +215,7 @@ def _in_groups(paths: Sequence[Path]) -> Iterator[_Group]:
 def _windows(group: _Group, config: TokenizeConfig, dropped: Counter[str]) -> dict[str, list[range]]:
     """The windows of each split, as the numbers of their turns in the group."""
     windows: dict[str, list[range]] = {"train": [], "validation": []}
-    lengths = group.turn_lengths().tolist()
+    lengths = group.lengths.tolist()
     first = 0
     for session in group.sessions:
         stop = first + len(session.turns)
@@ -240,9 +239,8 @@ class _ShardWriter:
         if not windows:
             return
         turns = np.fromiter(chain.from_iterable(windows), np.int64)
-        lengths = group.turn_lengths()[turns]
-        tokens, learn = group.tokens_of(turns, lengths), np.array(group.learn)[turns]
-        turn_ends, window_ends = np.cumsum(lengths), np.cumsum([len(window) for window in windows])
+        tokens, learn = group.tokens_of(turns), np.array(group.learn)[turns]
+        turn_ends, window_ends = np.cumsum(group.lengths[turns]), np.cumsum([len(window) for window in windows])
         self.counts.update(sessions=len(windows), turns=len(turns), tokens=len(tokens))
         window = turn = token = 0  # the first of each that is not written yet
         while window < len(windows):
