@@ -17,7 +17,7 @@ from dialogpt.errors import DataError
 from dialogpt.files import decode_text, read_lines
 
 
-class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One utterance by one speaker; `learn=False`: context only, no loss."""
 
     text: str
@@ -25,7 +25,7 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
     learn: bool = True
 
 
-class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+class Session(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A whole dialogue: turns in the order they were said."""
 
     turns: tuple[Turn, ...]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from dialogpt.artifact import read_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
-from dialogpt.tokens import TokenizerConfig
+from dialogpt.tokens import TokenizerConfig, bpe
 from dialogpt.tokens.bpe import END_TEXT, Tokenizer, make_tokenizer
 
 SMALL = Tokenizer.train(["does money buy happiness?"] * 9, 300)  # hypothesis asks for no function-scoped fixture
@@ -36,6 +37,19 @@ def test_no_text_spells_the_end_token(before: str, after: str) -> None:
 @given(st.lists(st.text(), max_size=5))
 def test_a_batch_is_encoded_as_its_texts_one_by_one(texts: list[str]) -> None:
     assert SMALL.encode_batch(texts) == [SMALL.encode(text) for text in texts]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text() | st.just("\ud800x"), max_size=9), st.integers(1, 4))
+def test_encoding_into_one_array_gives_the_same_tokens(texts: list[str], at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(bpe, "TEXTS_AT_ONCE", at_once)
+        tokens, ends = SMALL.encode_flat(texts)
+    assert tokens.dtype == np.uint32
+    assert ends.dtype == np.int64
+    parts = np.split(tokens, ends)
+    assert parts.pop().size == 0  # after the last end
+    assert [part.tolist() for part in parts] == [[*SMALL.encode(text), SMALL.end_id] for text in texts]
 
 
 def test_the_end_token_cannot_be_learned_from_texts_that_hold_it() -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -56,27 +56,19 @@ def test_shards_hold_the_sessions_as_they_were(
             assert len(found) == read.lengths[i]
 
 
-def numbered(lengths: list[int]) -> list[list[int]]:
-    """Turns of the given lengths, turn i made of the number i."""
-    return [[i] * length for i, length in enumerate(lengths)]
-
-
-@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=20), st.integers(2, 40))
+@settings(max_examples=300)
 @example([(1, True), (30, True), (1, True)], 40)  # a turn alone on each side of one that is too long
 def test_windows_fit_and_every_turn_is_learned_once_or_counted(made: list[tuple[int, bool]], max_tokens: int) -> None:
     lengths, learn = [length for length, _ in made], [flag for _, flag in made]
     dropped: Counter[str] = Counter()
-    windows = list(split_by_turns(numbered(lengths), learn, max_tokens, dropped))
+    windows = list(split_by_turns(lengths, learn, max_tokens, dropped))
     learned: Counter[int] = Counter()
-    for window_turns, window_learn in windows:
-        assert 0 < sum(map(len, window_turns)) <= max_tokens
-        members = [turn[0] for turn in window_turns]
-        assert members == list(range(members[0], members[-1] + 1))  # whole turns, in order, without a hole
-        assert window_turns == numbered(lengths)[members[0] : members[-1] + 1]
-        assert window_learn == [learn[i] for i in members]
-        assert any(window_learn[1:])
-        learned.update(i for i in members[1:] if learn[i])
+    for window in windows:
+        assert window.step == 1  # whole turns, in order, without a hole
+        assert 0 < sum(lengths[i] for i in window) <= max_tokens
+        assert any(learn[i] for i in window[1:])
+        learned.update(i for i in window[1:] if learn[i])
     too_long = [i for i, length in enumerate(lengths) if length > max_tokens // 2]
     assert dropped["turn over half of --max-tokens"] == len(too_long)
     # What follows a turn left out has no context before it: it opens anew, as the session's first turn does.
@@ -89,20 +81,61 @@ def test_windows_fit_and_every_turn_is_learned_once_or_counted(made: list[tuple[
 
 def test_a_part_of_a_session_that_has_nothing_to_learn_is_counted() -> None:
     dropped: Counter[str] = Counter()
-    assert list(split_by_turns(numbered([1, 30, 1]), [True] * 3, 20, dropped)) == []
+    assert list(split_by_turns([1, 30, 1], [True] * 3, 20, dropped)) == []
     assert dropped == {"turn over half of --max-tokens": 1, "window without a turn to learn": 2}
+
+
+def test_a_session_without_turns_or_without_a_response_is_counted() -> None:
+    dropped: Counter[str] = Counter()
+    assert list(split_by_turns([], [], 20, dropped)) == list(split_by_turns([3], [True], 20, dropped)) == []
+    assert dropped == {"session without a turn to learn": 2}
 
 
 def test_windows_overlap_by_one_turn() -> None:
     dropped: Counter[str] = Counter()
-    windows = list(split_by_turns(numbered([4, 4, 4, 4, 4]), [True] * 5, 10, dropped))
-    assert [[turn[0] for turn in window] for window, _ in windows] == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    windows = list(split_by_turns([4, 4, 4, 4, 4], [True] * 5, 10, dropped))
+    assert windows == [range(0, 2), range(1, 3), range(2, 4), range(3, 5)]
     assert not dropped
 
 
 def test_without_a_limit_a_session_is_one_window() -> None:
-    made = numbered([500, 1, 700])
-    assert list(split_by_turns(made, [True] * 3, 0, Counter())) == [(made, [True] * 3)]
+    assert list(split_by_turns([500, 1, 700], [True] * 3, 0, Counter())) == [range(3)]
+
+
+@settings(max_examples=25)
+@given(st.lists(sessions, min_size=1, max_size=12), st.sampled_from([8, 16, 64]), st.sampled_from([1, 12, 1 << 20]))
+def test_windows_in_small_groups_and_shards_are_those_of_the_sessions(
+    tokenizer_folder: Path, tokenizer: Tokenizer, made: list[Session], max_tokens: int, text_at_once: int
+) -> None:
+    expected: dict[bool, list[tuple[list[list[int]], tuple[bool, ...]]]] = {False: [], True: []}
+    dropped: Counter[str] = Counter()
+    for session in made:
+        turns, learn = tokenizer.encode_turns(session.turns), [turn.learn for turn in session.turns]
+        side = expected[shards._held_out(session, 0.5)]
+        for window in split_by_turns(list(map(len, turns)), learn, max_tokens, dropped):
+            side.append(([turns[i] for i in window], tuple(learn[i] for i in window)))
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as small:
+        small.setattr(shards, "TOKENS_PER_SHARD", 30)
+        small.setattr(shards, "TEXT_AT_ONCE", text_at_once)
+        folder = Path(name)
+        (folder / "in.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, made)))
+        config = TokenizeConfig(
+            sessions=(folder / "in.jsonl",), out=folder / "out", tokenizer=str(tokenizer_folder),
+            max_tokens=max_tokens, validation=0.5,
+        )  # fmt: skip
+        if not all(expected.values()):
+            with pytest.raises(DataError, match="no session is left for"):
+                tokenize(config)
+            return
+        assert tokenize(config).dropped == dropped
+        for held_out, place in ((False, folder / "out"), (True, folder / "out" / "validation")):
+            read = TokenShards(place)
+            found = [([list(turn) for turn in read[i].turns], read[i].learn) for i in range(len(read))]
+            assert found == expected[held_out]
+            assert read.lengths.tolist() == [sum(map(len, turns)) for turns, _ in expected[held_out]]
+            for file in place.glob("shard-*.npy"):  # as NumPy would have written it
+                np.save(folder / "again.npy", np.load(file))
+                assert (folder / "again.npy").read_bytes() == file.read_bytes()
 
 
 def many_conversations() -> list[Session]:
@@ -178,6 +211,41 @@ def test_tokens_are_small_on_disk_and_mapped(folder: Path, tokenizer: Tokenizer)
     assert np.load(folder / "shard-00000.learn.npy").dtype == np.bool_
     assert isinstance(TokenShards(folder)[0].turns[0], np.memmap)
     assert TokenShards(folder).tokenizer_digest == tokenizer.digest == Tokenizer.load(folder).digest
+
+
+def test_opening_does_not_read_where_sessions_end(folder: Path) -> None:
+    """A corpus of 150 million sessions opens at once; their lengths are computed when they are asked for."""
+    read = TokenShards(folder)
+    assert (len(read), "lengths" in vars(read)) == (3, False)
+    assert read.lengths.tolist() == [len(read[i]) for i in range(3)]
+    assert read.lengths is read.lengths
+
+
+def test_a_text_is_encoded_once_a_group(
+    write_sessions: Write, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode_flat = Tokenizer.encode_flat
+
+    def listening(self: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        encoded.extend(texts)
+        return encode_flat(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "encode_flat", listening)
+    file = write_sessions(Session((Turn("title"), Turn("سؤال"), Turn(leaf))) for leaf in ("yes", "no", "title"))
+    tokenize(TokenizeConfig(sessions=(file,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
+    assert encoded == ["title", "سؤال", "yes", "no"]
+
+
+def test_a_bad_line_after_many_groups_is_named_and_nothing_is_left(
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "TEXT_AT_ONCE", 1)
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"turns": [{"text": "a"}, {"text": "b"}]}\n' * 20 + "{\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"in\.jsonl:21: not a session"):
+        tokenize(TokenizeConfig(sessions=(file,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("array", ARRAYS)

@@ -7,10 +7,12 @@ so nobody can end a turn by typing it.
 import hashlib
 import json
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
@@ -21,6 +23,8 @@ from dialogpt.session import Turn, read_sessions, sessions_files
 from dialogpt.tokens import TokenizerConfig
 
 END_TEXT = "<|endoftext|>"
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+TEXTS_AT_ONCE = 8192  # an encoding takes about 150 bytes a token until its ids are taken out
 
 
 class Tokenizer:
@@ -95,6 +99,22 @@ class Tokenizer:
         batch = self._bpe.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in batch]
 
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens of all texts in one array (N,), uint32, an end token after each text; and where each text ends.
+
+        The ends are (len(texts),), int64: the index of the token after the text's end token. As `encode_batch` on all
+        cores, and several times faster in taking the tokens over; other threads run meanwhile.
+        """
+        tokens = array("I")
+        lengths: list[int] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            batch = [_encodable(text) for text in texts[start : start + TEXTS_AT_ONCE]]
+            for encoding in self._bpe.encode_batch_fast(batch, add_special_tokens=False):
+                tokens.fromlist(encoding.ids)
+                tokens.append(self.end_id)
+                lengths.append(len(encoding) + 1)
+        return np.frombuffer(tokens, dtype=np.uint32), np.cumsum(lengths, dtype=np.int64)
+
     def encode_turns(self, turns: Iterable[Turn]) -> list[list[int]]:
         """The tokens of each turn, its end token included."""
         return [[*ids, self.end_id] for ids in self.encode_batch([turn.text for turn in turns])]
@@ -155,4 +175,4 @@ def _byte_level(model: models.BPE) -> HFTokenizer:
 
 def _encodable(text: str) -> str:
     """Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
-    return re.sub(r"[\ud800-\udfff]", "\ufffd", text)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

@@ -11,9 +11,12 @@ Turn order is reversed for the backward model when batches are made, so one fold
 """
 
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,8 @@ from dialogpt.tokens import TokenizeConfig
 from dialogpt.tokens.bpe import Tokenizer
 
 TOKENS_PER_SHARD = 1 << 27
-SESSIONS_AT_ONCE = 2048
+TEXT_AT_ONCE = 1 << 20  # characters of a group of sessions: about 250,000 tokens
+GROUPS_AHEAD = 2  # in the encoder while a third is written: it is never idle, and no more are held in memory
 ARRAYS = ("tokens", "turn_ends", "learn", "session_ends")
 
 
@@ -43,7 +47,7 @@ class TokenSession:
 
 
 class TokenShards:
-    """A shards folder, opened without reading it: `shards[i]` is session i, `lengths[i]` its number of tokens."""
+    """A shards folder, opened without reading it: `shards[i]` is session i."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +58,11 @@ class TokenShards:
         self.tokenizer_digest = str(self.manifest.config.get("tokenizer_digest", ""))
         self._parts = [_open_shard(folder, name) for name in names]
         self._first = np.cumsum([0] + [len(session_ends) for *_, session_ends in self._parts])
-        self.lengths = np.concatenate([_session_lengths(part) for part in self._parts])
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(N,) int32, tokens of each session; the first use reads where all turns and sessions end."""
+        return np.concatenate([_session_lengths(part) for part in self._parts])
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -86,12 +94,10 @@ def tokenize(config: TokenizeConfig) -> Manifest:
         if config.validation:
             (folder / "validation").mkdir()
             writers["validation"] = _ShardWriter(folder / "validation", tokenizer)
-        for sessions in _in_groups(config.sessions):
-            for session, turns in zip(sessions, _encode_sessions(tokenizer, sessions), strict=True):
-                split = "validation" if _held_out(session, config.validation) else "train"
-                learn = [turn.learn for turn in session.turns]
-                for window in split_by_turns(turns, learn, config.max_tokens, dropped):
-                    writers[split].add(*window)
+        for group in _encoded_groups(tokenizer, config.sessions):
+            windows = _windows(group, config, dropped)
+            for split, writer in writers.items():
+                writer.add(group, windows[split])
         for split, writer in writers.items():
             if not writer.counts["sessions"]:
                 why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
@@ -111,78 +117,149 @@ def tokenize(config: TokenizeConfig) -> Manifest:
 
 
 def split_by_turns(
-    turns: Sequence[list[int]], learn: Sequence[bool], max_tokens: int, dropped: Counter[str]
-) -> Iterator[tuple[list[list[int]], list[bool]]]:
-    """Yield windows of whole turns, each at most `max_tokens` long (0: one window, whatever its length).
+    lengths: Sequence[int], learn: Sequence[bool], max_tokens: int, dropped: Counter[str]
+) -> Iterator[range]:
+    """Yield a session's windows as the numbers of their turns: whole turns, each window at most `max_tokens` long.
 
-    A window after the first opens with the turn that ended the one before it, as context, so that every turn but the
-    session's first is learned once. A turn that does not fit with its context is left out, and starts the next window's
-    search anew.
+    lengths: tokens of each turn. `max_tokens` 0 is one window, whatever its length. A window after the first opens with
+    the turn that ended the one before it, as context, so that every turn but the session's first is learned once. A
+    turn that does not fit with its context is left out, and starts the next window's search anew.
     """
-    window: list[int] = []
-    size = 0
+    first = size = 0
 
-    def take() -> Iterator[tuple[list[list[int]], list[bool]]]:
-        if any(learn[i] for i in window[1:]):
-            yield [turns[i] for i in window], [learn[i] for i in window]
-        elif window or not turns:
-            part = "session" if len(window) == len(turns) else "window"
+    def take(stop: int) -> Iterator[range]:
+        if any(learn[first + 1 : stop]):
+            yield range(first, stop)
+        elif stop > first or not lengths:
+            part = "session" if stop - first == len(lengths) else "window"
             dropped[f"{part} without a turn to learn"] += 1
 
-    for i, turn in enumerate(turns):
-        if max_tokens and len(turn) > max_tokens // 2:
+    for i, length in enumerate(lengths):
+        if max_tokens and length > max_tokens // 2:
             dropped["turn over half of --max-tokens"] += 1
-            yield from take()
-            window, size = [], 0
+            yield from take(i)
+            first, size = i + 1, 0
             continue
-        if max_tokens and size + len(turn) > max_tokens:
-            yield from take()
-            window = window[-1:]
-            size = len(turns[window[0]]) if window else 0
-        window.append(i)
-        size += len(turn)
-    yield from take()
+        if max_tokens and size + length > max_tokens:
+            yield from take(i)
+            first = i - 1
+            size = lengths[first]
+        size += length
+    yield from take(len(lengths))
+
+
+@dataclass(slots=True)
+class _Group:
+    """Sessions that are encoded together, and their turns in order, numbered from 0.
+
+    Each text is encoded once: the paths of a Reddit thread share turns. Then turn i has `lengths[i]` tokens, with its
+    end token, and they end at `ends[i]` in `tokens`.
+    """
+
+    sessions: list[Session] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    learn: list[bool] = field(default_factory=list)
+    size: int = 0  # characters, and one for each turn and session: empty ones take memory too
+    tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
+    ends: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def add(self, session: Session) -> None:
+        texts = [turn.text for turn in session.turns]
+        self.sessions.append(session)
+        self.texts += texts
+        self.learn += [turn.learn for turn in session.turns]
+        self.size += sum(map(len, texts)) + len(texts) + 1
+
+    def encode(self, tokenizer: Tokenizer) -> "_Group":
+        number_of = {text: number for number, text in enumerate(dict.fromkeys(self.texts))}
+        self.tokens, ends = tokenizer.encode_flat(list(number_of))
+        numbers = np.fromiter(map(number_of.__getitem__, self.texts), np.int64, len(self.texts))
+        self.ends, self.lengths = ends[numbers], np.diff(ends, prepend=0)[numbers]
+        return self
+
+    def tokens_of(self, turns: np.ndarray) -> np.ndarray:
+        """The tokens of these turns, one turn after the other."""
+        lengths = self.lengths[turns]
+        shifts = self.ends[turns] - np.cumsum(lengths)
+        tokens: np.ndarray = self.tokens[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
+        return tokens
+
+
+def _encoded_groups(tokenizer: Tokenizer, paths: Sequence[Path]) -> Iterator[_Group]:
+    """Groups in the order of their sessions; while one is written, the next are read and encoded."""
+    waiting: deque[Future[_Group]] = deque()
+    with ThreadPoolExecutor(GROUPS_AHEAD) as pool:
+        for group in _in_groups(paths):
+            waiting.append(pool.submit(group.encode, tokenizer))
+            if len(waiting) > GROUPS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _in_groups(paths: Sequence[Path]) -> Iterator[_Group]:
+    files = [file for path in paths for file in sessions_files(path)]
+    with Progress("tokenize", sum(f.stat().st_size for f in files if f.is_file()), "B") as bar:
+        group = _Group()
+        for file in files:
+            for session in read_sessions(file, bar.advance):
+                group.add(session)
+                if group.size >= TEXT_AT_ONCE:
+                    yield group
+                    group = _Group()
+        if group.sessions:
+            yield group
+
+
+def _windows(group: _Group, config: TokenizeConfig, dropped: Counter[str]) -> dict[str, list[range]]:
+    """The windows of each split, as the numbers of their turns in the group."""
+    windows: dict[str, list[range]] = {"train": [], "validation": []}
+    lengths = group.lengths.tolist()
+    first = 0
+    for session in group.sessions:
+        stop = first + len(session.turns)
+        split = "validation" if config.validation and _held_out(session, config.validation) else "train"
+        for window in split_by_turns(lengths[first:stop], group.learn[first:stop], config.max_tokens, dropped):
+            windows[split].append(range(first + window.start, first + window.stop))
+        first = stop
+    return windows
 
 
 class _ShardWriter:
-    """Collects sessions and writes a shard whenever it holds enough tokens."""
+    """Writes the shards of one folder, a new one whenever the last holds enough tokens."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         self.folder, self.tokenizer = folder, tokenizer
-        self.dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
         self.counts: Counter[str] = Counter(sessions=0, turns=0, tokens=0, shards=0)
-        self._clear()
+        self._shard: dict[str, _GrowingArray] = {}
 
-    def _clear(self) -> None:
-        self._tokens: list[np.ndarray] = []
-        self._turn_lengths: list[int] = []
-        self._learn: list[bool] = []
-        self._session_ends: list[int] = []
-        self._held = 0
-
-    def add(self, turns: list[list[int]], learn: list[bool]) -> None:
-        lengths = [len(turn) for turn in turns]
-        self._tokens.append(np.array([token for turn in turns for token in turn], dtype=self.dtype))
-        self._turn_lengths += lengths
-        self._learn += learn
-        self._session_ends.append(len(self._turn_lengths))
-        self._held += sum(lengths)
-        self.counts.update(sessions=1, turns=len(turns), tokens=sum(lengths))
-        if self._held >= TOKENS_PER_SHARD:
-            self._write()
-
-    def _write(self) -> None:
-        name = f"shard-{self.counts['shards']:05}"
-        np.save(self.folder / f"{name}.tokens.npy", np.concatenate(self._tokens))
-        np.save(self.folder / f"{name}.turn_ends.npy", np.cumsum(self._turn_lengths, dtype=np.int64))
-        np.save(self.folder / f"{name}.learn.npy", np.array(self._learn, dtype=bool))
-        np.save(self.folder / f"{name}.session_ends.npy", np.array(self._session_ends, dtype=np.int64))
-        self.counts["shards"] += 1
-        self._clear()
+    def add(self, group: _Group, windows: list[range]) -> None:
+        """Write windows of a group's turns; a shard ends after the window with which it holds TOKENS_PER_SHARD."""
+        if not windows:
+            return
+        turns = np.fromiter(chain.from_iterable(windows), np.int64)
+        tokens, learn = group.tokens_of(turns), np.array(group.learn)[turns]
+        turn_ends, window_ends = np.cumsum(group.lengths[turns]), np.cumsum([len(window) for window in windows])
+        self.counts.update(sessions=len(windows), turns=len(turns), tokens=len(tokens))
+        window = turn = token = 0  # the first of each that is not written yet
+        while window < len(windows):
+            shard = self._shard = self._shard or self._new_shard()
+            room = TOKENS_PER_SHARD - len(shard["tokens"])
+            fits = int(np.searchsorted(turn_ends[window_ends[window:] - 1], token + room))
+            stop = min(window + fits + 1, len(windows))
+            last_turn = int(window_ends[stop - 1])
+            last_token = int(turn_ends[last_turn - 1])
+            shard["turn_ends"].append(turn_ends[turn:last_turn] + (len(shard["tokens"]) - token))
+            shard["session_ends"].append(window_ends[window:stop] + (len(shard["learn"]) - turn))
+            shard["tokens"].append(tokens[token:last_token])
+            shard["learn"].append(learn[turn:last_turn])
+            window, turn, token = stop, last_turn, last_token
+            if len(shard["tokens"]) >= TOKENS_PER_SHARD:
+                self._finish_shard()
 
     def finish(self, config: TokenizeConfig, dropped: Counter[str]) -> Manifest:
-        if self._session_ends:
-            self._write()
+        self._finish_shard()
         self.tokenizer.save(self.folder)
         manifest = make_manifest(
             "token shards", config=config, inputs=config.sessions, counts=self.counts, dropped=dropped
@@ -191,26 +268,45 @@ class _ShardWriter:
         write_manifest(self.folder, manifest)
         return manifest
 
+    def _new_shard(self) -> "dict[str, _GrowingArray]":
+        kinds = (np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.uint32, np.int64, np.bool_, np.int64)
+        name = f"shard-{self.counts['shards']:05}"
+        self.counts["shards"] += 1
+        return {
+            array: _GrowingArray(self.folder / f"{name}.{array}.npy", kind)
+            for array, kind in zip(ARRAYS, kinds, strict=True)
+        }
 
-def _encode_sessions(tokenizer: Tokenizer, sessions: Sequence[Session]) -> Iterator[list[list[int]]]:
-    """The turns' tokens of each session; all texts go to the encoder at once, which spreads them over the cores."""
-    encoded = iter(tokenizer.encode_turns([turn for session in sessions for turn in session.turns]))
-    for session in sessions:
-        yield [next(encoded) for _ in session.turns]
+    def _finish_shard(self) -> None:
+        for array in self._shard.values():
+            array.finish()
+        self._shard = {}
 
 
-def _in_groups(paths: Sequence[Path]) -> Iterator[list[Session]]:
-    files = [file for path in paths for file in sessions_files(path)]
-    with Progress("tokenize", sum(f.stat().st_size for f in files if f.is_file()), "B") as bar:
-        group: list[Session] = []
-        for file in files:
-            for session in read_sessions(file, bar.advance):
-                group.append(session)
-                if len(group) == SESSIONS_AT_ONCE:
-                    yield group
-                    group = []
-        if group:
-            yield group
+class _GrowingArray:
+    """A .npy file of one dimension, written piece by piece: nothing of it stays in memory, and no file open."""
+
+    def __init__(self, path: Path, kind: type[np.generic]) -> None:
+        self.path, self.dtype = path, np.dtype(kind)
+        self._length = 0
+        self._write_header("wb")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, values: np.ndarray) -> None:
+        with self.path.open("ab") as file:
+            file.write(values.astype(self.dtype).tobytes())
+        self._length += len(values)
+
+    def finish(self) -> None:
+        self._write_header("r+b")
+
+    def _write_header(self, mode: str) -> None:
+        """NumPy leaves room in a header for the array to grow, so the final one is as long as the first."""
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self._length,)}
+        with self.path.open(mode) as file:
+            np.lib.format.write_array_header_1_0(file, header)
 
 
 def _held_out(session: Session, share: float) -> bool:
@@ -243,4 +339,5 @@ def _open_array(path: Path) -> np.ndarray:
 
 def _session_lengths(part: tuple[np.ndarray, ...]) -> np.ndarray:
     _, turn_ends, _, session_ends = part
-    return np.diff(turn_ends[session_ends - 1], prepend=0)
+    lengths: np.ndarray = np.diff(turn_ends[session_ends - 1], prepend=0).astype(np.int32)
+    return lengths
