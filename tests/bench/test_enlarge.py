@@ -101,7 +101,7 @@ def test_as_many_sessions_as_copies(shared: Path, tmp_path: Path) -> None:
     assert [counts["copies"] for counts in made.values()] == [2, 2]
     texts = []
     for name, paths in (("one", dumps), ("two", list(made))):
-        extract(ExtractConfig(dumps=tuple(paths), out=tmp_path / name))
+        extract(ExtractConfig(dumps=tuple(paths), out=tmp_path / name, dedup=False))
         texts.append(sorted([turn.text for turn in session.turns] for session in read_sessions(tmp_path / name)))
     assert len(texts[0]) > 300
     assert sorted(texts[0] * 2) == texts[1]
