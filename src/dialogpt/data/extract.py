@@ -22,16 +22,6 @@ import msgspec
 
 from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.data import ExtractConfig, ReferencesConfig
-from dialogpt.data.corpus import (
-    Collector,
-    DuplicatesTask,
-    Sieve,
-    SketchTask,
-    find_duplicates,
-    make_sketch,
-    read_candidates,
-    sift_ranges,
-)
 from dialogpt.data.dumps import Record, read_dump
 from dialogpt.data.presets import resolve, rules_for
 from dialogpt.data.reddit import Post, plant
@@ -99,18 +89,20 @@ def sift(
     job: Job, config: ExtractConfig, plants: Sequence["PlantTask"], tallies: Sequence[Tally], workers: Workers
 ) -> list[Tally]:
     """The third and the fourth stage: what only the whole corpus can tell; returns the fourth's tallies."""
+    from dialogpt.data import corpus  # with NumPy, which takes long to import and is for these stages alone
+
     trigrams, keys = (sum(tally.counts[name] for tally in tallies) for name in ("trigrams", "keys"))
     names, folder = [task.name for task in plants], job.folder.url
     if config.bland_share:
         files = tuple(f"plant/{name}.trigrams" for name in names)
-        task = SketchTask("trigrams", 1, files, trigrams, config.bland_count, folder)
-        job.run("sift", make_sketch, [task], workers)
-    duplicates: list[DuplicatesTask] = []
+        task = corpus.SketchTask("trigrams", 1, files, trigrams, config.bland_count, folder)
+        job.run("sift", corpus.make_sketch, [task], workers)
+    duplicates: list[corpus.DuplicatesTask] = []
     if config.dedup:
         files = tuple(f"plant/{name}.keys.npy" for name in names)
-        ranges = sift_ranges(keys)
-        duplicates = [DuplicatesTask(number, ranges, keys // ranges, files, folder) for number in range(ranges)]
-        job.run("sift", find_duplicates, duplicates, workers)
+        ranges = corpus.sift_ranges(keys)
+        duplicates = [corpus.DuplicatesTask(number, ranges, keys // ranges, files, folder) for number in range(ranges)]
+        job.run("sift", corpus.find_duplicates, duplicates, workers)
     found = tuple(f"sift/{task.name}.npy" for task in duplicates)
     writes = [WriteTask(task.number, task.size, found, config, folder) for task in plants]
     return as_tallies(job.run("write", write_partition, writes, workers))
@@ -211,23 +203,27 @@ def plant_partition(task: PlantTask) -> Tally:
 
 def write_partition(task: WriteTask) -> Tally:
     """Fourth stage: the candidates of one partition that may stay."""
+    from dialogpt.data import corpus
+
     tally = Tally(keep=task.config.sample_dropped)
     folder = Storage(task.folder)
     with no_collector():
-        sieve = Sieve(task.config, folder, task.number, task.duplicates)
-        candidates = read_candidates(folder, f"plant/{task.name}.candidates")
+        sieve = corpus.Sieve(task.config, folder, task.number, task.duplicates)
+        candidates = corpus.read_candidates(folder, f"plant/{task.name}.candidates")
         write_sessions(sieve(candidates, tally), task, folder, tally)
     return tally
 
 
 def collect_candidates(sessions: Iterator[Session], task: PlantTask, folder: Storage, tally: Tally) -> None:
     """Write a partition's candidates, and what the third stage needs to know of them."""
+    from dialogpt.data import corpus
+
     with ExitStack() as files:
         trigrams, keys = (
             files.enter_context(folder.new_file(f"plant/{task.name}.{kind}")) if asked else None
             for kind, asked in (("trigrams", task.config.bland_share), ("keys.npy", task.config.dedup))
         )
-        collector = Collector(task.config, trigrams)
+        collector = corpus.Collector(task.config, trigrams)
         sink = open_sink(files.enter_context(folder.new_file(f"plant/{task.name}.candidates")), "jsonl")
         for session in collector.through(sessions):
             sink.write(session)

@@ -115,16 +115,16 @@ class Released:
         for post in lost:
             tally.drop("comment: no submission", post.id, post.text)
         tally.counts["posts"] -= len(lost)
-        kept = []
-        for leaf in forest.leaves:
-            if leaf.thread in there and leaf.parent:
-                tally.counts["paths"] += 1
-                if forest.above(leaf) is None:
-                    tally.drop("path: too few turns", leaf.id, leaf.text)
-                elif leaf.score < least:
-                    tally.drop("path: low score", leaf.id, leaf.text)
-                else:
-                    kept.append(leaf)
+        leaves = [leaf for leaf in forest.leaves if leaf.parent and leaf.thread in there]
+        tally.counts["paths"] += len(leaves)
+        drop, above, kept = tally.drop, forest.above, []
+        for leaf in leaves:
+            if above(leaf) is None:
+                drop("path: too few turns", leaf.id, leaf.text)
+            elif leaf.score < least:
+                drop("path: low score", leaf.id, leaf.text)
+            else:
+                kept.append(leaf)
         return sorted(kept, key=age)
 
 
