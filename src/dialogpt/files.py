@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol, cast
 
 import zstandard
 
+from dialogpt import bzip2
 from dialogpt.errors import DataError
 
 CHUNK_BYTES = 1 << 15  # read at once: what comes of it stays in the processor's cache, twice as fast as a megabyte
@@ -82,6 +83,22 @@ def read_blocks(path: Path | str, on_read: Callable[[int], object] = lambda _: N
         yield last
 
 
+def read_part(
+    path: Path | str, part: int, parts: int, on_read: Callable[[int], object] = lambda _: None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield one of `parts` shares of the file's blocks of whole lines, each with a number that grows through the file.
+
+    Of a bzip2 file only the share is decompressed, of others the whole file. Errors as `read_lines`.
+    """
+    if parts > 1 and compression(path) == "bzip2":
+        with open_input(path) as file:
+            yield from bzip2.read_part(file, str(path), part, parts)
+    else:
+        for number, block in enumerate(read_blocks(path, on_read)):
+            if number % parts == part:
+                yield number, block
+
+
 def read_chunks(path: Path | str, on_read: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
     """Yield the file's decompressed content in pieces of some 100 kB; errors as `read_lines`."""
     with open_input(path) as file:
@@ -132,6 +149,12 @@ def decode_text(line: bytes, path: Path, number: int) -> str:
             f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1})",
             "convert it, for example: iconv -f WINDOWS-1256 -t UTF-8",
         ) from error
+
+
+def compression(path: Path | str) -> str:
+    """How the file is compressed, by its first bytes: plain, gzip, bzip2, xz or zstd."""
+    with open_input(path) as file:
+        return _compression(file)[0]
 
 
 def _compression(file: IO[bytes]) -> tuple[str, Callable[[], Decompressor] | None]:

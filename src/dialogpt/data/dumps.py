@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from dialogpt.data.tally import Tally
-from dialogpt.files import read_blocks
+from dialogpt.files import read_part
 
 BOM = b"\xef\xbb\xbf"
 Number = int | float | str | None
@@ -45,9 +45,8 @@ def read_dump(
     `files.read_lines`.
     """
     decoder = msgspec.json.Decoder(Record)
-    for number, block in enumerate(read_blocks(path, on_read)):
-        if number % parts == part:
-            yield number, _records(block if number else block.removeprefix(BOM), decoder, tally)
+    for number, block in read_part(path, part, parts, on_read):
+        yield number, _records(block.removeprefix(BOM), decoder, tally)
 
 
 def _records(block: bytes, decoder: msgspec.json.Decoder[Record], tally: Tally) -> list[Record]:

@@ -30,14 +30,15 @@ from dialogpt.data.spill import SpillWriter, read_spill
 from dialogpt.data.tally import Tally
 from dialogpt.data.writers import file_name, open_sink
 from dialogpt.errors import DataError, UsageError
-from dialogpt.files import input_bytes
+from dialogpt.files import compression, input_bytes
 from dialogpt.jobs import Job, Workers
 from dialogpt.session import Session
 from dialogpt.storage import Storage
 
 PARTITION_BYTES = 16 << 20  # of dump on disk: about 250,000 posts, 150 MB as objects
 MAX_PARTITIONS = 4096
-PART_BYTES = 32 << 20  # a dump is cut for several workers when a part has this much
+# A dump is cut for several workers into parts of so much; to read one takes decompressing it all, but for bzip2.
+PART_BYTES, BZIP2_PART_BYTES = 32 << 20, 4 << 20
 
 
 def extract(config: ExtractConfig) -> Manifest:
@@ -76,7 +77,7 @@ def read_dumps(
     job: Job, config: ExtractConfig, sizes: Sequence[int], workers: Workers
 ) -> tuple[list["ReadTask"], list[Tally]]:
     """The first stage: begin the job or go on with it; returns the tasks and their tallies."""
-    job.begin(_plan(sizes, workers.count))
+    job.begin(_plan(config, sizes, workers.count))
     if job.plan["sizes"] != sizes:  # a dump has been replaced: what was made of it goes
         job.change({"sizes": sizes}, forget=("plant", "sift", "write", "out"))
     reads = read_tasks(job, config, sizes)
@@ -296,13 +297,13 @@ def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
 
 
-def _plan(sizes: Sequence[int], workers: int) -> dict[str, object]:
-    """Into how many partitions the threads go, and into how many parts each dump.
-
-    A part decompresses its whole dump and skips the blocks of others: cheap, but only as many parts as help are made.
-    """
-    partitions = min(max(sum(sizes) // PARTITION_BYTES + 1, 1), MAX_PARTITIONS)
-    parts = [max(min(workers, size // PART_BYTES), 1) for size in sizes]
+def _plan(config: ExtractConfig, sizes: Sequence[int], workers: int) -> dict[str, object]:
+    """Into how many partitions the threads go, and into how many parts each dump."""
+    partitions = min(sum(sizes) // PARTITION_BYTES + 1, MAX_PARTITIONS)
+    parts = []
+    for path, size in zip(config.dumps, sizes, strict=True):
+        part_bytes = BZIP2_PART_BYTES if compression(path) == "bzip2" else PART_BYTES
+        parts.append(max(min(workers, size // part_bytes), 1))
     return {"sizes": list(sizes), "partitions": partitions, "parts": parts}
 
 
