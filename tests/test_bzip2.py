@@ -40,7 +40,7 @@ def test_each_part_reads_its_own_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     content = text(20_000)
     data = bz2.compress(content, 1)
     places = [[place for place, _ in read_part(io.BytesIO(data), "x", part, 4)] for part in range(4)]
-    assert all(len(found) > 3 for found in places)
+    assert all(len(found) > 1 for found in places)
     in_order = [place for found in places for place in found]
     assert in_order == sorted(in_order)
     read: list[int] = []
