@@ -41,8 +41,8 @@ def read_dump(
 ) -> Iterator[tuple[int, list[Record]]]:
     """Yield the file's records in blocks, each with its number in the file: all, or one of `parts` equal shares.
 
-    Lines that are no record are counted in `tally`: lines = comments + submissions + dropped lines. Errors as
-    `files.read_lines`.
+    Lines that hold no JSON object, or fields of unexpected types, are counted in `tally`; `lack` tells what a record
+    lacks to be of use. Errors as `files.read_lines`.
     """
     decoder = msgspec.json.Decoder(Record)
     for number, block in read_part(path, part, parts, on_read):
@@ -51,7 +51,7 @@ def read_dump(
 
 def _records(block: bytes, decoder: msgspec.json.Decoder[Record], tally: Tally) -> list[Record]:
     try:
-        records = decoder.decode_lines(block)
+        return decoder.decode_lines(block)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # some line is bad: find it
         records = []
         for line in filter(bytes.strip, block.splitlines()):
@@ -60,13 +60,7 @@ def _records(block: bytes, decoder: msgspec.json.Decoder[Record], tally: Tally) 
                 tally.dropped[f"line: {found}"] += 1
             else:
                 records.append(found)
-    whole = [r for r in records if r.id and (r.title is not None if r.body is None else r.link_id)]
-    if len(whole) < len(records):
-        tally.dropped.update(f"line: {reason}" for reason in map(_lack, records) if reason)
-    comments = sum(record.body is not None for record in whole)
-    tally.counts["comments"] += comments
-    tally.counts["submissions"] += len(whole) - comments
-    return whole
+        return records
 
 
 def _record(line: bytes, decoder: msgspec.json.Decoder[Record]) -> Record | str:
@@ -81,12 +75,13 @@ def _record(line: bytes, decoder: msgspec.json.Decoder[Record]) -> Record | str:
         return "bad JSON"
 
 
-def _lack(record: Record) -> str | None:
+def lack(record: Record) -> str | None:
+    """The reason why a record is neither a comment of a thread nor a submission."""
     if not record.id:
-        return "missing id"
+        return "line: missing id"
     if record.body is None:
-        return "no comment or submission" if record.title is None else None
-    return None if record.link_id else "missing link_id"
+        return "line: no comment or submission" if record.title is None else None
+    return None if record.link_id else "line: missing link_id"
 
 
 def as_int(value: Number | UnsetType, default: int) -> int:

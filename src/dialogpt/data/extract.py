@@ -22,7 +22,7 @@ import msgspec
 
 from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.data import ExtractConfig, ReferencesConfig
-from dialogpt.data.dumps import Record, read_dump
+from dialogpt.data.dumps import Record, lack, read_dump
 from dialogpt.data.presets import resolve, rules_for
 from dialogpt.data.reddit import Post, plant
 from dialogpt.data.screen import Screen, blocked_subreddits
@@ -250,12 +250,12 @@ def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, fol
 def _unblocked(records: list[Record], blocked: frozenset[str], tally: Tally) -> list[Record]:
     kept = []
     for record in records:
-        if (record.subreddit or "").casefold() not in blocked:
+        if lack(record) or (record.subreddit or "").casefold() not in blocked:
             kept.append(record)
-        elif record.body is None:
-            tally.drop("title: blocked subreddit", record.id, record.title)
         else:
-            tally.drop("comment: blocked subreddit", record.id, record.body)
+            unit, units = ("comment", "comments") if record.body is not None else ("title", "submissions")
+            tally.counts[units] += 1
+            tally.drop(f"{unit}: blocked subreddit", record.id, record.body or record.title)
     return kept
 
 
@@ -329,12 +329,13 @@ def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequ
 
 
 def _manifest(config: ExtractConfig, total: Tally) -> Manifest:
-    counts = {name: count for name, count in total.counts.items() if name not in ("trigrams", "keys")}
-    lines = counts["comments"] + counts["submissions"]
-    lines += sum(count for reason, count in total.dropped.items() if reason.startswith("line: "))
-    return make_manifest(
-        "sessions", config=config, inputs=config.dumps, counts={"lines": lines, **counts}, dropped=total.dropped
-    )
+    bad_lines = sum(count for reason, count in total.dropped.items() if reason.startswith("line: "))
+    lines = bad_lines + total.counts["comments"] + total.counts["submissions"]
+    names = ("comments", "submissions", "posts", "orphans", "paths", "offensive_turns", "sessions", "turns", "words")
+    counts = {"lines": lines} | {name: total.counts[name] for name in names}
+    if config.blocklist is None:
+        del counts["offensive_turns"]
+    return make_manifest("sessions", config=config, inputs=config.dumps, counts=counts, dropped=total.dropped)
 
 
 def _why(total: Tally) -> str:

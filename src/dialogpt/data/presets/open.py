@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from dialogpt.data import ExtractConfig
-from dialogpt.data.dumps import Record, as_int
+from dialogpt.data.dumps import Record, as_int, lack
 from dialogpt.data.filters import first_reason, path_filters, post_filters
 from dialogpt.data.normalize import clean
 from dialogpt.data.reddit import Forest, Post, age, as_session
@@ -38,20 +38,23 @@ class Open:
         self._post_filters = post_filters(config.min_words or 0, config.max_words or 0)
         self._path_filters = path_filters(config.min_turns or 0, config.min_score or 0, config.max_session_words or 0)
 
-    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> Iterator[Post]:
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> list[Post]:
         """The posts of a block of records; what is left out is counted."""
-        kept = 0
+        posts: list[Post] = []
         for record in records:
+            if reason := lack(record):
+                tally.drop(reason, record.id, record.body)
+                continue
             is_comment = record.body is not None
+            tally.counts["comments" if is_comment else "submissions"] += 1
             post = as_post(record, order) if is_comment or self.config.title else "not asked for"
             reason = post if isinstance(post, str) else first_reason(post.text, self._post_filters)
             if reason is None and not isinstance(post, str):
-                kept += 1
-                yield post
+                posts.append(post)
             else:
-                unit, prefix = ("comment", "t1") if is_comment else ("title", "t3")
-                tally.drop(f"{unit}: {reason}", f"{prefix}_{record.id}", record.body or record.title or "")
-        tally.counts["posts"] += kept
+                tally.drop(f"{'comment' if is_comment else 'title'}: {reason}", record.id, record.body or record.title)
+        tally.counts["posts"] += len(posts)
+        return posts
 
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
         """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""
