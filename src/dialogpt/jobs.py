@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -150,7 +150,10 @@ def check_out(out: Storage, *, overwrite: bool) -> None:
 
 
 class Workers:
-    """Where tasks run: `engine` local with one process (this one) or more, or a Ray cluster at `address`."""
+    """Where tasks run: `engine` local with one process (this one) or more, or a Ray cluster at `address`.
+
+    A context manager: its processes serve all stages of a job, and end with the block.
+    """
 
     def __init__(self, count: int = 1, engine: Engine = "local", address: str = "") -> None:
         if count < 1:
@@ -158,6 +161,15 @@ class Workers:
         if address and engine != "ray":
             raise UsageError(f"--address {address} is for --engine ray", "add --engine ray")
         self.count, self.engine, self.address = count, engine, address
+        self._pool: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
     def run(self, works: Sequence[Work]) -> Iterator[Work]:
         """Do the work; yields each piece when it is done, in whatever order; the first error ends it all."""
@@ -172,27 +184,19 @@ class Workers:
                 check(work())
                 yield work
         else:
-            yield from _in_pool(works, self.count)
+            yield from self._in_pool(works)
 
+    def _in_pool(self, works: Sequence[Work]) -> Iterator[Work]:
+        """Processes of this machine. One that is killed takes the pool along: unfinished pieces get a new pool."""
+        from concurrent.futures import ProcessPoolExecutor, as_completed
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
 
-def check(error: tuple[type[DialoGPTError], str, str] | None) -> None:
-    """Raise what a piece of work returned as its error."""
-    if error is not None:
-        kind, message, hint = error
-        raise kind(message, hint)
-
-
-def _in_pool(works: Sequence[Work], count: int) -> Iterator[Work]:
-    """Processes of this machine. One that is killed takes the pool with it: the unfinished pieces get a new pool."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    left = dict(enumerate(works))
-    for _ in range(ATTEMPTS):
-        # spawn: a fork would copy the locks of the progress bar's thread as they happen to be
-        with ProcessPoolExecutor(min(count, len(left)), mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(work): number for number, work in left.items()}
+        left = dict(enumerate(works))
+        for _ in range(ATTEMPTS):
+            if self._pool is None:  # spawn: a fork would copy the locks of the progress bar's thread as they are
+                self._pool = ProcessPoolExecutor(self.count, mp_context=get_context("spawn"))
+            futures = {self._pool.submit(work): number for number, work in left.items()}
             try:
                 for future in as_completed(futures):
                     check(future.result())
@@ -200,11 +204,16 @@ def _in_pool(works: Sequence[Work], count: int) -> Iterator[Work]:
                 return
             except BrokenProcessPool:
                 log.warning("a worker process was killed; doing its work again")
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    names = ", ".join(work.task.name for work in left.values())
-    raise DataError(
-        f"worker processes were killed {ATTEMPTS} times, at last in one of {names}",
-        "was it memory? fewer --workers need less; start again and finished tasks are kept",
-    )
+                self._pool = None
+        names = ", ".join(work.task.name for work in left.values())
+        raise DataError(
+            f"worker processes were killed {ATTEMPTS} times, at last in one of {names}",
+            "was it memory? fewer --workers need less; start again and finished tasks are kept",
+        )
+
+
+def check(error: tuple[type[DialoGPTError], str, str] | None) -> None:
+    """Raise what a piece of work returned as its error."""
+    if error is not None:
+        kind, message, hint = error
+        raise kind(message, hint)

@@ -54,7 +54,7 @@ def extract(config: ExtractConfig) -> Manifest:
     sizes = [input_bytes(path) for path in config.dumps]
     _ = Screen(config), blocked_subreddits(config)  # lists are read now, not hours later
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
-    with job.kept():
+    with job.kept(), workers:
         reads, tallies = read_dumps(job, config, sizes, workers)
         plants = plant_tasks(job, config, reads)
         tallies += as_tallies(job.run("plant", plant_partition, plants, workers))

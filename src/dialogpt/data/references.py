@@ -50,7 +50,7 @@ def references(config: ReferencesConfig) -> Manifest:
     sizes = [input_bytes(path) for path in config.dumps]
     _ = _filters(config), blocked_subreddits(posts)  # lists are read now, not hours later
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
-    with job.kept():
+    with job.kept(), workers:
         reads, tallies = read_dumps(job, posts, sizes, workers)
         tasks = [ItemsTask(plant, config) for plant in plant_tasks(job, posts, reads)]
         tallies += as_tallies(job.run("items", partition_items, tasks, workers))
