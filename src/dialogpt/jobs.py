@@ -12,6 +12,7 @@ any moment and started again with the same settings, a job does only what is not
 
 import logging
 import secrets
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Engine = Literal["local", "ray"]
 FINISHED = "finished"
+IGNORE_CTRL_C = (signal.SIGINT, signal.SIG_IGN)  # in workers: the process that started them sees to it
 ATTEMPTS = 4  # of a task whose process is killed; a task that runs out of memory would be killed every time
 
 
@@ -168,7 +170,11 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
+            from multiprocessing import active_children
+
             self._pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():  # after an error or Ctrl-C: their tasks will be done anew
+                child.terminate()
             self._pool = None
 
     def run(self, works: Sequence[Work]) -> Iterator[Work]:
@@ -195,7 +201,7 @@ class Workers:
         left = dict(enumerate(works))
         for _ in range(ATTEMPTS):
             if self._pool is None:  # spawn: a fork would copy the locks of the progress bar's thread as they are
-                self._pool = ProcessPoolExecutor(self.count, mp_context=get_context("spawn"))
+                self._pool = ProcessPoolExecutor(self.count, get_context("spawn"), signal.signal, IGNORE_CTRL_C)
             futures = {self._pool.submit(work): number for number, work in left.items()}
             try:
                 for future in as_completed(futures):

@@ -4,6 +4,7 @@ Every machine needs this package installed, and must reach the job's inputs and 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from dialogpt.errors import DataError, UsageError
 from dialogpt.jobs import ATTEMPTS, Work, check
@@ -26,22 +27,30 @@ def on_ray(works: Sequence[Work], count: int, address: str) -> Iterator[Work]:
     perform = ray.remote(_perform).options(max_retries=ATTEMPTS, num_cpus=1)
     waiting = list(reversed(works))
     limit = count if count > 1 else max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    running: dict[ray.ObjectRef, Work] = {}
-    while waiting or running:
-        while waiting and len(running) < limit:
-            work = waiting.pop()
-            running[perform.remote(work)] = work
-        done, _ = ray.wait(list(running))
-        for reference in done:
-            work = running.pop(reference)
-            try:
-                check(ray.get(reference))
-            except ray.exceptions.RayError as error:
-                raise DataError(
-                    f"task {work.stage}/{work.task.name} failed on the cluster: {error}",
-                    "start again: finished tasks are kept",
-                ) from error
-            yield work
+    running: dict[Any, Work] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                work = waiting.pop()
+                running[perform.remote(work)] = work
+            done, _ = ray.wait(list(running))
+            for reference in done:
+                work = running.pop(reference)
+                check(_result(ray, reference, work))
+                yield work
+    finally:  # nothing is left when all went well
+        for reference in running:
+            ray.cancel(reference)
+
+
+def _result(ray: Any, reference: Any, work: Work) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        raise DataError(
+            f"task {work.stage}/{work.task.name} failed on the cluster: {error}",
+            "start again: finished tasks are kept",
+        ) from error
 
 
 def _perform(work: Work) -> object:

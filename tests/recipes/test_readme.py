@@ -40,6 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the files README speaks of."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "chats.jsonl").write_text("".join(json.dumps(c) + "\n" for c in CHATS), encoding="utf-8")
+    lines = ["name,line", *("Ann,Do you bake?", 'Bo,"Every Sunday, yes."', "Ann,What kind?", "Bo,Rye bread.") * 3]
+    (folder / "script.csv").write_text("\n".join(lines), encoding="utf-8")
+    chat = ["12/31/20, 9:15 PM - Ann: Happy new year!", "12/31/20, 9:16 PM - Bo: And to you", "with all the best"]
+    (folder / "WhatsApp Chat with Ann.txt").write_text("\n".join(chat), encoding="utf-8")
     (folder / "contexts.txt").write_text("Hello\nHi\tHello, who is there?\n", encoding="utf-8")
     subprocess.run([sys.executable, str(ROOT / "tests/data/mini_dump.py"), str(folder)], check=True)
     (folder / "RC_2015-01.bz2").rename(folder / "RC_2006-01.bz2")
