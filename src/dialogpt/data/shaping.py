@@ -76,8 +76,10 @@ def clean(turns: Iterable[Turn], dropped: Counter[str]) -> list[Turn]:
     """The turns with tidy texts and names; those that are empty then are left out."""
     found = []
     for turn in turns:
-        if text := tidy(turn.text):
-            found.append(Turn(text, tidy(turn.speaker), turn.learn))
+        text, speaker = tidy(turn.text), tidy(turn.speaker)
+        if text:
+            as_it_is = type(turn) is Turn and text is turn.text and speaker is turn.speaker
+            found.append(turn if as_it_is else Turn(text, speaker, turn.learn))
         else:
             dropped["empty turn"] += 1
     return found

@@ -24,7 +24,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
     """Yield the conversations; a file or row that does not fit is a DataError, a missing pyarrow a UsageError."""
     try:
         import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ImportError as error:
         raise UsageError(f"{file.path} needs pyarrow to be read", 'pip install "dialogpt[parquet]"') from error
     try:

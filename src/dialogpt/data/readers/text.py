@@ -23,10 +23,13 @@ _JUNK = re.compile(
 
 
 def tidy(text: str) -> str:
-    """Fold white space, drop controls, direction marks and lone surrogates; words are kept as written (NFC)."""
-    if not text.isascii() or not text.isprintable():
-        text = unicodedata.normalize("NFC", _JUNK.sub("", text))
-    return " ".join(text.split())
+    """Fold white space, drop controls, direction marks and lone surrogates; words are kept as written (NFC).
+
+    A text that is tidy comes back as the same object: a long file is not held twice.
+    """
+    clean = text if text.isascii() and text.isprintable() else unicodedata.normalize("NFC", _JUNK.sub("", text))
+    folded = " ".join(clean.split())
+    return text if folded == text else folded
 
 
 class TextFile:

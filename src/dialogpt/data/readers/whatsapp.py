@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -33,10 +34,11 @@ _STAMP = re.compile(
     (?P<close>\]|\s[-–—]|:)\s""",
     re.VERBOSE,
 )
+OWN = "\u200e"  # iOS opens with it what WhatsApp itself has written
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _TAG = re.compile(r"<[^<>\n]+ [^<>\n]+>$")
 _ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\\.\\w{2,5}>\\s*$")
-_ATTACHED_FILE = re.compile(r"[^\n]*\.\w{2,5} \(([^()\n]{2,40})\)(?:\n|$)")
+_ATTACHED_FILE = re.compile(r"[^(]*\.\w{2,5} \(([^()]{2,40})\)\s*$")
 _OWN_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d+")
 _EDITED = re.compile(
     "\\s*(?:\u200e<[^<>:\n]+>|<(?:This message was edited|Se editó este mensaje|Mensaje editado|Mensagem editada"
@@ -167,43 +169,48 @@ def _turns(file: TextFile, stamps: Stamps, dropped: Counter[str]) -> Iterator[Ch
 
 def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTurn]:
     """The turn in a message (`Name: text`, without its stamp), or nothing and a count."""
-    name, colon, text = body.partition(": ")
-    name = tidy(name)
-    if not colon or not _is_name(name, body):
+    before, colon, text = body.partition(": ")
+    name = _name(before) if colon else ""
+    if not name:
         dropped["service message"] += 1
         return
     words, what = _words(text)
-    if words.strip():
+    if words and not words.isspace():
         yield ChatTurn(words, name, time_s=time_s)
     else:
         dropped[what] += 1
 
 
-def _is_name(name: str, body: str) -> bool:
-    """Whether what stands before a colon is a name, not the beginning of one of the service's sentences."""
+@lru_cache(1024)
+def _name(before: str) -> str:
+    """The name that stands before a colon, or "" when that is the beginning of one of the service's sentences."""
+    name = tidy(before)
     quoted = name.count('"') % 2 or name.count("“") != name.count("”")
-    return 0 < len(name) <= 60 and not quoted and "\n" not in body.partition(": ")[0] and not _is_notice(name)
+    return "" if len(name) > 60 or quoted or "\n" in before or _is_notice(name.casefold()) else name
 
 
-def _is_notice(text: str) -> bool:
-    return text.casefold().startswith(phrases.NOTICES)
+def _is_notice(folded: str) -> bool:
+    return folded.startswith(phrases.NOTICES)
 
 
 def _words(text: str) -> tuple[str, str]:
     """What the person has written, and if that is nothing, what the message was instead."""
-    said = _EDITED.sub("", text) if text.rstrip().endswith(">") else text
-    if attached := _ATTACHED_TAG.search(said):
-        return said[: attached.start()], "media"
-    if (file := _ATTACHED_FILE.match(said)) and (file[1].casefold() in phrases.ATTACHED or _OWN_FILE.search(file[0])):
-        return said[file.end() :], "media"
-    plain = tidy(said).casefold().rstrip(".")
-    if plain in phrases.DELETED:
-        return "", "deleted message"
-    if plain in phrases.MEDIA or plain in phrases.MEDIA_TAGS or _TAG.match(plain):
-        return "", "media"
-    first, _, rest = said.partition("\n")
-    if _TAG.match(tidy(first)):  # media was left out, its caption was not
+    if text.rstrip().endswith(">"):
+        text = _EDITED.sub("", text)
+        if attached := _ATTACHED_TAG.search(text):
+            return text[: attached.start()], "media"
+    first, _, rest = text.partition("\n")
+    if (file := _ATTACHED_FILE.match(first)) and (_OWN_FILE.search(first) or file[1].casefold() in phrases.ATTACHED):
         return rest, "media"
-    if said.startswith("\u200e") or _is_notice(plain):
-        return "", "media" if plain.endswith("omitted") else "service message"
-    return said, "message without words"
+    if len(first) > 80 and first[0] != OWN:  # no placeholder is that long
+        return text, ""
+    plain = tidy(first).casefold().rstrip(".")
+    if _TAG.match(plain) or plain in phrases.MEDIA_TAGS:  # Android has left media out; a caption is on the next lines
+        return rest, "media"
+    if not rest and plain in phrases.DELETED:
+        return "", "deleted message"
+    if not rest and (plain in phrases.MEDIA or (plain.endswith("omitted") and first[0] == OWN)):
+        return "", "media"
+    if text.startswith(OWN) or _is_notice(plain):
+        return "", "service message"
+    return text, "message without words"
