@@ -210,7 +210,7 @@ BAD_CHATS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no JSON": (lambda path: path.write_bytes(LINES + b"hello\n"), "bad.jsonl:4: not a conversation", "turns"),
     "other JSON": (lambda path: path.write_bytes(b'{"text": "hi"}\n'), "bad.jsonl:1: .*neither 'turns' nor", "turns"),
     "cp1256": (lambda p: p.write_bytes(LINES.decode().encode("cp1256")), "bad.jsonl:3: not UTF-8", "WINDOWS-1256"),
-    "UTF-16": (lambda p: p.write_bytes(LINES.decode().encode("utf-16")), "bad.jsonl:1: not UTF-8", "iconv"),
+    "UTF-16 unmarked": (lambda p: p.write_bytes(LINES.decode().encode("utf-16-le")), "bad.jsonl:1: .*UTF-16", "utf-16"),
     "folder": (lambda path: path.mkdir(), "bad.jsonl is a folder, a file is needed", "files in it"),
 }
 

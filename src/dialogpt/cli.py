@@ -35,7 +35,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "extract": Command("dialogpt.data:ExtractConfig", "dialogpt.data.extract:extract", "dumps"),
-    "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.readers:import_files", "files"),
+    "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.importing:import_files", "files"),
     "references": Command("dialogpt.data:ReferencesConfig", "dialogpt.data.references:references", "dumps"),
     "tokenizer": Command(
         "dialogpt.tokens:TokenizerConfig", "dialogpt.tokens.bpe:make_tokenizer", "sessions", optional=("sessions",)
@@ -135,7 +135,7 @@ def _command(name: str) -> click.Command:
     fields = dataclasses.fields(config_type)
     hints = typing.get_type_hints(config_type, include_extras=True)
     params = [_parameter(field, hints[field.name], where.argument) for field in fields]
-    params.append(_config_option({field.name: typing.get_args(hints[field.name])[0] for field in fields}))
+    params.append(_config_option({field.name: _given(typing.get_args(hints[field.name])[0]) for field in fields}))
 
     def run(**values: Any) -> None:
         for field in fields:
@@ -159,23 +159,16 @@ def _command(name: str) -> click.Command:
 
 
 def _parameter(field: Any, hint: Any, argument: str) -> click.Parameter:
-    kind, help_text = typing.get_args(hint)[:2]
+    kind, help_text = _given(typing.get_args(hint)[0]), typing.get_args(hint)[1]
     default = None if field.default is dataclasses.MISSING else field.default
     many = typing.get_origin(kind) is tuple
     options: dict[str, Any] = {"type": _click_type(kind), "default": None if many else default}
     if field.name == argument:
         return click.Argument([field.name], nargs=-1 if many else 1, required=False, **options)
-    flag = "--" + field.name.replace("_", "-")
-    names = [f"{flag}/--no-{flag[2:]}" if _plain(kind) is bool else flag, field.name]
+    flag = "--" + field.name.rstrip("_").replace("_", "-")  # from_: Python keeps the plain word for itself
+    names = [f"{flag}/--no-{flag[2:]}" if kind is bool else flag, field.name]
     show = default not in (None, "", ()) and default is not False
     return click.Option(names, help=help_text, show_default=show, multiple=many, **options)
-
-
-def _plain(kind: Any) -> Any:
-    """`int` of `int | None`, `str` of `str | Path`."""
-    return (
-        next(k for k in typing.get_args(kind) if k is not types.NoneType) if isinstance(kind, types.UnionType) else kind
-    )
 
 
 def _click_type(kind: Any) -> Any:
@@ -184,8 +177,15 @@ def _click_type(kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         return _click_type(typing.get_args(kind)[0])
     if isinstance(kind, types.UnionType):
-        return _click_type(_plain(kind))
+        return _click_type(_given(kind))
     return click.Path(path_type=Path) if kind is Path else kind
+
+
+def _given(kind: Any) -> Any:
+    """The type of a setting that is given: X of `X | None`, and of `X | Y` the first."""
+    if isinstance(kind, types.UnionType):
+        return next(k for k in typing.get_args(kind) if k is not types.NoneType)
+    return kind
 
 
 def _config_option(kinds: dict[str, Any]) -> click.Option:
@@ -198,6 +198,7 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"--config {path} does not load: {error}", "it is a TOML file: name = value") from error
+        values = {f"{key}_" if f"{key}_" in kinds else key: value for key, value in values.items()}
         for key, value in values.items():
             if key not in kinds:
                 close = difflib.get_close_matches(key, kinds, 1)

@@ -12,6 +12,7 @@ from dialogpt.jobs import Engine
 
 Preset = Literal["open", "released", "paper"]
 Format = Literal["jsonl", "tsv", "parquet", "messages"]
+SourceFormat = Literal["auto", "jsonl", "script", "original", "whatsapp", "telegram", "discord", "dstc7", "parquet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,21 @@ class ReferencesConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportConfig:
-    """Settings of `import`: conversational JSONL -> sessions."""
+    """Settings of `import`: conversational files -> sessions."""
 
-    files: Annotated[tuple[Path, ...], 'JSONL, a conversation a line: {"turns": ...} or {"messages": ...}']
+    files: Annotated[tuple[Path, ...], "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Parquet, ... exports"]
     out: Annotated[Path, "folder to write"]
+    from_: Annotated[SourceFormat, "what the files are (auto: told by their content)"] = "auto"
+    encoding: Annotated[str, "encoding of text, such as windows-1256 (default: UTF-8, or UTF-16 by its mark)"] = ""
+    date_order: Annotated[Literal["auto", "dmy", "mdy", "ymd"], "order of day, month and year in WhatsApp's dates"] = (
+        "auto"
+    )
+    gap: Annotated[int, "chat logs: a silence of more minutes begins a new conversation (0: never)"] = 60
+    replies: Annotated[bool, "Telegram, Discord: follow reply links, a session for each path of replies"] = False
     speaker: Annotated[str, "only this speaker's turns carry loss (default: everybody's)"] = ""
+    merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chat logs only)"] = None
     head: Annotated[int, "keep only the first N turns of a conversation (0: all)"] = 0
-    merge: Annotated[bool, "join a speaker's turns that follow each other"] = False
     max_words: Annotated[int, "a turn with more words ends the session before it (0: no limit)"] = 0
+    window: Annotated[int, "a session for each turn that carries loss, with the N turns before it (0: whole ones)"] = 0
+    format: Annotated[Format, "how the sessions are written"] = "jsonl"
     overwrite: Annotated[bool, "replace an existing folder"] = False

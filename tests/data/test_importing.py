@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dialogpt.artifact import Manifest, read_manifest
 from dialogpt.data import ImportConfig
-from dialogpt.data.readers import import_files, tidy
+from dialogpt.data.importing import import_files
+from dialogpt.data.readers import tidy
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn, read_sessions
 

@@ -1,0 +1,100 @@
+"""Conversational files -> sessions and chat logs, one small reader a format.
+
+A reader is `read(file, options, dropped)`. Formats of whole conversations give `Session`s; chat logs give `ChatLog`s,
+whose conversations `dialogpt.data.shaping` finds. What a reader leaves out it counts in `dropped` under a reason.
+`recognise` tells the format by a file's first lines.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from dialogpt.data.readers import discord, dstc7, jsonl, parquet, script, telegram, weighted, whatsapp
+from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
+from dialogpt.data.readers.text import PARQUET, TextFile, tidy
+from dialogpt.errors import DataError
+from dialogpt.session import Session
+
+__all__ = ["FORMATS", "Format", "ReadOptions", "TextFile", "recognise", "tidy"]
+
+
+class Format(NamedTuple):
+    """A reader, an example of what it reads, whether that is a chat log, and whether it says what answers what."""
+
+    read: Callable[[TextFile, ReadOptions, Counter[str]], Iterator[Session] | Iterator[ChatLog]]
+    example: str
+    chat_log: bool = False
+    replies: bool = False
+
+
+FORMATS = {
+    "jsonl": Format(jsonl.read, '{"turns": [["A", "Hi"], ...]} or {"messages": [...]}, an object a line or a list'),
+    "script": Format(script.read, "CSV or TSV with columns name,line"),
+    "original": Format(weighted.read, "0.0 turn EOS 1.0 turn <tab> 1.0 response"),
+    "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True),
+    "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True),
+    "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True),
+    "dstc7": Format(dstc7.read, "seven columns, EOS between the turns of the sixth"),
+    "parquet": Format(parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id"),
+}
+_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
+_KEY = re.compile(r'"(\w+)"\s*:')
+_TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
+
+
+def recognise(file: TextFile) -> str | None:
+    """The format's name by what the file begins with, or None for a file without text; DataError when it is unknown."""
+    for magic, what in _ARCHIVES.items():
+        if file.begins_with(magic):
+            raise DataError(f"{file.path} is {what}", "take the chat file out of it (WhatsApp's is _chat.txt)")
+    if file.begins_with(PARQUET):
+        return "parquet"
+    head = [line for line in file.head() if line.strip()]
+    if not head:
+        return None
+    name = _of_json(head) or _of_lines(file, head)
+    if name is None:
+        forms = "; ".join(f"{name}: {known.example}" for name, known in FORMATS.items())
+        raise DataError(f"{file.path}:1: of no known format: {head[0][:60]!r}", f"name it with --from. {forms}")
+    return name
+
+
+def _of_json(head: list[str]) -> str | None:
+    if head[0].lstrip()[:1] not in ("{", "["):
+        return None
+    if whatsapp.is_export(head):  # [31.12.20, 21:15:07] Ann: Hello
+        return None
+    try:
+        keys = _key_names(json.loads(head[0]))
+    except (ValueError, RecursionError):  # one document over many lines, or a line longer than the head
+        keys = set(_KEY.findall("\n".join(head)))
+        keys |= {"messages"} if "chats" in keys else set()
+    if {"guild", "channel"} <= keys:
+        return "discord"
+    if "messages" in keys and (keys & {"personal_information", "chats", "date_unixtime", "from_id"}):
+        return "telegram"
+    return "jsonl"
+
+
+def _key_names(record: Any) -> set[str]:
+    """The keys of an object and of its first messages."""
+    if not isinstance(record, dict):
+        return set()
+    messages = record.get("messages")
+    first = [message for message in messages[:10] if isinstance(message, dict)] if isinstance(messages, list) else []
+    return set(record) | {key for message in first for key in message} | ({"messages"} if "chats" in record else set())
+
+
+def _of_lines(file: TextFile, head: list[str]) -> str | None:
+    if whatsapp.is_export(head):
+        return "whatsapp"
+    if weighted.parse(head[0], "", ""):
+        return "original"
+    if dstc7.parse(head[0], 1) or dstc7.is_evaluation(head[0]):
+        return "dstc7"
+    layout = script.find_layout(head)
+    if layout and (layout.header or _TABLES.search(file.path.name) or layout.delimiter == "\t"):
+        return "script"
+    return None

@@ -1,0 +1,133 @@
+"""JSON conversations -> sessions: an object a line, or one document that is an object or a list of them.
+
+{"id": "7", "turns": [["A", "Hi"], ["B", "Hello"]]}                  [speaker, text] pairs
+{"turns": ["Hi", "Hello"]}                                           texts alone
+{"turns": [{"speaker": "A", "text": "Hi", "learn": false}, ...]}     our own sessions
+{"messages": [{"role": "user", "content": "Hi"}, ...]}               chat messages; system messages are left out
+{"conversations": [{"from": "human", "value": "Hi"}, ...]}           ShareGPT's, likewise
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from dialogpt.data.readers.chatlog import ReadOptions
+from dialogpt.data.readers.text import TextFile
+from dialogpt.errors import DataError
+from dialogpt.session import Session, Turn
+
+FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
+MESSAGE_LISTS = ("messages", "conversations", "conversation")
+TURN_LISTS = ("turns", "dialog", "dialogue", "utterances")
+NEWLINE = b"\n"
+_WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
+
+
+def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
+    """Yield the conversations; a line or record that is none is a DataError with its place."""
+    for place, record in _records(file):
+        number = place.rpartition(":")[2]
+        try:
+            session = as_session(record, f"{file.source}/{number}", file.source, dropped)
+        except _WRONG as error:
+            raise DataError(f"{place}: not a conversation: {reason(error)}", FORMS) from error
+        yield session
+
+
+def as_session(record: Any, id: str, source: str, dropped: Counter[str]) -> Session:
+    """One decoded conversation; a form that is not known raises KeyError, TypeError or ValueError."""
+    if not isinstance(record, dict):
+        raise TypeError(f"a JSON object is needed, this is a {type(record).__name__}")
+    return Session(
+        tuple(_turns(record, dropped)),
+        id=str(_either(_either(record.get("id"), record.get("conversation_id")), id)),
+        source=str(record.get("source") or source),
+    )
+
+
+def decode_document(file: TextFile, type: Any = Any) -> Any:
+    """The whole file as one JSON value; a DataError names the line."""
+    data = file.whole()
+    try:
+        return msgspec.json.decode(data, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError) and file.is_utf8:
+            file.decode(data)  # raises, with the line
+        where = re.search(r"\(byte (\d+)\)", str(error))
+        place = f"{file.path}:{data.count(NEWLINE, 0, int(where[1])) + 1}" if where else str(file.path)
+        hint = "the file is damaged, or of another kind (see --from)"
+        raise DataError(f"{place}: {error}", hint) from error
+
+
+def reason(error: BaseException) -> str:
+    """The error in words; a KeyError alone is only the key."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def is_document(first: str) -> bool:
+    """Whether a file with this first line is one JSON document, not an object a line."""
+    return first.strip() == "{" or first.lstrip().startswith("[")
+
+
+def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
+    """Every decoded record and its place, `path:line`; for a list, `path:number in the list`."""
+    if is_document(next((line for line in file.head() if line.strip()), "")):
+        document = decode_document(file)
+        for number, record in enumerate(document if isinstance(document, list) else [document], 1):
+            yield f"{file.path}:{number}", record
+        return
+    for number, line in file.lines():
+        if line.strip():
+            try:
+                yield f"{file.path}:{number}", msgspec.json.decode(line)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise DataError(f"{file.path}:{number}: not a conversation: {error}", FORMS) from error
+
+
+def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
+    name = next((name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in record), None)
+    if name is None:
+        raise ValueError(f"it has neither 'turns' nor 'messages' (its keys: {', '.join(record) or 'none'})")
+    if not isinstance(record[name], list):
+        raise TypeError(f"{name!r} is a {type(record[name]).__name__}, a list is needed")
+    for turn in record[name]:
+        if name in MESSAGE_LISTS or (
+            isinstance(turn, dict) and "text" not in turn and ("role" in turn or "from" in turn)
+        ):
+            if (said := _message(turn)).speaker == "system":
+                dropped["system message"] += 1
+            else:
+                yield said
+        else:
+            yield _turn(turn)
+
+
+def _message(message: dict[str, Any]) -> Turn:
+    if "from" in message:
+        return Turn(_text(message["value"]), speaker=str(message["from"]))
+    return Turn(_text(message["content"]), speaker=str(message["role"]))
+
+
+def _turn(turn: Any) -> Turn:
+    if isinstance(turn, str):
+        return Turn(turn)
+    if isinstance(turn, dict):
+        learn = _either(turn.get("learn"), True)
+        return Turn(_text(turn["text"]), speaker=str(_either(turn.get("speaker"), "")), learn=bool(learn))
+    speaker, text = turn
+    return Turn(_text(text), speaker=str(_either(speaker, "")))
+
+
+def _either(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):  # chat messages may hold their content in typed parts
+        return " ".join(part["text"] for part in value if part["type"] == "text")
+    if not isinstance(value, str):
+        raise TypeError(f"a turn's text is a {type(value).__name__}")
+    return value

@@ -1,0 +1,83 @@
+"""Parquet tables -> sessions, a batch of rows at a time (needs `pip install "dialogpt[parquet]"`).
+
+A row is a conversation where a column turns, messages, conversations, dialog ... is a list: of texts, of pairs, of
+structs of the forms that `jsonl` knows. Else a row is a turn, with columns for speaker and text (see `columns`) and,
+for more than one conversation, one such as conversation_id whose value changes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from dialogpt.data.readers.chatlog import ReadOptions
+from dialogpt.data.readers.columns import Columns, find_columns
+from dialogpt.data.readers.jsonl import MESSAGE_LISTS, TURN_LISTS, as_session, reason
+from dialogpt.data.readers.text import TextFile
+from dialogpt.errors import DataError, UsageError
+from dialogpt.session import Session, Turn
+
+BATCH_ROWS = 4096
+
+
+def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
+    """Yield the conversations; a file or row that does not fit is a DataError, a missing pyarrow a UsageError."""
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UsageError(f"{file.path} needs pyarrow to be read", 'pip install "dialogpt[parquet]"') from error
+    try:
+        with parquet.ParquetFile(file.path) as table:
+            names = table.schema_arrow.names
+            lists = [name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in names]
+            columns = None if lists else find_columns(names)
+            if not lists and columns is None:
+                raise DataError(
+                    f"{file.path}: no column of turns among {', '.join(names)}",
+                    "it needs a list column turns or messages, or columns conversation_id, speaker and text",
+                )
+            if columns is None:
+                wanted = [name for name in (lists[0], "id", "conversation_id", "source") if name in names]
+                yield from _listed(file, _batches(table, wanted, file), dropped)
+            else:
+                wanted = [
+                    names[index] for index in (columns.text, columns.speaker, *columns.scene) if index is not None
+                ]
+                yield from _flat(file, _batches(table, wanted, file), names, columns)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{file.path}: no readable Parquet: {error}", "the file is damaged; fetch it again") from error
+
+
+def _batches(table: Any, wanted: list[str], file: TextFile) -> Iterator[dict[str, Any]]:
+    """The rows one by one; the progress of bytes is told by row groups."""
+    done = 0
+    for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+        yield from batch.to_pylist()
+        done += batch.num_rows
+        file.on_read(round(file.path.stat().st_size * batch.num_rows / table.metadata.num_rows))
+
+
+def _listed(file: TextFile, rows: Iterator[dict[str, Any]], dropped: Counter[str]) -> Iterator[Session]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield as_session(row, f"{file.source}/{number}", file.source, dropped)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{file.path}: row {number} is no conversation: {reason(error)}",
+                "turns are texts, pairs of speaker and text, or structs of text and speaker, or of role and content",
+            ) from error
+
+
+def _flat(file: TextFile, rows: Iterator[dict[str, Any]], names: list[str], columns: Columns) -> Iterator[Session]:
+    scene_names = [names[index] for index in columns.scene]
+    speaker_name = None if columns.speaker is None else names[columns.speaker]
+    for key, group in groupby(rows, key=lambda row: "/".join(str(row[name]) for name in scene_names)):
+        turns = tuple(
+            Turn(_word(row[names[columns.text]]), _word(row[speaker_name]) if speaker_name else "") for row in group
+        )
+        yield Session(turns, id=f"{file.source}/{key}" if key else f"{file.source}/0", source=file.source)
+
+
+def _word(value: Any) -> str:
+    return "" if value is None else str(value)

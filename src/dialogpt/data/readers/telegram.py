@@ -1,0 +1,102 @@
+"""Telegram Desktop's JSON exports -> chat logs: one chat (`result.json`), or all of an account (`chats.list`).
+
+A text is a string or a list of strings and entities such as {"type": "bold", "text": "so"}. Left out and counted:
+service messages, messages without words, and what was forwarded, which somebody else said.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.jsonl import decode_document
+from dialogpt.data.readers.text import TextFile
+from dialogpt.errors import DataError
+
+CHAT_TYPES = ("personal_chat", "bot_chat", "saved_messages", "private_group", "private_supergroup", "public_supergroup",
+              "private_channel", "public_channel")  # fmt: skip
+
+
+class _Entity(msgspec.Struct):
+    text: str = ""
+
+
+class _Message(msgspec.Struct, rename={"sender": "from"}):
+    id: int
+    type: str = "message"
+    date: str = ""
+    date_unixtime: str = ""
+    sender: str | None = None
+    from_id: str | None = None
+    text: str | list[str | _Entity] = ""
+    reply_to_message_id: int | None = None
+    reply_to_peer_id: str | None = None
+    forwarded_from: str | None = ""
+
+
+class _Chat(msgspec.Struct):
+    messages: list[_Message]
+    name: str | None = None
+    id: int | str = ""
+
+
+class _Chats(msgspec.Struct, rename={"chats": "list"}):
+    chats: list[_Chat] = []
+
+
+class _Export(msgspec.Struct):
+    messages: list[_Message] | None = None
+    name: str | None = None
+    id: int | str = ""
+    chats: _Chats | None = None
+    left_chats: _Chats | None = None
+
+
+def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
+    """Yield the chats; a file that is no such export is a DataError."""
+    export = decode_document(file, _Export)
+    chats = [chat for part in (export.chats, export.left_chats) if part for chat in part.chats]
+    if export.messages is not None:
+        chats.append(_Chat(export.messages, export.name, export.id))
+    elif not chats:
+        raise DataError(
+            f"{file.path}: no chat in it, neither `messages` nor `chats`",
+            "export with Telegram Desktop, format: machine-readable JSON",
+        )
+    for chat in chats:
+        yield ChatLog(_turns(chat, file, dropped), id=f"{file.source}/{chat.id}", source=file.source)
+
+
+def _turns(chat: _Chat, file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
+    for message in chat.messages:
+        text = message.text if isinstance(message.text, str) else "".join(map(_words, message.text))
+        if message.type != "message":
+            dropped["service message"] += 1
+        elif message.forwarded_from != "":  # null: forwarded from an account that is deleted
+            dropped["forwarded message"] += 1
+        elif not text.strip():
+            dropped["message without words"] += 1
+        else:
+            link = None if message.reply_to_peer_id else message.reply_to_message_id  # else it is in another chat
+            yield ChatTurn(
+                text,
+                message.sender or message.from_id or "",
+                time_s=_time_s(message, file),
+                id=str(message.id),
+                reply_to="" if link is None else str(link),
+            )
+
+
+def _words(part: str | _Entity) -> str:
+    return part if isinstance(part, str) else part.text
+
+
+def _time_s(message: _Message, file: TextFile) -> float | None:
+    try:
+        if message.date_unixtime:
+            return float(message.date_unixtime)
+        return datetime.fromisoformat(message.date).replace(tzinfo=UTC).timestamp() if message.date else None
+    except ValueError as error:
+        raise DataError(f"{file.path}: message {message.id}: no date: {error}", "2021-12-31T21:15:07") from error

@@ -1,0 +1,216 @@
+"""WhatsApp's text exports, from Android and iOS, in any language -> a chat log.
+
+    12/31/20, 9:15 PM - Ann: Hello           Android; lines without a stamp belong to the message above them
+    [31.12.20, 21:15:07] Ann: Hello          iOS; U+200E opens what WhatsApp itself has written
+    ‏٣١‏/١٢‏/٢٠٢٠، ٩:١٥ م - ليلى: أهلا          any digits, with direction marks anywhere
+
+Left out and counted: the service's own lines, deleted messages, placeholders of media (captions stay), and what stands
+above the first message. The order of day and month is decided over the whole file.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from dialogpt.data.readers import whatsapp_phrases as phrases
+from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.text import TextFile, tidy
+from dialogpt.errors import DataError
+
+log = logging.getLogger(__name__)
+_M = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]*"  # direction marks
+_STAMP = re.compile(
+    rf"""{_M}(?P<open>\[?){_M}
+    (\d{{1,4}}){_M}([./-]){_M}\s?(\d{{1,2}}){_M}\3{_M}\s?(\d{{1,4}}){_M}\.?   # the date
+    (?:[,،]\s*|\s+){_M}
+    (?:([^\W\d_][^\d:\]\[]{{0,8}}?)\s*)?                                    # klo, às, 下午
+    {_M}(\d{{1,2}})[:.](\d{{2}})(?:[:.](\d{{2}}))?{_M}
+    (?:\s?([^\W\d_][^\d:\]\[]{{0,10}}?))?{_M}                               # PM, p. m., ص
+    (?P<close>\]|\s[-–—]|:)\s""",
+    re.VERBOSE,
+)
+OWN = "\u200e"  # iOS opens with it what WhatsApp itself has written
+_NOT_LETTERS = re.compile(r"[\W_]+")
+_TAG = re.compile(r"<[^<>\n]+ [^<>\n]+>$")
+_ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\\.\\w{2,5}>\\s*$")
+_ATTACHED_FILE = re.compile(r"[^(]*\.\w{2,5} \(([^()]{2,40})\)\s*$")
+_OWN_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d+")
+_EDITED = re.compile(
+    "\\s*(?:\u200e<[^<>:\n]+>|<(?:This message was edited|Se editó este mensaje|Mensaje editado|Mensagem editada"
+    "|Diese Nachricht wurde bearbeitet|Ce message a été modifié|Questo messaggio è stato modificato"
+    "|Сообщение изменено|Данное сообщение изменено|تم تعديل هذه الرسالة|تم تعديل الرسالة)\\.?>)\\s*$"
+)
+
+
+class Layout(NamedTuple):
+    """How the stamps of a file are to be read: what closes them, and dmy, mdy or ymd."""
+
+    close: str
+    order: str
+
+
+class Stamps:
+    """Reads stamps at the beginnings of lines; the last date is remembered, since most lines have the same."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._fields: tuple[str, ...] = ()
+        self._day_s = 0
+
+    def read(self, line: str) -> tuple[float, str] | None:
+        """Time in seconds and what follows the stamp, or None when the line has no stamp of this file's form."""
+        found = _STAMP.match(line)
+        if found is None or found["close"].strip() != self.layout.close:
+            return None
+        if (fields := found.group(2, 4, 5)) != self._fields:
+            day = as_date(fields, self.layout.order)
+            if day is None:
+                return None
+            self._fields, self._day_s = fields, day.toordinal() * 86400
+        hour, minute, second = int(found[7]), int(found[8]), int(found[9] or 0)
+        half = found[10] or found[6]
+        if half:
+            after_noon = phrases.HALVES.get(_NOT_LETTERS.sub("", half).casefold())
+            hour = hour if after_noon is None or hour > 12 else hour % 12 + 12 * after_noon
+        return self._day_s + hour * 3600 + minute * 60 + second, line[found.end() :]
+
+
+def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
+    """Yield the chat; a file without stamps, or with both orders of day and month, is a DataError."""
+    layout = find_layout(file, options.date_order)
+    yield ChatLog(_turns(file, Stamps(layout), dropped), id=file.source, source=file.source)
+
+
+def is_export(head: Iterable[str]) -> bool:
+    """Whether a stamp is among the first lines."""
+    return any(_STAMP.match(line) for _, line in zip(range(10), head, strict=False))
+
+
+def find_layout(file: TextFile, date_order: str) -> Layout:
+    """Read all stamps and say what form they have; `date_order` is dmy, mdy, ymd or auto."""
+    close, example, dates, halves = "", "", dict[tuple[str, ...], int](), False
+    for number, line in file.lines(on_read=lambda _: None):
+        if found := _STAMP.match(line):
+            close = close or found["close"].strip()
+            example, halves = example or found[0].strip(), halves or found[10] is not None
+            if found["close"].strip() == close:
+                dates.setdefault(found.group(2, 4, 5), number)
+    if not dates:
+        raise DataError(
+            f"{file.path}: no line begins with a date and a time", "such as `12/31/20, 9:15 PM - Ann: Hello`"
+        )
+    if date_order != "auto":
+        return Layout(close, date_order)
+    order = _order(file, dates)
+    if order is None:
+        order = "mdy" if halves and "/" in example else "dmy"
+        log.warning(
+            "import %s: dates such as %s may be day or month first; they are read as %s (--date-order says otherwise)",
+            file.path, example, order,
+        )  # fmt: skip
+    return Layout(close, order)
+
+
+def as_date(fields: tuple[str, ...], order: str) -> date | None:
+    """The date with these three numbers, or None when there is none such."""
+    numbers = dict(zip(order, map(int, fields), strict=True))
+    year = numbers["y"] + (2000 if numbers["y"] < 100 else 0)
+    try:
+        return date(year, numbers["m"], numbers["d"])
+    except ValueError:
+        return None
+
+
+def _order(file: TextFile, dates: dict[tuple[str, ...], int]) -> str | None:
+    """The order of day, month and year that the dates (with their first lines) prove, or None."""
+    if all(int(first) > 31 for first, _, _ in dates):
+        return "ymd"
+    proofs = {"dmy": [d for d in dates if 12 < int(d[0]) <= 31], "mdy": [d for d in dates if 12 < int(d[1]) <= 31]}
+    more, less = sorted(proofs, key=lambda order: -len(proofs[order]))
+    if len(proofs[less]) * 20 > len(proofs[more]):  # a few may stand in messages that quote a chat
+        places = " and ".join(f"{'/'.join(found[0])} in line {dates[found[0]]}" for found in proofs.values())
+        raise DataError(
+            f"{file.path}: both orders of day and month: {places}", "split the file, or choose with --date-order"
+        )
+    if proofs[more]:
+        return more
+    backward = {order: _backward(dates, order) for order in ("dmy", "mdy")}
+    if backward["dmy"] == backward["mdy"]:
+        return None
+    return min(backward, key=lambda order: backward[order])
+
+
+def _backward(dates: Iterable[tuple[str, ...]], order: str) -> int:
+    """How often a date is before the one above it: hardly ever, when they are read in the right order."""
+    days = [day for fields in dates if (day := as_date(fields, order))]
+    return sum(after < before for before, after in pairwise(days))
+
+
+def _turns(file: TextFile, stamps: Stamps, dropped: Counter[str]) -> Iterator[ChatTurn]:
+    time_s, lines = None, list[str]()
+    for _, line in file.lines():
+        stamped = stamps.read(line)
+        if stamped is not None:
+            if time_s is not None:
+                yield from _message("\n".join(lines), time_s, dropped)
+            time_s, lines = stamped[0], [stamped[1]]
+        elif time_s is not None:
+            lines.append(line)
+        elif line.strip():
+            dropped["line above the first message"] += 1
+    if time_s is not None:
+        yield from _message("\n".join(lines), time_s, dropped)
+
+
+def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTurn]:
+    """The turn in a message (`Name: text`, without its stamp), or nothing and a count."""
+    before, colon, text = body.partition(": ")
+    name = _name(before) if colon else ""
+    if not name:
+        dropped["service message"] += 1
+        return
+    words, what = _words(text)
+    if words and not words.isspace():
+        yield ChatTurn(words, name, time_s=time_s)
+    else:
+        dropped[what] += 1
+
+
+@lru_cache(1024)
+def _name(before: str) -> str:
+    """The name that stands before a colon, or "" when that is the beginning of one of the service's sentences."""
+    name = tidy(before)
+    quoted = name.count('"') % 2 or name.count("“") != name.count("”")
+    return "" if len(name) > 60 or quoted or "\n" in before or _is_notice(name.casefold()) else name
+
+
+def _is_notice(folded: str) -> bool:
+    return folded.startswith(phrases.NOTICES)
+
+
+def _words(text: str) -> tuple[str, str]:
+    """What the person has written, and if that is nothing, what the message was instead."""
+    if text.rstrip().endswith(">"):
+        text = _EDITED.sub("", text)
+        if attached := _ATTACHED_TAG.search(text):
+            return text[: attached.start()], "media"
+    first, _, rest = text.partition("\n")
+    if (file := _ATTACHED_FILE.match(first)) and (_OWN_FILE.search(first) or file[1].casefold() in phrases.ATTACHED):
+        return rest, "media"
+    if len(first) > 80 and first[0] != OWN:  # no placeholder is that long
+        return text, ""
+    plain = tidy(first).casefold().rstrip(".")
+    if _TAG.match(plain) or plain in phrases.MEDIA_TAGS:  # Android has left media out; a caption is on the next lines
+        return rest, "media"
+    if not rest and plain in phrases.DELETED:
+        return "", "deleted message"
+    if not rest and (plain in phrases.MEDIA or (plain.endswith("omitted") and first[0] == OWN)):
+        return "", "media"
+    if text.startswith(OWN) or _is_notice(plain):
+        return "", "service message"
+    return text, "message without words"
