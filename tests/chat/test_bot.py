@@ -97,7 +97,7 @@ def test_a_full_context_loses_its_oldest_whole_turns(tiny_model: Pair) -> None:
     assert cut > 6
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "\u0000\x07", "\ud800"])
+@pytest.mark.parametrize("text", ["", " \n\t", "\u0000\x07", "\ud800", "\u202e\u200f"])
 def test_an_empty_message_is_an_error(tiny_model: Pair, text: str) -> None:
     bot = bot_of(tiny_model)
     with pytest.raises(DataError, match="message is empty"):
@@ -106,7 +106,7 @@ def test_an_empty_message_is_an_error(tiny_model: Pair, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\ud83d hello", "<|endoftext|>", "a<|endoftext|>b", "x" * 5000, "\u202e\u200f", "ﷺ" * 99]
+    "text", ["\ud83d hello", "<|endoftext|>", "a<|endoftext|>b", "x" * 5000, "\u202eمرحبا\u200f", "ﷺ" * 99]
 )
 def test_whatever_is_typed_is_answered(tiny_model: Pair, text: str) -> None:
     bot = Chatbot(RecordingEngine(tiny_model[0]), tiny_model[1], DecodingConfig(max_new_tokens=8, seed=3))
