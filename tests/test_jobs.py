@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,12 +22,12 @@ MANIFEST_OF = make_manifest("toys")
 
 
 @pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module of the tasks, where worker processes find it too."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     import toy_tasks
 
-    yield toy_tasks
+    return toy_tasks
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_a_failed_job_without_a_finished_task_leaves_nothing(tmp_path: Path, toy
 def test_an_error_does_not_wait_for_the_tasks_under_way(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     job = Job(str(tmp_path / "out"), {}, overwrite=False)
     started = time.monotonic()
-    with pytest.raises(DataError, match="b is bad"), job.kept():
+    with pytest.raises(DataError, match="b is bad"), job.kept():  # noqa: PT012
         job.begin({})
         tasks = [toys.Toy(name, job.folder.url, str(flags), pause_s=0 if name == "b" else 60) for name in "ab"]
         job.run("stage", toys.fail_at_b, tasks, Workers(2))
@@ -316,7 +315,7 @@ def test_other_settings(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
 def test_the_plan_is_that_of_the_first_start(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     out = str(tmp_path / "out")
     job = Job(out, {}, overwrite=False)
-    with pytest.raises(DataError), job.kept():
+    with pytest.raises(DataError), job.kept():  # noqa: PT012
         job.begin({"partitions": 3})
         job.run("stage", toys.fail_at_b, [toys.Toy(name, job.folder.url, str(flags)) for name in "ab"], Workers())
     job = Job(out, {}, overwrite=False)
@@ -325,7 +324,9 @@ def test_the_plan_is_that_of_the_first_start(tmp_path: Path, toys: ModuleType, f
     job.finish(MANIFEST_OF)
 
 
-def test_an_input_that_changes_makes_later_stages_begin_anew(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
+def test_an_input_that_changes_makes_later_stages_begin_anew(
+    tmp_path: Path, toys: ModuleType, flags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = str(tmp_path / "out")
 
     def start(first: str, last: Any) -> Job:
@@ -342,6 +343,10 @@ def test_an_input_that_changes_makes_later_stages_begin_anew(tmp_path: Path, toy
     with pytest.raises(DataError):
         start("xy", toys.fail_at_b)  # nothing has changed
     assert begun(flags) == {"p": 1, "q": 1, "x": 1, "y": 1}
+    with monkeypatch.context() as patch:  # killed when the first of what is stale is gone
+        patch.setattr(Storage, "remove", dying(Storage, "remove", [2]))
+        with pytest.raises(Killed):
+            start("xz", toys.fail_at_b)
     with pytest.raises(DataError):
         start("xz", toys.fail_at_b)
     assert begun(flags) == {"p": 2, "q": 2, "x": 1, "y": 1, "z": 1}

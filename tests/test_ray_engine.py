@@ -25,9 +25,6 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",  # its warning
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
-    "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "2",
 }
 on_cluster = pytest.mark.ray
 
@@ -186,12 +183,14 @@ def test_a_program_that_is_connected_stays_so(tmp_path: Path, cluster: Any, toys
 
 
 @on_cluster
+@pytest.mark.parametrize("address", ["", "local"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the log files of the processes that Ray starts
-def test_without_an_address_it_makes_a_cluster(
-    tmp_path: Path, cluster: Any, toys: ModuleType, flags: Path, capfd: pytest.CaptureFixture[str]
+def test_without_an_address_it_finds_a_cluster_or_makes_one(
+    tmp_path: Path, cluster: Any, toys: ModuleType, flags: Path, address: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """To Ray, `local` is a new one, whatever runs here."""
     capfd.readouterr()
-    start(tmp_path / "out", toys, toys.copy, flags, "")
+    start(tmp_path / "out", toys, toys.copy, flags, address)
     assert read(tmp_path / "out") == WHOLE
     assert not is_connected()
     assert capfd.readouterr() == ("", "")
@@ -209,7 +208,8 @@ def test_an_address_where_nobody_answers(tmp_path: Path, toys: ModuleType, flags
 def test_without_ray_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     task = SimpleNamespace(name="a", size=1)
-    with pytest.raises(UsageError, match="needs Ray") as caught, (job := Job(str(tmp_path / "o"), {}, overwrite=False)).kept():
+    job = Job(str(tmp_path / "out"), {}, overwrite=False)
+    with pytest.raises(UsageError, match="needs Ray") as caught, job.kept():  # noqa: PT012
         job.begin({})
         job.run("stage", str, [task], Workers(1, "ray"))
     assert caught.value.hint == 'pip install "dialogpt[ray]"'

@@ -66,7 +66,7 @@ def test_what_is_written_is_there(storage: Storage) -> None:
 
 def test_a_file_is_whole_or_not_there(storage: Storage) -> None:
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), storage.new_file("out/a") as file:
+        with pytest.raises(error), storage.new_file("out/a") as file:  # noqa: PT012
             file.write(b"half")
             assert "a" not in storage.names("out")
             raise error
@@ -78,7 +78,7 @@ def test_a_file_is_whole_or_not_there(storage: Storage) -> None:
 
 def test_the_old_file_stays_until_the_new_one_is_whole(storage: Storage) -> None:
     storage.write("a", b"old")
-    with pytest.raises(ValueError, match="no"), storage.new_file("a") as file:
+    with pytest.raises(ValueError, match="no"), storage.new_file("a") as file:  # noqa: PT012
         file.write(b"new")
         raise ValueError("no")
     assert storage.read("a") == b"old"

@@ -67,7 +67,8 @@ class Job:
             msgspec.json.encode({**settings, "dialogpt version": __version__}, enc_hook=str)
         )
         self.plan: dict[str, Any] = {}
-        self._past: list[str] = []  # the stages and tasks of this start, in their order
+        self.fresh = True
+        self._past: list[str] = []  # STAGE/TASK of this start, in their order
         self._lock = _lock(self.folder)
         try:
             self.finished = self._end_what_was_finished()
@@ -108,7 +109,7 @@ class Job:
     def run(self, stage: str, function: Run[T], tasks: Sequence[T], workers: "Workers") -> list[Any]:
         """Do the tasks of a stage that are not done yet; returns what every task returned, in their order."""
         self._forget_what_is_stale(stage)
-        self._past += [stage, *(task.name for task in tasks)]
+        self._past += [f"{stage}/{task.name}" for task in tasks]
         done = set(self.folder.names(stage))
         left = [task for task in tasks if f"{task.name}.done" not in done]
         with Progress(stage, sum(task.size for task in tasks), "B") as progress:
@@ -135,8 +136,10 @@ class Job:
             self.folder.write(f"{stage}/{AFTER}", digest)
         elif self.folder.read(f"{stage}/{AFTER}") != digest:
             log.info("%s: what it works on has changed, so it begins anew", stage)
-            later = [name for name in self.folder.names() if name not in {PLAN, stage, *self._past}]
-            for name in (*later, stage):  # the stage itself last: killed in between, the next start does this again
+            ran = {name.partition("/")[0] for name in self._past}
+            later = [name for name in self.folder.names() if name not in {PLAN, stage, *ran}]
+            done = [f"{stage}/{name}" for name in self.folder.names(stage) if name != AFTER]
+            for name in (*later, *done):  # AFTER stays: killed in between, the next start does this again
                 self.folder.remove(name)
             self.folder.write(f"{stage}/{AFTER}", digest)
 
