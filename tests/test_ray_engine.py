@@ -152,24 +152,6 @@ def test_errors_come_home(
 
 
 @on_cluster
-def test_a_node_that_dies_is_done_without(tmp_path: Path, cluster: Any, toys: ModuleType, flags: Path) -> None:
-    node = cluster.add_node(num_cpus=2, object_store_memory=OBJECT_STORE_BYTES)
-
-    def remove() -> None:
-        while len(list(flags.glob("*.begun"))) < 3:
-            threading.Event().wait(0.05)
-        cluster.remove_node(node, allow_graceful=False)
-
-    killer = threading.Thread(target=remove)
-    killer.start()
-    results = start(tmp_path / "out", toys, toys.copy, flags, cluster.address, pause_s=1)
-    killer.join()
-    assert results == list("ABCDEF")
-    assert read(tmp_path / "out") == WHOLE
-    assert sum(len(path.read_text().split()) for path in flags.glob("*.begun")) > 6  # what it had begun, once more
-
-
-@on_cluster
 def test_a_program_that_is_connected_stays_so(tmp_path: Path, cluster: Any, toys: ModuleType, flags: Path) -> None:
     import ray
 
@@ -214,3 +196,22 @@ def test_without_ray_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         job.run("stage", str, [task], Workers(1, "ray"))
     assert caught.value.hint == 'pip install "dialogpt[ray]"'
     assert list(tmp_path.iterdir()) == []
+
+
+@on_cluster
+def test_a_node_that_dies_is_done_without(tmp_path: Path, cluster: Any, toys: ModuleType, flags: Path) -> None:
+    """The last of these tests: Ray tells every later program of this cluster, on its stdout."""
+    node = cluster.add_node(num_cpus=2, object_store_memory=OBJECT_STORE_BYTES)
+
+    def remove() -> None:
+        while len(list(flags.glob("*.begun"))) < 3:
+            threading.Event().wait(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    killer = threading.Thread(target=remove)
+    killer.start()
+    results = start(tmp_path / "out", toys, toys.copy, flags, cluster.address, pause_s=0.6)
+    killer.join()
+    assert results == list("ABCDEF")
+    assert read(tmp_path / "out") == WHOLE
+    assert sum(len(path.read_text().split()) for path in flags.glob("*.begun")) > 6  # what it had begun, once more

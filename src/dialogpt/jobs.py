@@ -20,9 +20,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -31,6 +30,9 @@ from dialogpt.artifact import MANIFEST, Manifest, check_folder
 from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.storage import Storage
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -328,7 +330,7 @@ def _in_pool(works: Sequence[Work], count: int) -> Iterator[Work]:
     )
 
 
-def _stay_on(leash: Connection) -> None:
+def _stay_on(leash: "Connection") -> None:
     """In a worker: end at once when the other end of the pipe is closed, or whoever held it has been killed.
 
     Without it, the pool would wait for the tasks under way when one has failed, and workers would outlive a killed job

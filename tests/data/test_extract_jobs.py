@@ -124,7 +124,7 @@ def test_killed_again_and_again_it_finishes_with_the_same_output(
             command(month, out, workers), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         try:
-            _, errors = process.communicate(timeout=random.uniform(0.15, 0.5) * whole_s if kills < 5 else None)
+            _, errors = process.communicate(timeout=random.uniform(0.15, 0.5) * whole_s if kills < 4 else None)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
