@@ -5,7 +5,7 @@ L4   chat      evaluation      export      info
 L3   train     decoding
 L2   model     native                              ---- torch begins here ----
 L1   data      tokens
-L0   session   artifact   bzip2   files   storage   jobs   ray_engine   progress   errors   hub
+L0   session   artifact   bzip2   files   storage   jobs   workers   ray_engine   progress   errors   hub
 """
 
 import ast
@@ -25,6 +25,7 @@ LAYERS = (
         "storage",
         "jobs",
         "ray_engine",
+        "workers",
         "progress",
         "errors",
         "hub",

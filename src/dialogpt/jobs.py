@@ -1,34 +1,40 @@
-"""Jobs of many tasks, which survive being killed: on one process, a pool of processes, or a Ray cluster.
+"""Jobs of many tasks, which survive being killed; `workers.py` says where the tasks run.
 
 A job fills a hidden folder beside its output, `.NAME.job`, and moves the output to its place at the end:
 
     plan.json            the settings it was begun with and how the work is cut into tasks
     STAGE/TASK.done      what a finished task returned; written last, so a task without it is done anew
-    out/                 what becomes the output folder
+    STAGE/after          a digest of the tasks before the stage: when they change, it and what follows is done anew
+    out/                 what becomes the output folder; written by the last stages
+    finished             the manifest, when out/ is complete: what is left is to move it
 
 A task is a function of its argument that writes files by name, whole or not at all, so it can be done twice. Killed at
 any moment and started again with the same settings, a job does only what is not done yet.
 """
 
+import hashlib
 import logging
+import os
 import secrets
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
+from dialogpt import __version__
 from dialogpt.artifact import MANIFEST, Manifest, check_folder
 from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.storage import Storage
 
+if TYPE_CHECKING:
+    from dialogpt.workers import Workers
+
 log = logging.getLogger(__name__)
 
-Engine = Literal["local", "ray"]
-FINISHED = "finished"
-IGNORE_CTRL_C = (signal.SIGINT, signal.SIG_IGN)  # in workers: the process that started them sees to it
+PLAN, FINISHED, AFTER = "plan.json", "finished", "after"
 ATTEMPTS = 4  # of a task whose process is killed; a task that runs out of memory would be killed every time
 
 
@@ -46,69 +52,139 @@ Run = Callable[[T], Any]
 
 
 class Job:
-    """A job's folder; `fresh` tells that nothing of an earlier start is in it."""
+    """A job's folder; `fresh` tells that nothing of an earlier start is in it.
+
+    `finished` is the manifest when an earlier start with these settings was killed after all of its work was done, and
+    the output has now been moved to its place: there is nothing left to do.
+    """
 
     def __init__(self, out: str, settings: Mapping[str, Any], *, overwrite: bool) -> None:
         """Begin the job that writes `out`, or go on with it; UsageError when an unfinished one has other settings."""
-        self.out = Storage(out)
-        check_out(self.out, overwrite=overwrite)
+        self.out, self.overwrite = Storage(out), overwrite
         self.folder = self.out.parent / f".{self.out.name}.job"
+        self.settings = msgspec.json.decode(
+            msgspec.json.encode({**settings, "dialogpt version": __version__}, enc_hook=str)
+        )
         self.plan: dict[str, Any] = {}
-        self.settings = msgspec.json.decode(msgspec.json.encode(dict(settings), enc_hook=str))
-        if self.folder.exists(FINISHED) and not self.folder.exists("out"):  # killed when all but this was done
-            self.folder.remove()
-        self.fresh = not self.folder.exists("plan.json")
-        if not self.fresh:
-            self.plan = msgspec.json.decode(self.folder.read("plan.json"))
-            if self.plan["settings"] != self.settings:
-                self._other_settings(overwrite)
+        self.fresh = True
+        self._past: list[str] = []  # STAGE/TASK of this start, in their order
+        self._lock = _lock(self.folder)
+        try:
+            self.finished = self._end_what_was_finished()
+            if self.finished:
+                self._release()
+                return
+            check_out(self.out, overwrite=overwrite)
+            self.fresh = not self.folder.exists(PLAN)
+            if not self.fresh:
+                self.plan = msgspec.json.decode(self.folder.read(PLAN))
+                if self.plan["settings"] != self.settings:
+                    self._other_settings(overwrite)
+        except BaseException:
+            self._release()
+            raise
 
     def _other_settings(self, overwrite: bool) -> None:
         if not overwrite:
             before = self.plan["settings"]
-            differs = [name for name in self.settings if self.settings[name] != before.get(name)]
+            differs = [name for name in {**before, **self.settings} if self.settings.get(name) != before.get(name)]
             raise UsageError(
-                f"{self.folder.url} holds an unfinished job with other settings ({', '.join(differs) or 'fewer'})",
+                f"{self.folder.url} holds an unfinished job with other settings ({', '.join(differs)})",
                 "repeat its settings to finish it, name another --out, or begin anew with --overwrite",
             )
-        self.folder.remove()
+        self._clear()
         self.plan, self.fresh = {}, True
 
     def begin(self, plan: Mapping[str, Any]) -> None:
         """Write down how the work is cut; a job that goes on keeps the plan it has."""
         if self.fresh:
-            self.folder.remove()
+            self._clear()
             self.plan = {"settings": self.settings, **plan}
-            self.folder.write("plan.json", msgspec.json.encode(self.plan))
+            self.folder.write(PLAN, msgspec.json.encode(self.plan))
         else:
             log.info("going on with the unfinished job in %s", self.folder.url)
-
-    def change(self, plan: Mapping[str, Any], *, forget: Iterable[str]) -> None:
-        """Write down a change of the plan, and forget the stages that it makes worthless."""
-        for stage in forget:
-            (self.folder / stage).remove()
-        self.plan |= plan
-        self.folder.write("plan.json", msgspec.json.encode(self.plan))
+            self.folder.remove_partials()
 
     def run(self, stage: str, function: Run[T], tasks: Sequence[T], workers: "Workers") -> list[Any]:
         """Do the tasks of a stage that are not done yet; returns what every task returned, in their order."""
+        self._forget_what_is_stale(stage)
+        self._past += [f"{stage}/{task.name}" for task in tasks]
         done = set(self.folder.names(stage))
         left = [task for task in tasks if f"{task.name}.done" not in done]
         with Progress(stage, sum(task.size for task in tasks), "B") as progress:
             progress.start_at(sum(task.size for task in tasks) - sum(task.size for task in left))
+            results = {task.name: self._result(stage, task) for task in tasks if f"{task.name}.done" in done}
             for finished in workers.run([Work(self.folder.url, stage, function, task) for task in left]):
+                results[finished.task.name] = self._result(stage, finished.task)
                 progress.advance(finished.task.size)
-        return [msgspec.json.decode(self.folder.read(f"{stage}/{task.name}.done")) for task in tasks]
+        return [results[task.name] for task in tasks]
+
+    def _result(self, stage: str, task: Task) -> Any:
+        try:
+            return msgspec.json.decode(self.folder.read(f"{stage}/{task.name}.done"))
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self.folder.url}/{stage}/{task.name}.done is not there, though its task is done",
+                "all workers must see one --out: a folder that the machines share, or a URL (not memory://)",
+            ) from error
+
+    def _forget_what_is_stale(self, stage: str) -> None:
+        """Of a stage that was begun after other tasks (an input has been replaced), and of those after it, all goes."""
+        digest = hashlib.sha256("\n".join(self._past).encode()).hexdigest().encode()
+        if not self.folder.exists(f"{stage}/{AFTER}"):
+            self.folder.write(f"{stage}/{AFTER}", digest)
+        elif self.folder.read(f"{stage}/{AFTER}") != digest:
+            log.info("%s: what it works on has changed, so it begins anew", stage)
+            ran = {name.partition("/")[0] for name in self._past}
+            later = [name for name in self.folder.names() if name not in {PLAN, stage, *ran}]
+            done = [f"{stage}/{name}" for name in self.folder.names(stage) if name != AFTER]
+            for name in (*later, *done):  # AFTER stays: killed in between, the next start does this again
+                self.folder.remove(name)
+            self.folder.write(f"{stage}/{AFTER}", digest)
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest, move the output to its place and remove the job's folder."""
+        check_out(self.out, overwrite=self.overwrite)  # somebody may have put something there since the start
         content = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2) + b"\n"
         self.folder.write(f"out/{MANIFEST}", content)
-        self.folder.write(FINISHED, b"")
-        if self.out.exists():
+        self.folder.write(FINISHED, msgspec.json.encode([self.settings, content]))
+        self._place()
+        self._clear()
+        self._release()
+
+    def _place(self) -> None:
+        """Give the output its place. The old one goes, but not before the new one is complete."""
+        if self.out.is_local and self.out.exists():
             self.out.parent.move(self.out.name, self.folder / f"old-{secrets.token_hex(4)}")
-        self.folder.move("out", self.out)
-        self.folder.remove()
+        elif not self.out.is_local:
+            self.out.remove(MANIFEST)  # first, and the new one comes last: with it, an output is complete
+            self.out.remove()
+        self.folder.move("out", self.out, last=MANIFEST)
+
+    def _end_what_was_finished(self) -> Manifest | None:
+        """When a start was killed while it moved its output, end that; its manifest if it had these settings."""
+        if not self.folder.exists(FINISHED):
+            return None
+        settings, content = msgspec.json.decode(self.folder.read(FINISHED), type=tuple[dict[str, Any], bytes])
+        if not self.out.exists(MANIFEST) or self.out.read(MANIFEST) != content:
+            if self.out.is_local or self.out.exists(MANIFEST):  # elsewhere, it may be there in part
+                check_out(self.out, overwrite=self.overwrite)
+            self._place()
+        self._clear()
+        return msgspec.json.decode(content, type=Manifest) if settings == self.settings else None
+
+    def _clear(self) -> None:
+        """Empty the folder. Killed half-way, it is either no job any more, without a plan, or still a finished one."""
+        for name in sorted(self.folder.names(), key=lambda name: (name == FINISHED, name != PLAN)):
+            self.folder.remove(name)
+
+    def _release(self) -> None:
+        """Let others have the folder; one that is empty goes."""
+        if not self.folder.names():
+            self.folder.remove()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -119,7 +195,8 @@ class Job:
             if any(name.endswith(".done") for stage in self.folder.names() for name in self.folder.names(stage)):
                 log.warning("finished tasks are kept in %s: the same command goes on from there", self.folder.url)
             else:
-                self.folder.remove()
+                self._clear()
+            self._release()
             raise
 
 
@@ -140,82 +217,53 @@ class Work(msgspec.Struct, frozen=True):
             Storage(self.folder).write(f"{self.stage}/{self.task.name}.done", msgspec.json.encode(result))
         except DialoGPTError as error:
             return type(error), error.message, error.hint
+        except OSError as error:
+            named = f"{error.filename}: " if error.filename else ""
+            return DataError, f"task {self.stage}/{self.task.name}: {named}{error.strerror or error}", "check the disk"
         return None
 
 
 def check_out(out: Storage, *, overwrite: bool) -> None:
     """UsageError when a job may not write there; the rules are those of `atomic_folder`."""
     if out.is_local:
-        check_folder(out.path(), overwrite=overwrite)
-    elif out.exists(MANIFEST) and not overwrite:
-        raise UsageError(f"{out.url} exists", "name another --out, or add --overwrite")
+        return check_folder(out.path(), overwrite=overwrite)
+    names = out.names()
+    if names and not overwrite:
+        raise UsageError(f"{out.url} exists and is not empty", "name another --out, or add --overwrite")
+    if names and MANIFEST not in names:
+        raise UsageError(f"{out.url} is not a folder that dialogpt wrote: it has no {MANIFEST}", "name another --out")
+    return None
 
 
-class Workers:
-    """Where tasks run: `engine` local with one process (this one) or more, or a Ray cluster at `address`.
+def _lock(folder: Storage) -> int | None:
+    """Make the folder and lock it while this process lives; UsageError when another has it. None where locks are not.
 
-    A context manager: its processes serve all stages of a job, and end with the block.
+    Two at once would take each other's half of the work for granted, and give the output its place twice.
     """
-
-    def __init__(self, count: int = 1, engine: Engine = "local", address: str = "") -> None:
-        if count < 1:
-            raise UsageError(f"--workers {count} is below 1", "1 is this process alone")
-        if address and engine != "ray":
-            raise UsageError(f"--address {address} is for --engine ray", "add --engine ray")
-        self.count, self.engine, self.address = count, engine, address
-        self._pool: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            from multiprocessing import active_children
-
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():  # after an error or Ctrl-C: their tasks will be done anew
-                child.terminate()
-            self._pool = None
-
-    def run(self, works: Sequence[Work]) -> Iterator[Work]:
-        """Do the work; yields each piece when it is done, in whatever order; the first error ends it all."""
-        if not works:
-            return
-        if self.engine == "ray":
-            from dialogpt.ray_engine import on_ray
-
-            yield from on_ray(works, self.count, self.address)
-        elif self.count == 1:
-            for work in works:
-                check(work())
-                yield work
-        else:
-            yield from self._in_pool(works)
-
-    def _in_pool(self, works: Sequence[Work]) -> Iterator[Work]:
-        """Processes of this machine. One that is killed takes the pool along: unfinished pieces get a new pool."""
-        from concurrent.futures import ProcessPoolExecutor, as_completed
-        from concurrent.futures.process import BrokenProcessPool
-        from multiprocessing import get_context
-
-        left = dict(enumerate(works))
-        for _ in range(ATTEMPTS):
-            if self._pool is None:  # spawn: a fork would copy the locks of the progress bar's thread as they are
-                self._pool = ProcessPoolExecutor(self.count, get_context("spawn"), signal.signal, IGNORE_CTRL_C)
-            futures = {self._pool.submit(work): number for number, work in left.items()}
-            try:
-                for future in as_completed(futures):
-                    check(future.result())
-                    yield left.pop(futures[future])
-                return
-            except BrokenProcessPool:
-                log.warning("a worker process was killed; doing its work again")
-                self._pool = None
-        names = ", ".join(work.task.name for work in left.values())
-        raise DataError(
-            f"worker processes were killed {ATTEMPTS} times, at last in one of {names}",
-            "was it memory? fewer --workers need less; start again and finished tasks are kept",
-        )
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    if not folder.is_local:
+        return None
+    path = Path(folder.path())
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}", "name another --out") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError as error:
+            os.close(lock)
+            raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
+        except OSError:  # a network's file system without locks
+            os.close(lock)
+            return None
+        os.close(lock)  # it was removed meanwhile
 
 
 def check(error: tuple[type[DialoGPTError], str, str] | None) -> None:

@@ -1,28 +1,40 @@
 """A folder on a local disk or on any file system that fsspec knows, for jobs whose workers may be other machines.
 
-Names are relative to the folder, with `/` between their parts. A file is written whole or not at all: beside its place
-first, then moved (an object store's move is a copy within it).
+Names are relative to the folder, with `/` between their parts. A file is written whole or not at all: under a hidden
+name in the folder itself first, then moved (an object store's move is a copy within it). So what a killed process
+leaves half-written is never among the files of a folder in it.
 """
 
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from dialogpt.errors import DataError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.files import file_system, is_url
+
+PARTIAL = ".partial-"
 
 
 class Storage:
     """The folder at a path or URL; it need not exist. Two with the same `url` are the same, on any machine."""
 
     def __init__(self, url: str | Path) -> None:
-        self.url = str(url).rstrip("/") if is_url(url) else str(Path(url).resolve())
-        self.is_local = not is_url(url)
-        self._fs: Any = file_system(self.url)
-        self._root: str = self._fs._strip_protocol(self.url)
+        from fsspec.implementations.local import LocalFileSystem
+
+        self._fs: Any = file_system(str(url) if is_url(url) else "file://")  # a path may hold what URLs give a meaning
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+        if self.is_local:
+            path = self._fs._strip_protocol(str(url)) if is_url(url) else url
+            self.url = self._root = str(Path(path).resolve())
+        else:
+            if any(sign in str(url) for sign in "*?["):
+                raise UsageError(f"{url} holds *, ? or [, which name many files in a URL", "name a folder without them")
+            self.url = str(url).rstrip("/")
+            self._root = self._fs._strip_protocol(self.url)
 
     def __truediv__(self, name: str) -> "Storage":
         return Storage(f"{self.url}/{name}")
@@ -33,20 +45,30 @@ class Storage:
 
     @property
     def parent(self) -> "Storage":
-        return Storage(self.url.rpartition("/")[0] or "/")
+        """The folder that this one is in; UsageError for a whole bucket or machine, which is in none."""
+        above = self.url.rpartition("/")[0]
+        if not self.is_local and above.endswith(":/"):
+            raise UsageError(f"{self.url} is no folder to write", f"name one in it: {self.url}/sessions")
+        return Storage(above or "/")
 
     def path(self, name: str = "") -> str:
         return f"{self._root}/{name}" if name else self._root
 
     def exists(self, name: str = "") -> bool:
-        return bool(self._fs.exists(self.path(name)))
+        """Whether the file or folder is there; an OSError when that cannot be told."""
+        try:
+            self._fresh().info(self.path(name))  # its own `exists` takes every error for a no
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def names(self, folder: str = "") -> list[str]:
         """The names of the files and folders in a folder, in order; none when it is not there."""
         try:
-            return sorted(str(found).rstrip("/").rpartition("/")[2] for found in self._fs.ls(self.path(folder), False))
-        except FileNotFoundError:
+            found = self._fresh().ls(self.path(folder), False)
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
 
     def open(self, name: str) -> IO[bytes]:
         return cast(IO[bytes], self._fs.open(self.path(name), "rb"))
@@ -71,29 +93,61 @@ class Storage:
 
     @contextmanager
     def new_file(self, name: str) -> Iterator[IO[bytes]]:
-        """A file to write to, which takes its place when the block ends well; else nothing is left of it."""
-        place = self.path(name)
-        folder, _, last = place.rpartition("/")
-        partial = f"{folder}/.{last}.{secrets.token_hex(4)}"
+        """A file to write to, which takes its place when the block ends well; else nothing is left of it.
+
+        An OSError of the block becomes a DataError, as one of the disk's.
+        """
+        place, partial = self.path(name), self.path(PARTIAL + secrets.token_hex(6))
         try:
-            self._fs.makedirs(folder, exist_ok=True)
+            self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
             with self._fs.open(partial, "wb") as file:
                 yield file
-            self._fs.mv(partial, place)
+            if self.is_local:
+                Path(partial).replace(place)
+            else:
+                self._fs.mv(partial, place)
         except OSError as error:
             raise DataError(
                 f"{place} cannot be written: {error.strerror or error}", "check space and rights"
             ) from error
         finally:
-            if self._fs.exists(partial):
-                self._fs.rm_file(partial)
+            self.remove(partial.rpartition("/")[2])
 
-    def move(self, name: str, to: "Storage") -> None:
-        """Give one of the folder's files or folders the place of `to`, which must be free and in the same system."""
-        self._fs.makedirs(self._fs._parent(to.path()), exist_ok=True)
-        self._fs.mv(self.path(name), to.path(), recursive=True)
+    def remove_partials(self) -> None:
+        """Remove what killed writers left half-written."""
+        for name in self.names():
+            if name.startswith(PARTIAL):
+                self.remove(name)
 
-    def remove(self) -> None:
-        """Remove the folder with all that is in it, if it is there."""
-        if self.exists():
-            self._fs.rm(self._root, recursive=True)
+    def move(self, name: str, to: "Storage", *, last: str = "") -> None:
+        """Give a folder in this one the place of `to`, which must be free or empty and in the same file system.
+
+        Locally that is one step. Elsewhere the files are copied, the one named `last` after all others, and the source
+        stays: killed half-way, the move can be made again.
+        """
+        if self.is_local:
+            Path(to.path()).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.path(name)).rename(to.path())
+            return
+        source = self.path(name)
+        found = [path[len(source) + 1 :] for path in self._fresh().find(source)]
+        for names in ([name for name in found if name != last], [name for name in found if name == last]):
+            for folder in {to.path(name).rpartition("/")[0] for name in names}:
+                self._fs.makedirs(folder, exist_ok=True)
+            # two lists: many at once, and taken as they are, whatever stars and brackets are in them
+            self._fs.copy([f"{source}/{name}" for name in names], [to.path(name) for name in names])
+
+    def remove(self, name: str = "") -> None:
+        """Remove the folder, or the file or folder named in it, with all that is in it, if it is there."""
+        place = self.path(name)
+        if not self.exists(name):
+            return
+        if self.is_local and Path(place).is_dir():
+            shutil.rmtree(place)  # fsspec's refuses the current folder, which may have been moved here
+        else:
+            self._fs.rm(place, recursive=not self.is_local)
+
+    def _fresh(self) -> Any:
+        """The file system without what it remembers of folders that other processes have changed since."""
+        self._fs.invalidate_cache()
+        return self._fs

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from dialogpt.jobs import Engine
-
+Engine = Literal["local", "ray"]
 Preset = Literal["open", "released", "paper"]
 Format = Literal["jsonl", "tsv", "parquet", "messages"]
 SourceFormat = Literal["auto", "jsonl", "script", "original", "whatsapp", "telegram", "discord", "dstc7", "parquet"]

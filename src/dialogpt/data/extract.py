@@ -31,9 +31,10 @@ from dialogpt.data.tally import Tally
 from dialogpt.data.writers import file_name, open_sink
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import compression, input_bytes
-from dialogpt.jobs import Job, Workers
+from dialogpt.jobs import Job
 from dialogpt.session import Session
 from dialogpt.storage import Storage
+from dialogpt.workers import Workers
 
 PARTITION_BYTES = 16 << 20  # of dump on disk: about 250,000 posts, 150 MB as objects
 MAX_PARTITIONS = 4096
@@ -54,6 +55,8 @@ def extract(config: ExtractConfig) -> Manifest:
     sizes = [input_bytes(path) for path in config.dumps]
     _ = Screen(config), blocked_subreddits(config)  # lists are read now, not hours later
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
+    if job.finished:
+        return job.finished
     with job.kept(), workers:
         reads, tallies = read_dumps(job, config, sizes, workers)
         plants = plant_tasks(job, config, reads)
@@ -78,8 +81,6 @@ def read_dumps(
 ) -> tuple[list["ReadTask"], list[Tally]]:
     """The first stage: begin the job or go on with it; returns the tasks and their tallies."""
     job.begin(_plan(config, sizes, workers.count))
-    if job.plan["sizes"] != sizes:  # a dump has been replaced: what was made of it goes
-        job.change({"sizes": sizes}, forget=("plant", "sift", "write", "out"))
     reads = read_tasks(job, config, sizes)
     tallies = as_tallies(job.run("read", read_part, reads, workers))
     _check_dumps(config, reads, tallies)
@@ -292,9 +293,11 @@ def no_collector() -> Iterator[None]:
 
 
 def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
-    """What decides the output: a job may go on with other workers, on another engine."""
+    """What decides the output: a job may go on with other workers, on another engine. Of lists, their sizes too."""
     elsewhere = ("out", "workers", "engine", "address", "overwrite")
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
+    settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
+    lists = [config.blocklist, config.block_subreddits, *getattr(config, "held_out", ())]
+    return settings | {"list_bytes": [path.stat().st_size if path and path.is_file() else 0 for path in lists]}
 
 
 def _plan(config: ExtractConfig, sizes: Sequence[int], workers: int) -> dict[str, object]:
@@ -304,7 +307,7 @@ def _plan(config: ExtractConfig, sizes: Sequence[int], workers: int) -> dict[str
     for path, size in zip(config.dumps, sizes, strict=True):
         part_bytes = BZIP2_PART_BYTES if compression(path) == "bzip2" else PART_BYTES
         parts.append(max(min(workers, size // part_bytes), 1))
-    return {"sizes": list(sizes), "partitions": partitions, "parts": parts}
+    return {"partitions": partitions, "parts": parts}
 
 
 def _is_sifted(config: ExtractConfig) -> bool:

@@ -7,6 +7,7 @@ judged beside systems; the others are the references, with their votes. The fold
     first turn EOS second turn<tab>12|a reference<tab>3|another
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import input_bytes
-from dialogpt.jobs import Job, Workers
+from dialogpt.jobs import Job
 from dialogpt.session import EvalItem, Turn
 from dialogpt.storage import Storage
+from dialogpt.workers import Workers
 
 END_OF_TURN = " EOS "
 
@@ -47,9 +49,12 @@ def references(config: ReferencesConfig) -> Manifest:
         raise UsageError(f"--min-references {config.min_references} is below 1", "name 1 or more")
     posts = _extract_config(config)
     workers = Workers(config.workers, config.engine, config.address)
+    config = dataclasses.replace(config, blocklist=posts.blocklist)  # its absolute path
     sizes = [input_bytes(path) for path in config.dumps]
     _ = _filters(config), blocked_subreddits(posts)  # lists are read now, not hours later
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
+    if job.finished:
+        return job.finished
     with job.kept(), workers:
         reads, tallies = read_dumps(job, posts, sizes, workers)
         tasks = [ItemsTask(plant, config) for plant in plant_tasks(job, posts, reads)]
@@ -104,7 +109,7 @@ def _extract_config(config: ReferencesConfig) -> ExtractConfig:
     """The settings of the first pass, which `extract` has in common."""
     if not config.dumps:
         raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
-    names = ("dumps", "out", "min_words", "max_words", "title", "block_subreddits")
+    names = ("dumps", "out", "min_words", "max_words", "title", "blocklist", "block_subreddits")
     return resolve(ExtractConfig(**{name: getattr(config, name) for name in names}))
 
 

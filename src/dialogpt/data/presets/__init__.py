@@ -16,6 +16,7 @@ from dialogpt.data.dumps import Record
 from dialogpt.data.reddit import Forest, Post
 from dialogpt.data.tally import Tally
 from dialogpt.errors import UsageError
+from dialogpt.files import is_url
 from dialogpt.session import Session
 
 NONE = Path("none")  # the name of no list
@@ -49,7 +50,7 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
     missing = {name: DEFAULTS[config.preset][name] for name, value in given.items() if value is None}
     config = dataclasses.replace(config, **missing)
     no_lists: dict[str, Any] = {n: None for n in ("blocklist", "block_subreddits") if getattr(config, n) == NONE}
-    config = dataclasses.replace(config, **no_lists)
+    config = dataclasses.replace(config, **no_lists, **_absolute(config, no_lists))
     if config.min_turns < 2:
         raise UsageError(f"--min-turns {config.min_turns} is below 2", "a session is a turn and its response at least")
     if (config.max_turns or 0) < config.min_turns:
@@ -60,6 +61,16 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
         if not 0 <= share <= 1:
             raise UsageError(f"--{name} {share} is no share", "name a number from 0 to 1")
     return config
+
+
+def _absolute(config: ExtractConfig, no_lists: Iterable[str]) -> dict[str, Any]:
+    """The paths among the settings, absolute: a worker on a cluster has another current folder."""
+    lists = {name: getattr(config, name) for name in ("blocklist", "block_subreddits") if name not in no_lists}
+    return {
+        "dumps": tuple(path if is_url(path) else Path(path).absolute() for path in config.dumps),
+        "held_out": tuple(path.absolute() for path in config.held_out),
+        **{name: path.absolute() for name, path in lists.items() if path},
+    }
 
 
 def rules_for(config: ExtractConfig) -> Rules:
