@@ -56,9 +56,12 @@ def small(tmp_path: Path) -> list[Path]:
 
 
 def write(path: Path, *threads: int, text: str = "hello") -> Path:
+    def body(thread: int, n: int) -> str:
+        return f"{text} {thread} {n}".translate(SPELLED)
+
     rows = [
         {"id": f"{thread}x{n}", "link_id": f"t3_{thread}", "subreddit": "s", "author": "a", "score": 1,
-         "parent_id": f"t1_{thread}x{n - 1}" if n else f"t3_{thread}", "body": f"{text} {thread} {n}".translate(SPELLED)}
+         "parent_id": f"t1_{thread}x{n - 1}" if n else f"t3_{thread}", "body": body(thread, n)}
         for thread in threads for n in range(3)
     ]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -125,7 +128,7 @@ def test_killed_again_and_again_it_finishes_with_the_same_output(
             command(month, out, workers), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         try:
-            _, errors = process.communicate(timeout=random.uniform(0.15, 0.5) * whole_s if kills < 4 else None)
+            _, errors = process.communicate(timeout=random.uniform(0.1, 0.3) * whole_s if kills < 4 else None)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
@@ -287,7 +290,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(tmp_path: Path, tiny_disk: Path, small: list[Path], partitions: None, workers: int) -> None:
     run(small, tmp_path / "whole")
     ballast = tiny_disk / "ballast"
-    ballast.write_bytes(bytes(496 << 10))
+    ballast.write_bytes(bytes(464 << 10))
     with pytest.raises(DataError, match="No space left on device"):
         run(small, tiny_disk / "out", workers=workers)
     assert [path.name for path in tiny_disk.glob("out*")] == []
