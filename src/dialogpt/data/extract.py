@@ -12,6 +12,7 @@ dropped lines; comments + submissions = posts + dropped comments and titles; pat
 
 import dataclasses
 import gc
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,17 +33,17 @@ from dialogpt.data.corpus import (
     read_candidates,
     sift_ranges,
 )
-from dialogpt.data.dumps import Record, read_dump
+from dialogpt.data.dumps import read_dump
 from dialogpt.data.presets import resolve, rules_for
-from dialogpt.data.reddit import Post, plant
-from dialogpt.data.screen import Screen, blocked_subreddits
+from dialogpt.data.reddit import Forest, Post, plant
+from dialogpt.data.screen import Screen, blocked_subreddits, unblocked
 from dialogpt.data.spill import SpillWriter, read_spill
 from dialogpt.data.tally import Tally
 from dialogpt.data.writers import file_name, open_sink
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import input_bytes
 from dialogpt.jobs import Job, Workers
-from dialogpt.session import Session
+from dialogpt.session import DROPPED, Session
 from dialogpt.storage import Storage
 
 PARTITION_BYTES = 16 << 20  # of dump on disk: about 250,000 posts, 150 MB as objects
@@ -62,6 +63,7 @@ def extract(config: ExtractConfig) -> Manifest:
     workers = Workers(config.workers, config.engine, config.address)
     sizes = [input_bytes(path) for path in config.dumps]
     _ = Screen(config), blocked_subreddits(config)  # lists are read now, not hours later
+    open_sink(io.BytesIO(), config.format).close()  # a library that is missing is told now, too
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
     with job.kept():
         reads, tallies = read_dumps(job, config, sizes, workers)
@@ -76,8 +78,10 @@ def extract(config: ExtractConfig) -> Manifest:
             job.folder.remove()
             raise DataError("no session came out of these dumps", _why(total))
         if total.keep:
-            job.folder.write("out/dropped.jsonl", total.sample_lines())
-        manifest = _manifest(config, total)
+            job.folder.write(f"out/{DROPPED}", total.sample_lines())
+        manifest = make_manifest(
+            "sessions", config=config, inputs=config.dumps, counts=counts_of(total), dropped=total.dropped
+        )
         job.finish(manifest)
     return manifest
 
@@ -183,7 +187,7 @@ def read_part(task: ReadTask) -> Tally:
         spill = SpillWriter(file, task.partitions)
         for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts):
             if blocked:
-                records = _unblocked(records, blocked, tally)
+                records = unblocked(records, blocked, tally)
             spill.add_all(rules.posts(records, (task.number << 40) + block, tally))
         spill.close()
     return tally
@@ -250,18 +254,6 @@ def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, fol
         sink.close()
 
 
-def _unblocked(records: list[Record], blocked: frozenset[str], tally: Tally) -> list[Record]:
-    kept = []
-    for record in records:
-        if (record.subreddit or "").casefold() not in blocked:
-            kept.append(record)
-        elif record.body is None:
-            tally.drop("title: blocked subreddit", record.id, record.title)
-        else:
-            tally.drop("comment: blocked subreddit", record.id, record.body)
-    return kept
-
-
 def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[str]]:
     """The posts and marks of a partition's threads."""
     posts: list[Post] = []
@@ -276,10 +268,15 @@ def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[s
 
 def sessions_of(posts: list[Post], marks: list[str], config: ExtractConfig, tally: Tally) -> Iterator[Session]:
     """The sessions of whole threads' posts."""
+    yield from rules_for(config).sessions(counted_forest(posts, marks, tally), tally)
+
+
+def counted_forest(posts: list[Post], marks: list[str], tally: Tally) -> Forest:
+    """The forest of whole threads' posts; what is left out of it is counted."""
     forest = plant(posts, marks)
     tally.counts.update(orphans=forest.orphans, posts=-sum(forest.dropped.values()))
     tally.dropped.update({f"comment: {reason}": count for reason, count in forest.dropped.items()})
-    yield from rules_for(config).sessions(forest, tally)
+    return forest
 
 
 @contextmanager
@@ -331,13 +328,12 @@ def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequ
             )
 
 
-def _manifest(config: ExtractConfig, total: Tally) -> Manifest:
+def counts_of(total: Tally) -> dict[str, int]:
+    """The counts for a manifest, lines first."""
     counts = {name: count for name, count in total.counts.items() if name not in ("trigrams", "keys")}
     lines = counts["comments"] + counts["submissions"]
     lines += sum(count for reason, count in total.dropped.items() if reason.startswith("line: "))
-    return make_manifest(
-        "sessions", config=config, inputs=config.dumps, counts={"lines": lines, **counts}, dropped=total.dropped
-    )
+    return {"lines": lines, **counts}
 
 
 def _why(total: Tally) -> str:
