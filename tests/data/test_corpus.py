@@ -61,14 +61,17 @@ def test_near_duplicates_go_and_the_same_whatever_the_parts(
 
     halves = [dumps.write(*records[n::2], name=f"R{n}") for n in range(2)]  # a duplicate stands in another dump
     monkeypatch.setattr(spill, "POSTS_IN_BLOCK", 2)
-    for partition_bytes in (1 << 20, 3000, 300):
-        for entries in (1 << 22, 17, 4):
-            monkeypatch.setattr(module, "PARTITION_BYTES", partition_bytes)
-            monkeypatch.setattr(corpus, "ENTRIES_IN_TASK", entries)
-            for paths in ([whole], halves[::-1]):
-                parts, others = kept(dumps, *paths)
-                assert others == first
-                assert (parts.counts, parts.dropped) == (manifest.counts, manifest.dropped)
+    for partition_bytes, entries, paths in [
+        (1 << 20, 4, [whole]),
+        (3000, 17, halves),
+        (1000, 1 << 22, halves[::-1]),
+        (300, 31, [whole]),
+    ]:
+        monkeypatch.setattr(module, "PARTITION_BYTES", partition_bytes)
+        monkeypatch.setattr(corpus, "ENTRIES_IN_TASK", entries)
+        parts, others = kept(dumps, *paths)
+        assert others == first
+        assert (parts.counts, parts.dropped) == (manifest.counts, manifest.dropped)
 
 
 def test_two_workers_write_the_same_files(dumps: Any, records: list[dict[str, Any]]) -> None:
@@ -83,7 +86,10 @@ def test_two_workers_write_the_same_files(dumps: Any, records: list[dict[str, An
 
 @pytest.mark.parametrize("preset", ["open", "released", "paper"])
 def test_both_sieves_at_once(dumps: Any, records: list[dict[str, Any]], preset: str) -> None:
-    lines = [*records, *(dumps.submission(r["link_id"][3:], title="") for r in records)]
+    more = [dumps.chain("this is it", "I do not know", thread=f"m{n}")[1:] for n in range(4)]
+    more.append(dumps.chain("this is it", "we sat in a boat", thread="n")[1:])
+    records = sum(more, records)
+    lines = [*records, *(dumps.submission(name[3:], title="") for name in {r["link_id"] for r in records})]
     options = {"preset": preset, "dedup": True, "bland_share": 0.9, "bland_count": 3}
     manifest = dumps.extract(dumps.write(*lines), **options)
     assert manifest.dropped["path: near-duplicate"] >= 5
