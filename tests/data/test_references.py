@@ -214,7 +214,7 @@ def test_a_stopped_job_goes_on(dumps: Any, monkeypatch: pytest.MonkeyPatch) -> N
     path = dumps.write(*thread(dumps, 6))
     config = ReferencesConfig(dumps=(path,), out=dumps.out)
 
-    def stop(*arguments: Any) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -243,11 +243,11 @@ def test_settings_that_cannot_work(dumps: Any) -> None:
 
 def test_real_months(dumps: Any, shared: Path) -> None:
     months = [shared / "reddit" / f"RC_2006-0{n}.bz2" for n in (1, 2)]
-    manifest, every = make(dumps, *months)
+    manifest, every = make(dumps, *months, min_references=2)
     assert manifest.counts["comments"] == 3666 + 9095
     assert manifest.counts["contexts"] == len({item.id for item in every}) > 50
     assert all(len(text.split()) <= 30 for item in every for text in (item.human, *item.references))
-    _, some = make(dumps, *months, limit=20)
+    _, some = make(dumps, *months, min_references=2, limit=20)
     assert len(some) == 20
     assert [item for item in every if item in some] == some
     assert set(read_texts(dumps.out / "references.jsonl")) >= {item.human for item in some}

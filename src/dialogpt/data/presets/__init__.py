@@ -59,7 +59,7 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
     if (config.max_turns or 0) < config.min_turns:
         raise UsageError(f"--max-turns {config.max_turns} is below --min-turns {config.min_turns}", "raise --max-turns")
     if (config.max_words or 0) < (config.min_words or 0):
-        raise UsageError(f"--max-words {config.max_words} is below --min-words", "raise --max-words")
+        raise UsageError(f"--max-words {config.max_words} is below --min-words {config.min_words}", "raise --max-words")
     for name, share in (("bland-share", config.bland_share or 0.0), ("max-overlap", config.max_overlap)):
         if not 0 <= share <= 1:
             raise UsageError(f"--{name} {share} is no share", "name a number from 0 to 1")
