@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,13 @@ def test_two_workers_write_the_same_files(dumps: Any, records: list[dict[str, An
 def test_both_sieves_at_once(dumps: Any, records: list[dict[str, Any]], preset: str) -> None:
     more = [dumps.chain("this is it", "I do not know", thread=f"m{n}")[1:] for n in range(4)]
     more.append(dumps.chain("this is it", "we sat in a boat", thread="n")[1:])
-    records = sum(more, records)
+    records = [*records, *chain.from_iterable(more)]
     lines = [*records, *(dumps.submission(name[3:], title="") for name in {r["link_id"] for r in records})]
     options = {"preset": preset, "dedup": True, "bland_share": 0.9, "bland_count": 3}
     manifest = dumps.extract(dumps.write(*lines), **options)
     assert manifest.dropped["path: near-duplicate"] >= 5
     assert manifest.dropped["path: bland"] >= 1  # of those that are repeated, the one that is left
-    assert list(manifest.counts)[0] == "lines"
+    assert next(iter(manifest.counts)) == "lines"
 
 
 def test_examples_of_what_was_dropped(
@@ -119,7 +120,7 @@ def test_examples_of_what_was_dropped(
 
 
 def test_more_examples_than_there_are(dumps: Any) -> None:
-    manifest, _ = dumps.run(*dumps.chain("one", "two"), dumps.comment(9, 1, "[deleted]"), sample_dropped=100)
+    dumps.run(*dumps.chain("one", "two"), dumps.comment(9, 1, "[deleted]"), sample_dropped=100)
     (line,) = (dumps.out / DROPPED).read_text().splitlines()
     assert json.loads(line) == {"reason": "comment: deleted", "id": "t1_x9", "text": "[deleted]"}
 
@@ -149,5 +150,5 @@ def test_a_partition_without_a_session(dumps: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "PARTITION_BYTES", 10)  # many more partitions than threads
     records = dumps.chain("is it", "so it is") + dumps.chain("is it", "so it is", thread="y")
     for preset in ("open", "paper"):
-        manifest, (session,) = dumps.run(*records, preset=preset, dedup=True)
+        manifest, _ = dumps.run(*records, preset=preset, dedup=True)
         assert manifest.dropped == {"path: near-duplicate": 1}

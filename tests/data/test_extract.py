@@ -2,8 +2,6 @@
 
 import bz2
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,9 @@ from typing import Any
 import pytest
 
 from dialogpt.artifact import MANIFEST, Manifest, read_manifest
-from dialogpt import cli
-from dialogpt.data import ExtractConfig, language, spill
+from dialogpt.data import ExtractConfig, spill
 from dialogpt.data import extract as module
 from dialogpt.data.extract import extract
-from dialogpt.data.presets import DEFAULTS, NONE
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import DROPPED, Session, read_sessions
 from dialogpt.tokens import TokenizeConfig
@@ -289,6 +285,7 @@ def test_all_paths_of_a_thread_stay_on_one_side(tmp_path: Path, tiny_tokenizer: 
     ]  # fmt: skip
     _, sessions = run(tmp_path, write(tmp_path / "RC", *threads), sample_dropped=1)
     assert len(sessions) == 120
+    (tmp_path / "tokenizer").mkdir()
     tiny_tokenizer.save(tmp_path / "tokenizer")
     config = TokenizeConfig(
         sessions=(tmp_path / "sessions",), tokenizer=tmp_path / "tokenizer", out=tmp_path / "shards", validation=0.3
@@ -308,110 +305,3 @@ def test_examples_of_what_was_dropped_are_no_sessions(tmp_path: Path) -> None:
     extract(ExtractConfig(dumps=(dump,), out=tmp_path / "out", sample_dropped=5))
     assert (tmp_path / "out" / DROPPED).is_file()
     assert texts(list(read_sessions(tmp_path / "out"))) == [["comment 1", "comment 2"]]
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"min_words": 0}, "--min-words 0 is below 1"),
-        ({"max_session_words": -1}, "--max-session-words -1 is below 0"),
-        ({"bland_count": -1}, "--bland-count -1 is below 0"),
-        ({"sample_dropped": -1}, "--sample-dropped -1 is below 0"),
-        ({"bland_share": 1.01}, "--bland-share 1.01 is no share"),
-        ({"max_overlap": -0.5}, "--max-overlap -0.5 is no share"),
-        ({"bland_share": float("nan")}, "--bland-share nan is no share"),
-        ({"preset": "released", "max_words": 1}, "--max-words 1 is below --min-words 2"),
-        ({"preset": "released", "max_turns": 1}, "--max-turns 1 is below --min-turns 2"),
-    ],
-)
-@pytest.mark.parametrize("preset", ["open", "paper"])
-def test_numbers_out_of_range(tmp_path: Path, preset: str, options: dict[str, Any], message: str) -> None:
-    dump = write(tmp_path / "RC", comment(1, 0))
-    with pytest.raises(UsageError, match=message):
-        extract(ExtractConfig(**{"dumps": (dump,), "out": tmp_path / "out", "preset": preset} | options))
-    assert [path.name for path in tmp_path.iterdir()] == ["RC"]
-
-
-def test_a_missing_library_is_told_before_a_dump_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dump = write(tmp_path / "RC", comment(1, 0), comment(2, 1, "word 2"))
-    for module_name, options, extra in [
-        ("pyarrow", {"format": "parquet"}, "parquet"),
-        ("py3langid.langid", {"language": ("ar",)}, "language"),
-    ]:
-        language._load.cache_clear()
-        monkeypatch.setitem(sys.modules, module_name, None)
-        with pytest.raises(UsageError, match=rf"pip install \"dialogpt\[{extra}\]\""):
-            extract(ExtractConfig(dumps=(dump,), out=tmp_path / "out", **options))
-    assert [path.name for path in tmp_path.iterdir()] == ["RC"]
-
-
-def dialogpt(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "dialogpt", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    return result.returncode, result.stdout, result.stderr
-
-
-def test_help_names_the_defaults_of_every_preset() -> None:
-    code, out, err = dialogpt("extract", "--help")
-    assert (code, err) == (0, "")
-    out = " ".join(out.split())
-    shown = {
-        "max_turns": "[open: 10, else 5]",
-        "min_words": "[open: 1, else 2]",
-        "max_words": "[open: 100, else 30]",
-        "max_session_words": "[open: 0, else 200]",
-        "title": "[open: yes, else no]",
-        "blocklist": "[paper: our short one]",
-        "block_subreddits": "[paper: our short one]",
-        "bland_share": "[paper: 0.9, else 0]",
-        "dedup": "[open: yes, else no]",
-    }
-    assert {frozenset(defaults) for defaults in DEFAULTS.values()} == {frozenset(shown)}
-    for name, text in shown.items():
-        after = out[out.index(f"--{name.replace('_', '-')}") :]
-        assert after.index(text) < 200, name
-    said = {True: "yes", False: "no", NONE: "none"}
-    for name in ("max_turns", "min_words", "max_words", "max_session_words", "title", "bland_share", "dedup"):
-        values = {preset: DEFAULTS[preset][name] for preset in DEFAULTS}
-        first, otherwise = ("paper", "released") if shown[name].startswith("[paper") else ("open", "paper")
-        for preset in (first, otherwise, "released"):
-            value = values[preset]
-            said_value = said[value] if isinstance(value, bool) else f"{value:g}"
-            assert f" {said_value}" in shown[name]
-    assert "{open|released|paper}" in out or "[open|released|paper]" in out
-
-
-@pytest.mark.parametrize(
-    "arguments, code, message",
-    [
-        (["--preset", "papers"], 2, "papers"),
-        (["--bland-share", "2"], 2, "--bland-share 2.0 is no share"),
-        (["--max-overlap", "half"], 2, "half"),
-        (["--blocklist", "missing.txt"], 1, "missing.txt does not exist"),
-        (["--block-subreddits", "missing.txt"], 1, "missing.txt does not exist"),
-        (["--held-out", "missing.txt"], 1, "missing.txt does not exist"),
-        (["--language", "xx"], 2, "unknown language 'xx'"),
-        (["--format", "csv"], 2, "csv"),
-    ],
-)
-def test_wrong_usage_is_one_line(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    code: int,
-    message: str,
-) -> None:
-    if "--language" in arguments:
-        pytest.importorskip("py3langid", reason="needs py3langid, of the extra `language`")
-    dump = write(tmp_path / "RC", comment(1, 0), comment(2, 1))
-    monkeypatch.setattr(sys, "argv", ["dialogpt", "extract", str(dump), "--out", str(tmp_path / "out"), *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == code
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("error: ")
-    assert message in lines[0]
-    assert lines[1].startswith("hint: ")
-    assert len(lines) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["RC"]

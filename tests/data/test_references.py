@@ -243,11 +243,11 @@ def test_settings_that_cannot_work(dumps: Any) -> None:
 
 def test_real_months(dumps: Any, shared: Path) -> None:
     months = [shared / "reddit" / f"RC_2006-0{n}.bz2" for n in (1, 2)]
-    manifest, every = make(dumps, *months, min_references=2)
+    manifest, every = make(dumps, *months, min_references=1)
     assert manifest.counts["comments"] == 3666 + 9095
-    assert manifest.counts["contexts"] == len({item.id for item in every}) > 50
+    assert manifest.counts["contexts"] == len({item.id for item in every}) > 40
     assert all(len(text.split()) <= 30 for item in every for text in (item.human, *item.references))
-    _, some = make(dumps, *months, min_references=2, limit=20)
-    assert len(some) == 20
+    _, some = make(dumps, *months, min_references=1, limit=15)
+    assert len(some) == 15
     assert [item for item in every if item in some] == some
     assert set(read_texts(dumps.out / "references.jsonl")) >= {item.human for item in some}

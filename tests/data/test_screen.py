@@ -91,7 +91,7 @@ def test_only_some_languages_stay(dumps: Any) -> None:
         "ru": ["Ты уже читал эту книгу?", "Да, два раза, и она мне очень нравится"],
         "en": ["Have you read this book before?", "Yes, I read it twice and I liked it a lot"],
     }
-    records = sum((dumps.chain(*turns, thread=code)[1:] for code, turns in said.items()), [])
+    records = [record for code, turns in said.items() for record in dumps.chain(*turns, thread=code)[1:]]
     for wanted in (("ar",), ("en",), ("ru", "ar")):
         manifest, sessions = dumps.run(*records, language=wanted)
         assert names(sessions) == set(wanted)

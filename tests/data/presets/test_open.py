@@ -105,8 +105,10 @@ def texts(session: Any) -> list[str]:
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "messages", "tsv"])
 def test_dialogues_in_any_script_survive_intact(dumps: Any, format: str) -> None:
-    expected = {f"t3_{name}/": [unicodedata.normalize("NFC", text) for text in said] for name, said in DIALOGUES.items()}
-    records = sum((dumps.chain(*said, thread=name)[1:] for name, said in DIALOGUES.items()), [])
+    expected = {
+        f"t3_{name}/": [unicodedata.normalize("NFC", text) for text in said] for name, said in DIALOGUES.items()
+    }
+    records = [record for name, said in DIALOGUES.items() for record in dumps.chain(*said, thread=name)[1:]]
     manifest = dumps.extract(dumps.write(*records), format=format)
     assert manifest.counts["sessions"] == len(expected)
     assert manifest.dropped == {}

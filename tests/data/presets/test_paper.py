@@ -1,5 +1,6 @@
 """The `paper` preset: frequent words, lists, bland responses."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,13 @@ def test_fifty_words_are_frequent() -> None:
 
 @pytest.mark.parametrize(
     "response, kept",
-    [("THE cat", True), ("Bonjour mon ami", False), ("Yes: it, yes", True), ("don't worry", False), ("theory itself", False)],
+    [
+        ("THE cat", True),
+        ("Bonjour mon ami", False),
+        ("Yes: it, yes", True),
+        ("don't worry", False),
+        ("theory itself", False),
+    ],
 )
 def test_a_response_needs_a_frequent_word_and_its_context_does_not(dumps: Any, response: str, kept: bool) -> None:
     other = dumps.chain("Guten Tag", "is it so", thread="y")
@@ -70,7 +77,7 @@ def test_an_offensive_turn_is_context_only(dumps: Any, phrases: Path) -> None:
         dumps.chain("is it", "a rotten fish", thread="nothing"),
         dumps.chain("is it", "rotten fishes", thread="other"),
     ]
-    manifest, sessions = dumps.run(*sum(chains, []), preset="paper", blocklist=phrases, bland_share=0.0)
+    manifest, sessions = dumps.run(*chain.from_iterable(chains), preset="paper", blocklist=phrases, bland_share=0.0)
     learn = {session.id.split("/")[0]: [turn.learn for turn in session.turns] for session in sessions}
     assert learn == {
         "t3_first": [False, True], "t3_middle": [True, False, True], "t3_last": [True, True, False],
@@ -107,7 +114,7 @@ def test_bland_responses_go(dumps: Any) -> None:
     rare = dumps.chain("this is it", "we sat in a boat", thread="r")
     mixed = dumps.chain("this is it", "I do not know the boat", thread="m")  # 2 of its 4 tri-grams are frequent
     short = [dumps.chain("this is it", "it is", thread=f"s{n}") for n in range(4)]  # without a tri-gram none is bland
-    records = sum([*bland, rare, mixed, *short], [])
+    records = list(chain.from_iterable([*bland, rare, mixed, *short]))
 
     def kept(**options: Any) -> set[str]:
         manifest, sessions = dumps.run(*records, preset="paper", **options)

@@ -55,7 +55,8 @@ def test_golden_normal_forms(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://a.b/c", "see:https://x.y", "aHTTPb", "(http://x.y)", "the URL is", "my __url__", "URLs", "x\u00e9http"]
+    "text",
+    ["http://a.b/c", "see:https://x.y", "aHTTPb", "(http://x.y)", "the URL is", "my __url__", "URLs", "x\u00e9http"],
 )
 def test_a_link_anywhere_is_a_reason(text: str) -> None:
     assert reason(f"look at {text} there", GOOD) == reason(GOOD, f"look {text}") == "url"
@@ -135,7 +136,10 @@ def test_comments_that_are_absent(dumps: Any, body: str, count: dict[str, int]) 
 def test_a_long_comment_at_the_top_cuts_its_paths_and_hides_no_thread(dumps: Any) -> None:
     chain = dumps.chain("a b " * 20, "the second", "the third")
     manifest, sessions = dumps.run(*chain, *dumps.chain("x y", "y z", thread="y"), preset="released")
-    assert [[turn.text for turn in session.turns] for session in sessions] == [["the second", "the third"], ["x y", "y z"]]
+    assert [[turn.text for turn in session.turns] for session in sessions] == [
+        ["the second", "the third"],
+        ["x y", "y z"],
+    ]
     assert manifest.dropped == {"comment: too many words": 1}
     with pytest.raises(DataError, match="no session"):  # no submission, whatever stands below it
         dumps.run(*chain[1:], preset="released")
@@ -162,7 +166,9 @@ def test_a_missing_field_is_a_reason(dumps: Any, name: str) -> None:
     assert manifest.dropped == {"comment: missing field": 1}
 
 
-@pytest.mark.parametrize("number, there", [(2, True), ("2", True), (2.0, True), (1, False), (None, False), ("x", False)])
+@pytest.mark.parametrize(
+    "number, there", [(2, True), ("2", True), (2.0, True), (1, False), (None, False), ("x", False)]
+)
 def test_a_thread_needs_a_submission_of_two_comments(dumps: Any, number: object, there: bool) -> None:
     _, *comments = dumps.chain("a b", "c d")
     submission = dumps.submission(num_comments=number, title="")
@@ -275,11 +281,12 @@ def our_lines(records: list[dict[str, Any]]) -> list[str]:
     return [as_tsv(session) for session in rules.sessions(forest, tally)]
 
 
-WORDS = "the cat sat no no yes Is it's don't ok! so, what?".split()
-ODD_WORDS = (
-    "FOUR FIVES b/c w/o w/ j/k 8) reddit.com ... . 555 1234 1.0 1.0 cafe\u0301 \u4f60\u597d “hi” ' a_b, \\ x\\y &amp; !!!! cURL "
-    "#tag http://x.y see:HTTPx MENTION URL __url__ [x] (y) x>y &gt; THERE"
-).split() + ["x" * 30, "x" * 31]
+WORDS = ["the", "cat", "sat", "no", "no", "yes", "Is", "it's", "don't", "ok!", "so,", "what?"]
+ODD_WORDS = [
+    *("FOUR", "FIVES", "b/c", "w/o", "w/", "j/k", "8)", "reddit.com", "...", ".", "555", "1234", "1.0", "1.0", "cURL"),
+    *("cafe\u0301", "\u4f60\u597d", "“hi”", "'", "a_b,", "\\", "x\\y", "&amp;", "!!!!", "x" * 30, "x" * 31, "#tag"),
+    *("http://x.y", "see:HTTPx", "MENTION", "URL", "__url__", "[x]", "(y)", "x>y", "&gt;", "THERE"),
+]
 BODIES = st.one_of(
     *[st.lists(st.sampled_from(WORDS), min_size=2, max_size=6).map(" ".join)] * 5,
     st.lists(st.sampled_from([*WORDS * 3, *ODD_WORDS]), min_size=1, max_size=6).map("\n".join),
@@ -321,7 +328,10 @@ def as_records(comments: list[dict[str, Any]], numbers: list[int | str | None]) 
 
 
 @settings(max_examples=300)
-@given(st.lists(COMMENTS, min_size=1, max_size=12), st.lists(st.sampled_from([2, 3, 9, 5, "7", 1, None]), min_size=2, max_size=2))
+@given(
+    st.lists(COMMENTS, min_size=1, max_size=12),
+    st.lists(st.sampled_from([2, 3, 9, 5, "7", 1, None]), min_size=2, max_size=2),
+)
 def test_the_lines_are_those_of_a_naive_extractor(comments: list[dict[str, Any]], numbers: list[Any]) -> None:
     casual = pytest.importorskip("nltk.tokenize.casual", reason="needs nltk, of the extra `test`")
     records = as_records(comments, numbers)

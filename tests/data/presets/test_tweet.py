@@ -12,10 +12,13 @@ from dialogpt.data.presets.tweet import tweet_words
 ALPHABET = "abdopxzADOPZ0123489()[]:,.!?'“” _"
 # What the patterns are about stands close together in the first kind of text, and in nearly none of the second.
 PIECES = st.sampled_from(
-    ["8", ":", "8)", "(8", ":'(", "d:", "p8", "555", "1234", "(555) ", "1", "0 ", ".", " . ", "...", "com", "reddit.com",
-     "a.b.c", "x9.io", "1.5", "10:30", "1,000", "'", "''", "don't", "rock'n'roll", "dogs'", "!!!!", "????", ",,,,", "((((",
-     "[", "]", "“", "”", "““““", "__mention__", "__url__", "_", "a__url__", " ", "  ", "Hi", "the"]
-)  # fmt: skip
+    [
+        *("8", ":", "8)", "(8", ":'(", "d:", "p8", "555", "1234", "(555) ", "1", "0 ", ".", " . ", "...", "com"),
+        *("reddit.com", "a.b.c", "x9.io", "1.5", "10:30", "1,000", "'", "''", "don't", "rock'n'roll", "dogs'"),
+        *("!!!!", "????", ",,,,", "((((", "[", "]", "“", "”", "““““"),
+        *("__mention__", "__url__", "_", "a__url__", " ", "  ", "Hi", "the"),
+    ]
+)
 TEXTS = st.one_of(st.lists(PIECES, max_size=8).map("".join), st.text(ALPHABET, max_size=40))
 
 
