@@ -60,11 +60,15 @@ class EvalItem(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: tuple[int, ...] = ()
 
 
+DROPPED = "dropped.jsonl"  # in a sessions folder: examples of what is not in it
+
+
 def sessions_files(path: Path) -> list[Path]:
     """The sessions files of a folder in name order, or the file itself; DataError when there are none."""
     if not path.is_dir():
         return [path]
-    files = sorted(p for p in path.iterdir() if p.is_file() and ".jsonl" in p.suffixes and not p.name.startswith("."))
+    names = sorted(p for p in path.iterdir() if ".jsonl" in p.suffixes and not p.name.startswith(".") and p.is_file())
+    files = [p for p in names if p.name != DROPPED]
     if not files:
         raise DataError(
             f"{path} holds no sessions (*.jsonl, *.jsonl.zst)", "make some with `dialogpt extract` or `import`"

@@ -13,7 +13,9 @@ from dialogpt.data import ExtractConfig, spill
 from dialogpt.data import extract as module
 from dialogpt.data.extract import extract
 from dialogpt.errors import DataError, UsageError
-from dialogpt.session import Session, read_sessions
+from dialogpt.session import DROPPED, Session, read_sessions
+from dialogpt.tokens import TokenizeConfig
+from dialogpt.tokens.shards import TokenShards, tokenize
 
 Extract = Callable[..., Manifest]
 
@@ -34,7 +36,7 @@ def load_mini_dump() -> Any:
     return found
 
 
-def comment(number: int, parent: int | str, body: str = "", **fields: object) -> dict[str, object]:
+def comment(number: int | str, parent: int | str, body: str = "", **fields: object) -> dict[str, object]:
     """A comment of thread t3_0; `parent` 0 is the submission."""
     above = parent if isinstance(parent, str) else f"t1_{parent}" if parent else "t3_0"
     base = {"id": str(number), "link_id": "t3_0", "parent_id": above, "body": body or f"comment {number}", "score": 1}
@@ -51,7 +53,7 @@ def run(tmp_path: Path, *dumps: Path, files: int = 1, **options: Any) -> tuple[M
     manifest = extract(ExtractConfig(dumps=dumps, out=out, overwrite=True, **options))
     assert_adds_up(manifest)
     assert read_manifest(out) == manifest
-    names = sorted(path.name for path in out.iterdir() if path.name != MANIFEST)
+    names = sorted(path.name for path in out.iterdir() if path.name not in (MANIFEST, DROPPED))
     assert all(name.startswith("sessions-") for name in names)
     assert len(names) <= files
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".job")]
@@ -274,3 +276,32 @@ def test_the_released_scripts_lines(tmp_path: Path, shared: Path, month: str) ->
     assert_adds_up(manifest)
     lines = [line for file in tmp_path.glob("out/*.tsv") for line in file.read_text(encoding="utf-8").splitlines()]
     assert sorted(lines) == sorted(expected)
+
+
+def test_all_paths_of_a_thread_stay_on_one_side(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    threads = [
+        comment(f"{t}n{n}", f"t1_{t}n0" if n else f"t3_{t}", f"word {t} {n}", link_id=f"t3_{t}")
+        for t in range(40) for n in range(4)
+    ]  # fmt: skip
+    _, sessions = run(tmp_path, write(tmp_path / "RC", *threads), sample_dropped=1)
+    assert len(sessions) == 120
+    (tmp_path / "tokenizer").mkdir()
+    tiny_tokenizer.save(tmp_path / "tokenizer")
+    config = TokenizeConfig(
+        sessions=(tmp_path / "sessions",), tokenizer=tmp_path / "tokenizer", out=tmp_path / "shards", validation=0.3
+    )
+    assert tokenize(config).counts["sessions"] < 120
+    sides = [
+        {tiny_tokenizer.decode(session.turns[0][:-1]) for session in map(shards.__getitem__, range(len(shards)))}
+        for shards in map(TokenShards, (tmp_path / "shards", tmp_path / "shards" / "validation"))
+    ]
+    assert all(sides)
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 40
+
+
+def test_examples_of_what_was_dropped_are_no_sessions(tmp_path: Path) -> None:
+    dump = write(tmp_path / "RC", comment(1, 0), comment(2, 1), comment(3, 1, "[deleted]"))
+    extract(ExtractConfig(dumps=(dump,), out=tmp_path / "out", sample_dropped=5))
+    assert (tmp_path / "out" / DROPPED).is_file()
+    assert texts(list(read_sessions(tmp_path / "out"))) == [["comment 1", "comment 2"]]

@@ -1,19 +1,24 @@
-"""Multi-reference items of a thread."""
+"""Multi-reference items of a thread, and the command that writes them."""
 
 import io
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialogpt.artifact import Manifest, read_manifest
+from dialogpt.data import ReferencesConfig, extract
+from dialogpt.data import references as module
 from dialogpt.data.filters import too_many_words
 from dialogpt.data.overlap import read_texts
 from dialogpt.data.reddit import Post, plant
-from dialogpt.data.references import reference_items, text_line, write_items
+from dialogpt.data.references import reference_items, references, text_line, write_items
+from dialogpt.errors import DataError, UsageError
 from dialogpt.session import EvalItem, Turn
 
 FILTERS = {"many words": partial(too_many_words, most=5)}
@@ -122,3 +127,127 @@ def test_the_two_forms(tmp_path: Path) -> None:
     assert [msgspec.json.decode(line, type=EvalItem) for line in lines] == [item, item]
     assert list(read_texts(tmp_path / "items.jsonl"))[:5] == ["Hi  there", "كيف\tحالك؟", "fine\n", "ну", "ok"]
     assert write_items([], io.BytesIO()) == 0
+
+
+def thread(dumps: Any, replies: int, name: str = "x", text: str = "reply") -> list[dict[str, Any]]:
+    """A submission with so many replies, of scores 1, 2, ..."""
+    comments = [dumps.comment(n, 0, f"{text} {n}", name, score=n) for n in range(1, replies + 1)]
+    return [dumps.submission(name, title=f"Question {name}?"), *comments]
+
+
+def make(dumps: Any, *paths: Path, **options: Any) -> tuple[Manifest, list[EvalItem]]:
+    """Run the command; the folder's three files fit together line by line, and the manifest's numbers add up."""
+    manifest = references(ReferencesConfig(dumps=paths, out=dumps.out, overwrite=True, **options))
+    assert read_manifest(dumps.out) == manifest
+    assert not list(dumps.folder.glob(".*.job"))
+    decoder = msgspec.json.Decoder(EvalItem)
+    made = decoder.decode_lines((dumps.out / "references.jsonl").read_bytes())
+    rows, human = (
+        (dumps.out / name).read_text(encoding="utf-8").split("\n")[:-1] for name in ("references.tsv", "human.txt")
+    )
+    assert len(made) == len(rows) == len(human) == manifest.counts["contexts"]
+    for item, row, line in zip(made, rows, human, strict=True):
+        assert row == text_line(item)
+        assert line == item.human
+        assert len(item.scores) == len(item.references) >= options.get("min_references", 5)
+    counts, lost = manifest.counts, Counter[str]()
+    for reason, count in manifest.dropped.items():
+        lost[reason.split(":")[0]] += count
+    assert counts["references"] == sum(len(item.references) for item in made)
+    assert counts["lines"] == counts["comments"] + counts["submissions"] + lost["line"]
+    assert counts["comments"] + counts["submissions"] == counts["posts"] + lost["comment"] + lost["title"]
+    assert set(lost) <= {"line", "comment", "title", "response", "context"}
+    return manifest, made
+
+
+def test_a_written_thread(dumps: Any) -> None:
+    records = [
+        *thread(dumps, 7),
+        *thread(dumps, 7, "y", "جواب 😀"),
+        *thread(dumps, 5, "z"),
+        dumps.comment(8, 0, "a rotten  fish", score=50),
+        dumps.comment(9, 0, "unloved", score=0),
+        dumps.comment(10, 0, "REPLY 1", score=0),
+        dumps.comment(11, 0, "Reply 7", score=1),
+        dumps.comment(12, 0, "see http://x.y"),
+        dumps.comment(7, 0, "reply 7", score=7),
+    ]
+    manifest, (first, second) = make(dumps, dumps.write(*records))
+    assert first.context == (Turn("Question x?", "op"),)
+    assert {first.human, *first.references} == {*(f"reply {n}" for n in range(1, 8)), "a rotten fish"}
+    assert list(first.scores) == sorted(first.scores, reverse=True)
+    assert {second.human, *second.references} == {f"جواب 😀 {n}" for n in range(1, 8)}
+    assert manifest.dropped == {
+        "response: low score": 2, "response: repeated": 1, "comment: url": 1, "comment: duplicate id": 1,
+        "context: too few responses": 1,
+    }  # fmt: skip
+
+    (dumps.folder / "phrases").write_text("rotten fish\n")
+    manifest, (first, _) = make(dumps, dumps.write(*records), blocklist=dumps.folder / "phrases")
+    assert "a rotten fish" not in {first.human, *first.references}
+    assert manifest.dropped["response: offensive"] == 1
+
+    (dumps.folder / "names").write_text("r/Other\n")
+    path = dumps.write(*(r | {"subreddit": "other" if "y" in r["id"] else "s"} for r in records))
+    manifest, found = make(dumps, path, block_subreddits=dumps.folder / "names")
+    assert [item.id for item in found] == ["t3_x/t3_x"]
+    assert manifest.dropped["comment: blocked subreddit"] == 7
+
+
+def test_a_limit_gives_the_same_part_whatever_the_parts(dumps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = dumps.write(*(record for n in range(12) for record in thread(dumps, 6, f"x{n}")))
+    _, every = make(dumps, path)
+    assert len(every) == 12
+    manifest, some = make(dumps, path, limit=5)
+    assert manifest.dropped == {"context: beyond --limit": 7}
+    assert [item for item in every if item in some] == some
+    assert len(some) == 5
+    more = make(dumps, path, limit=6)[1]
+    assert [item for item in more if item in some] == some  # a larger set holds the smaller
+    assert make(dumps, path, limit=12)[1] == make(dumps, path, limit=0)[1] == every
+    monkeypatch.setattr(extract, "PARTITION_BYTES", 500)
+    _, others = make(dumps, path, limit=5)
+    assert sorted(others, key=lambda item: item.id) == sorted(some, key=lambda item: item.id)
+
+
+def test_a_stopped_job_goes_on(dumps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = dumps.write(*thread(dumps, 6))
+    config = ReferencesConfig(dumps=(path,), out=dumps.out)
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "reference_items", stop)
+        with pytest.raises(KeyboardInterrupt):
+            references(config)
+    assert not dumps.out.exists()
+    path.write_text(" " * path.stat().st_size)  # it is not read again
+    assert references(config).counts["contexts"] == 1
+    assert not list(dumps.folder.glob(".*.job"))
+
+
+def test_settings_that_cannot_work(dumps: Any) -> None:
+    path = dumps.write(*thread(dumps, 6))
+    for options in ({"min_references": 0}, {"max_turns": 0}, {"limit": -1}, {"min_words": 0}, {"max_words": 0}):
+        with pytest.raises(UsageError, match="below"):
+            references(ReferencesConfig(dumps=(path,), out=dumps.out, **options))
+    with pytest.raises(UsageError, match="no dumps"):
+        references(ReferencesConfig(dumps=(), out=dumps.out))
+    with pytest.raises(DataError, match="no context with 8 responses"):
+        references(ReferencesConfig(dumps=(path,), out=dumps.out, min_references=7))
+    with pytest.raises(DataError, match="does not exist"):
+        references(ReferencesConfig(dumps=(path,), out=dumps.out, blocklist=dumps.folder / "missing"))
+    assert [entry.name for entry in dumps.folder.iterdir()] == ["R"]
+
+
+def test_real_months(dumps: Any, shared: Path) -> None:
+    months = [shared / "reddit" / f"RC_2006-0{n}.bz2" for n in (1, 2)]
+    manifest, every = make(dumps, *months, min_references=1)
+    assert manifest.counts["comments"] == 3666 + 9095
+    assert manifest.counts["contexts"] == len({item.id for item in every}) > 40
+    assert all(len(text.split()) <= 30 for item in every for text in (item.human, *item.references))
+    _, some = make(dumps, *months, min_references=1, limit=15)
+    assert len(some) == 15
+    assert [item for item in every if item in some] == some
+    assert set(read_texts(dumps.out / "references.jsonl")) >= {item.human for item in some}

@@ -81,9 +81,10 @@ def load_names(path: Path) -> frozenset[str]:
     """Read a list of subreddits, casefolded, without their `r/`; DataError for a line with blanks and an empty list."""
     names = set()
     for number, name in _entries(path):
-        if len(name.split()) > 1:
+        bare = name.casefold().removeprefix("/").removeprefix("r/").rstrip("/")
+        if not bare or len(name.split()) > 1:
             raise DataError(f"{path}:{number}: {name!r} is no subreddit's name", "a line is one name: r/pics or pics")
-        names.add(name.casefold().removeprefix("/").removeprefix("r/"))
+        names.add(bare)
     return frozenset(names)
 
 

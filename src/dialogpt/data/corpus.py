@@ -29,7 +29,7 @@ from dialogpt.storage import Storage
 ENTRIES_IN_TASK = 1 << 22  # keys compared at once: 100 MB, and as much again to sort them
 PARTITION_BITS = 40  # a session's number: its partition, and its place in it in the lower 40 bits
 MAX_WIDTH = 1 << 27  # a gigabyte of counters, for 13 billion tri-grams
-SKETCH = "sift/trigrams.npy"
+SKETCH = "bland/trigrams.npy"
 
 
 class Collector:
@@ -102,7 +102,7 @@ class DuplicatesTask:
 
     @property
     def name(self) -> str:
-        return f"duplicates-{self.number:05}of{self.ranges}"
+        return f"{self.number:05}of{self.ranges}"
 
 
 def find_duplicates(task: DuplicatesTask) -> int:
@@ -118,7 +118,7 @@ def find_duplicates(task: DuplicatesTask) -> int:
             parts.append(np.array(entries[:, first:end]))
     keys, numbers, order = np.concatenate(parts, axis=1)
     dropped = drop_in_bucket(keys, numbers.astype(np.int64), order)
-    with folder.new_file(f"sift/{task.name}.npy") as file:
+    with folder.new_file(f"duplicates/{task.name}.npy") as file:
         np.save(file, dropped)
     return len(dropped)
 

@@ -12,6 +12,7 @@ dropped lines; comments + submissions = posts + dropped comments and titles; pat
 
 import dataclasses
 import gc
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,17 +23,17 @@ import msgspec
 
 from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.data import ExtractConfig, ReferencesConfig
-from dialogpt.data.dumps import Record, lack, read_dump
+from dialogpt.data.dumps import read_dump
 from dialogpt.data.presets import resolve, rules_for
-from dialogpt.data.reddit import Post, plant
-from dialogpt.data.screen import Screen, blocked_subreddits
+from dialogpt.data.reddit import Forest, Post, plant
+from dialogpt.data.screen import Screen, blocked_subreddits, unblocked
 from dialogpt.data.spill import SpillWriter, read_spill
 from dialogpt.data.tally import Tally
 from dialogpt.data.writers import file_name, open_sink
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import compression, input_bytes
 from dialogpt.jobs import Job
-from dialogpt.session import Session
+from dialogpt.session import DROPPED, Session
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
@@ -54,6 +55,7 @@ def extract(config: ExtractConfig) -> Manifest:
     workers = Workers(config.workers, config.engine, config.address)
     sizes = [input_bytes(path) for path in config.dumps]
     _ = Screen(config), blocked_subreddits(config)  # lists are read now, not hours later
+    open_sink(io.BytesIO(), config.format).close()  # a library that is missing is told now, too
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
     if job.finished:
         return job.finished
@@ -70,8 +72,10 @@ def extract(config: ExtractConfig) -> Manifest:
             job.folder.remove()
             raise DataError("no session came out of these dumps", _why(total))
         if total.keep:
-            job.folder.write("out/dropped.jsonl", total.sample_lines())
-        manifest = _manifest(config, total)
+            job.folder.write(f"out/{DROPPED}", total.sample_lines())
+        manifest = make_manifest(
+            "sessions", config=config, inputs=config.dumps, counts=counts_of(total), dropped=total.dropped
+        )
         job.finish(manifest)
     return manifest
 
@@ -98,14 +102,14 @@ def sift(
     if config.bland_share:
         files = tuple(f"plant/{name}.trigrams" for name in names)
         task = corpus.SketchTask("trigrams", 1, files, trigrams, config.bland_count, folder)
-        job.run("sift", corpus.make_sketch, [task], workers)
+        job.run("bland", corpus.make_sketch, [task], workers)
     duplicates: list[corpus.DuplicatesTask] = []
     if config.dedup:
         files = tuple(f"plant/{name}.keys.npy" for name in names)
         ranges = corpus.sift_ranges(keys)
         duplicates = [corpus.DuplicatesTask(number, ranges, keys // ranges, files, folder) for number in range(ranges)]
-        job.run("sift", corpus.find_duplicates, duplicates, workers)
-    found = tuple(f"sift/{task.name}.npy" for task in duplicates)
+        job.run("duplicates", corpus.find_duplicates, duplicates, workers)
+    found = tuple(f"duplicates/{task.name}.npy" for task in duplicates)
     writes = [WriteTask(task.number, task.size, found, config, folder) for task in plants]
     return as_tallies(job.run("write", write_partition, writes, workers))
 
@@ -177,7 +181,7 @@ def read_part(task: ReadTask) -> Tally:
         spill = SpillWriter(file, task.partitions)
         for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts):
             if blocked:
-                records = _unblocked(records, blocked, tally)
+                records = unblocked(records, blocked, tally)
             spill.add_all(rules.posts(records, (task.number << 40) + block, tally))
         spill.close()
     return tally
@@ -248,18 +252,6 @@ def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, fol
         sink.close()
 
 
-def _unblocked(records: list[Record], blocked: frozenset[str], tally: Tally) -> list[Record]:
-    kept = []
-    for record in records:
-        if lack(record) or (record.subreddit or "").casefold() not in blocked:
-            kept.append(record)
-        else:
-            unit, units = ("comment", "comments") if record.body is not None else ("title", "submissions")
-            tally.counts[units] += 1
-            tally.drop(f"{unit}: blocked subreddit", record.id, record.body or record.title)
-    return kept
-
-
 def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[str]]:
     """The posts and marks of a partition's threads."""
     posts: list[Post] = []
@@ -274,10 +266,15 @@ def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[s
 
 def sessions_of(posts: list[Post], marks: list[str], config: ExtractConfig, tally: Tally) -> Iterator[Session]:
     """The sessions of whole threads' posts."""
+    yield from rules_for(config).sessions(counted_forest(posts, marks, tally), tally)
+
+
+def counted_forest(posts: list[Post], marks: list[str], tally: Tally) -> Forest:
+    """The forest of whole threads' posts; what is left out of it is counted."""
     forest = plant(posts, marks)
     tally.counts.update(orphans=forest.orphans, posts=-sum(forest.dropped.values()))
     tally.dropped.update({f"comment: {reason}": count for reason, count in forest.dropped.items()})
-    yield from rules_for(config).sessions(forest, tally)
+    return forest
 
 
 @contextmanager
@@ -331,14 +328,12 @@ def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequ
             )
 
 
-def _manifest(config: ExtractConfig, total: Tally) -> Manifest:
+def counts_of(total: Tally) -> dict[str, int]:
+    """The counts for a manifest, lines first."""
+    always = dict.fromkeys(("comments", "submissions", "posts", "orphans"), 0)
+    counts = always | {name: count for name, count in total.counts.items() if name not in ("trigrams", "keys")}
     bad_lines = sum(count for reason, count in total.dropped.items() if reason.startswith("line: "))
-    lines = bad_lines + total.counts["comments"] + total.counts["submissions"]
-    names = ("comments", "submissions", "posts", "orphans", "paths", "offensive_turns", "sessions", "turns", "words")
-    counts = {"lines": lines} | {name: total.counts[name] for name in names}
-    if config.blocklist is None:
-        del counts["offensive_turns"]
-    return make_manifest("sessions", config=config, inputs=config.dumps, counts=counts, dropped=total.dropped)
+    return {"lines": bad_lines + counts["comments"] + counts["submissions"], **counts}
 
 
 def _why(total: Tally) -> str:

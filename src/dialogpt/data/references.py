@@ -21,6 +21,8 @@ from dialogpt.data.blocklist import load_phrases
 from dialogpt.data.extract import (
     PlantTask,
     as_tallies,
+    counted_forest,
+    counts_of,
     job_settings,
     no_collector,
     plant_tasks,
@@ -29,7 +31,7 @@ from dialogpt.data.extract import (
 )
 from dialogpt.data.filters import PostFilter, first_reason
 from dialogpt.data.presets import resolve
-from dialogpt.data.reddit import Forest, Post, age, known_author, plant
+from dialogpt.data.reddit import Forest, Post, age, known_author
 from dialogpt.data.screen import blocked_subreddits
 from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
@@ -45,8 +47,9 @@ END_OF_TURN = " EOS "
 
 def references(config: ReferencesConfig) -> Manifest:
     """Write the test set of `config.dumps` to `config.out`; errors, and going on after a stop, as `extract`."""
-    if config.min_references < 1:
-        raise UsageError(f"--min-references {config.min_references} is below 1", "name 1 or more")
+    for name, least in (("min_references", 1), ("max_turns", 1), ("limit", 0)):
+        if (value := getattr(config, name)) < least:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is below {least}", f"name {least} or more")
     posts = _extract_config(config)
     workers = Workers(config.workers, config.engine, config.address)
     config = dataclasses.replace(config, blocklist=posts.blocklist)  # its absolute path
@@ -62,14 +65,14 @@ def references(config: ReferencesConfig) -> Manifest:
         total = Tally()
         for tally in tallies:
             total.add(tally)
-        items = _chosen(job.folder, [f"items/{task.name}.jsonl" for task in tasks], config.limit)
+        items = _chosen(job.folder, [f"items/{task.name}.jsonl" for task in tasks], config.limit, total.dropped)
         if not items:
             job.folder.remove()
             raise DataError(
                 f"no context with {config.min_references + 1} responses in these dumps", "lower --min-references"
             )
         _write(job.folder, items)
-        counts = total.counts + Counter(contexts=len(items), references=sum(len(i.references) for i in items))
+        counts = counts_of(total) | {"contexts": len(items), "references": sum(len(i.references) for i in items)}
         manifest = make_manifest("references", config=config, inputs=config.dumps, counts=counts, dropped=total.dropped)
         job.finish(manifest)
     return manifest
@@ -96,7 +99,7 @@ def partition_items(task: ItemsTask) -> Tally:
     tally, config = Tally(), task.config
     folder = Storage(task.plant.folder)
     with no_collector(), folder.new_file(f"items/{task.name}.jsonl") as file:
-        forest = plant(*read_partition(folder, task.plant))
+        forest = counted_forest(*read_partition(folder, task.plant), tally)
         found = reference_items(
             forest, tally.dropped, _filters(config), least_score=config.min_score,
             min_references=config.min_references, max_turns=config.max_turns,
@@ -120,12 +123,13 @@ def _filters(config: ReferencesConfig) -> dict[str, PostFilter]:
     return {"offensive": lambda text: "offensive" if phrases.find(text) else None}
 
 
-def _chosen(folder: Storage, names: Sequence[str], limit: int) -> list[EvalItem]:
-    """All items in order, or the `limit` ones whose ids have the lowest hashes."""
+def _chosen(folder: Storage, names: Sequence[str], limit: int, dropped: Counter[str]) -> list[EvalItem]:
+    """All items in order, or the `limit` ones whose ids have the lowest hashes; the others are counted."""
     decoder = msgspec.json.Decoder(EvalItem)
     items = [item for name in names for item in decoder.decode_lines(folder.read(name))]
     if not limit or len(items) <= limit:
         return items
+    dropped["context: beyond --limit"] += len(items) - limit
     kept = set(text_hashes([item.id for item in items]).argsort()[:limit].tolist())
     return [item for place, item in enumerate(items) if place in kept]
 

@@ -7,6 +7,7 @@ import msgspec
 
 from dialogpt.data import ExtractConfig
 from dialogpt.data.blocklist import load_names, load_phrases
+from dialogpt.data.dumps import Record, lack
 from dialogpt.data.tally import Tally
 from dialogpt.session import Session
 
@@ -68,6 +69,19 @@ class Screen:
 
 def blocked_subreddits(config: ExtractConfig) -> frozenset[str]:
     return load_names(config.block_subreddits) if config.block_subreddits else frozenset()
+
+
+def unblocked(records: list[Record], blocked: frozenset[str], tally: Tally) -> list[Record]:
+    """The records that are in no blocked subreddit; the others are counted."""
+    kept = []
+    for record in records:
+        if lack(record) or (record.subreddit or "").casefold() not in blocked:
+            kept.append(record)
+        else:
+            unit, units = ("comment", "comments") if record.body is not None else ("title", "submissions")
+            tally.counts[units] += 1
+            tally.drop(f"{unit}: blocked subreddit", record.id, record.body or record.title)
+    return kept
 
 
 def drop_session(session: Session, reason: str, tally: Tally) -> None:

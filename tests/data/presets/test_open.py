@@ -1,4 +1,7 @@
-"""The `open` preset: records -> posts."""
+"""The `open` preset: records -> posts -> sessions."""
+
+import unicodedata
+from typing import Any
 
 import msgspec
 import pytest
@@ -6,6 +9,8 @@ import pytest
 from dialogpt.data.dumps import Record
 from dialogpt.data.presets.open import as_post
 from dialogpt.data.reddit import Post, known_author
+from dialogpt.files import read_lines
+from dialogpt.session import read_sessions
 
 RECORD = Record(
     id="c9",
@@ -80,3 +85,97 @@ def test_parents_with_and_without_their_kind(parent: str | None, link: str, expe
     found = changed(parent_id=parent, link_id=link)
     assert isinstance(found, Post)
     assert (found.parent, found.thread) == (expected, "t3_7")
+
+
+DIALOGUES = {
+    "arabic": ["هل قرأتَ رواية «موسم الهجرة إلى الشمال»؟", "نعم، قرأتُها مرّتين ـ وأحببتُها.", "وأنا أيضًا ٣ مرّات!"],
+    "russian": ["Ты сейчас дома? Ёлки…", "Нет — я «в пути», буду к 18:30.", "Хорошо, жду!"],
+    "japanese": ["最近、映画を見ましたか?", "はい!「君の名は。」を見ました。", "いいですね〜😊"],
+    "persian": ["می‌خواهم بروم", "نمی‌دانم چرا", "باشد"],
+    "thai": ["สวัสดีครับ สบายดีไหม", "สบายดีค่ะ แล้วคุณล่ะ", "สบายดีครับ"],
+    "hindi": ["क्या हाल है?", "सब ठीक है, और आप?", "मैं भी ठीक हूँ"],
+    "emoji": ["👍🏽", "👩‍👩‍👧‍👦 ❤️", "🇯🇴🏳️‍🌈"],
+    "combining": ["cafe\u0301 or caf\u00e9?", "I\u0307stanbul", "Straße & ﬁn"],
+}
+
+
+def texts(session: Any) -> list[str]:
+    return [turn.text for turn in session.turns]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet", "messages", "tsv"])
+def test_dialogues_in_any_script_survive_intact(dumps: Any, format: str) -> None:
+    expected = {
+        f"t3_{name}/": [unicodedata.normalize("NFC", text) for text in said] for name, said in DIALOGUES.items()
+    }
+    records = [record for name, said in DIALOGUES.items() for record in dumps.chain(*said, thread=name)[1:]]
+    manifest = dumps.extract(dumps.write(*records), format=format)
+    assert manifest.counts["sessions"] == len(expected)
+    assert manifest.dropped == {}
+    (file,) = (path for path in dumps.out.iterdir() if path.name != "manifest.json")
+    found: dict[str, list[str]] = {}
+    if format == "jsonl":
+        found = {session.id: texts(session) for session in read_sessions(dumps.out)}
+    elif format == "messages":
+        for line in read_lines(file):
+            chat = msgspec.json.decode(line)
+            assert [message["role"] for message in chat["messages"]] == ["assistant", "user", "assistant"]
+            found[chat["id"]] = [message["content"] for message in chat["messages"]]
+    elif format == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, of the extra `parquet`")
+        for row in parquet.read_table(file).to_pylist():
+            assert row["source"] == "reddit/s"
+            found[row["id"]] = [turn["text"] for turn in row["turns"]]
+    else:
+        for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
+            header, source, target = line.split("\t")
+            turns = [*source.split(" EOS "), target]
+            assert all(turn.startswith("1.0 ") for turn in turns)
+            found[header.replace(",", "/")] = [turn[4:] for turn in turns]
+    for name in DIALOGUES:
+        assert found[f"t3_{name}/t1_{name}2/t1_{name}3"] == expected[f"t3_{name}/"]
+
+
+def test_markdown_entities_and_line_ends_become_plain_words(dumps: Any) -> None:
+    chain = dumps.chain(
+        "Tom &amp; *Jerry*, **really**\n\n&gt; you said\n\nyes &lt;3",
+        "see [this page](https://example.com/x) it's `code`",
+        "so\r\nmuch\u200b text\x00\n\nEdit: a word",
+    )
+    _, (session,) = dumps.run(*chain)
+    assert texts(session) == ["A title", "Tom & Jerry, really yes <3", "see this page it's code", "so much text"]
+
+
+@pytest.mark.parametrize(
+    "fields, reason",
+    [
+        ({"body": "look: https://example.com/x"}, "url"),
+        ({"body": "&gt; only a quote"}, "empty"),
+        ({"author": "AutoModerator"}, "bot"),
+        ({"body": "[removed]"}, "removed"),
+        ({"body": "w " * 101}, "too many words"),
+        ({"body": "字" * 201}, "too many words"),
+    ],
+)
+def test_what_is_left_out_cuts_the_path(dumps: Any, fields: dict[str, str], reason: str) -> None:
+    title, *chain = dumps.chain("one", "two", "three", "four", "five")
+    chain[2] |= fields
+    manifest, sessions = dumps.run(title, *chain)
+    assert list(map(texts, sessions)) == [["A title", "one", "two"], ["four", "five"]]
+    assert manifest.dropped == {f"comment: {reason}": 1}
+
+
+@pytest.mark.parametrize("body", ["v w " * 50, "字" * 200, "word"])
+def test_the_longest_and_the_shortest_comment(dumps: Any, body: str) -> None:
+    _, (session,) = dumps.run(*dumps.chain("one", body))
+    assert texts(session) == ["A title", "one", body.strip()]
+
+
+def test_the_most_words_of_a_session(dumps: Any) -> None:
+    chain = dumps.chain("one two", "三四五", "six")  # with the title 2 + 2 + 2 + 1
+    assert dumps.run(*chain, max_session_words=7)[0].counts["sessions"] == 1
+    other = dumps.chain("one", thread="y")
+    manifest, sessions = dumps.run(*chain, *other, max_session_words=6)
+    assert [session.id for session in sessions] == ["t3_y/t3_y/t1_y1"]
+    assert manifest.dropped == {"path: too many words": 1}
+    assert dumps.run(*chain, max_session_words=0)[0].counts["sessions"] == 1

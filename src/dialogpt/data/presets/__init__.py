@@ -51,12 +51,16 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
     config = dataclasses.replace(config, **missing)
     no_lists: dict[str, Any] = {n: None for n in ("blocklist", "block_subreddits") if getattr(config, n) == NONE}
     config = dataclasses.replace(config, **no_lists, **_absolute(config, no_lists))
+    least = {"min_words": 1, "max_session_words": 0, "bland_count": 0, "sample_dropped": 0}
+    for name, bound in least.items():
+        if (value := getattr(config, name)) < bound:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is below {bound}", f"name {bound} or more")
     if config.min_turns < 2:
         raise UsageError(f"--min-turns {config.min_turns} is below 2", "a session is a turn and its response at least")
     if (config.max_turns or 0) < config.min_turns:
         raise UsageError(f"--max-turns {config.max_turns} is below --min-turns {config.min_turns}", "raise --max-turns")
-    if (config.max_words or 0) < max(config.min_words or 0, 1):
-        raise UsageError(f"--max-words {config.max_words} is below --min-words", "raise --max-words")
+    if (config.max_words or 0) < (config.min_words or 0):
+        raise UsageError(f"--max-words {config.max_words} is below --min-words {config.min_words}", "raise --max-words")
     for name, share in (("bland-share", config.bland_share or 0.0), ("max-overlap", config.max_overlap)):
         if not 0 <= share <= 1:
             raise UsageError(f"--{name} {share} is no share", "name a number from 0 to 1")

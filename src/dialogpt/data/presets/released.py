@@ -20,11 +20,13 @@ from dialogpt.session import Session
 
 MIN_COMMENTS = 2  # of a submission
 LONGEST_WORD = 30  # characters of a word of the target
+TURNS_AT_ONCE = 50_000  # kept as words, at half a kilobyte each
 ABBREVIATIONS = (("b/c", "because"), ("j/k", "just kidding"), ("w/o", "without"), ("w/", "with"))
 
 _KEPT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789()[]:,.!?' "
 _ASCII = bytes(code if chr(code) in _KEPT else 32 for code in range(256))
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9()\[\]:,.!?'“” ]")
+_LINK = re.compile(r"(?:^|[^A-Za-z0-9'])URL")  # elsewhere the tokenizer may take it apart: `myURL`
 _MARKERS = re.compile(r"[\[\]()]")
 _CAPITALS = re.compile(r"[A-Z]{5}")
 
@@ -89,10 +91,10 @@ class Released:
 
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
         """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""
-        turns: dict[str, Normal] = {}  # of the thread at hand: its paths share their first turns
+        turns: dict[str, Normal] = {}  # of the thread at hand: its paths share their first turns; of a huge one, some
         thread = ""
         for leaf in self._leaves(forest, tally):
-            if leaf.thread != thread:
+            if leaf.thread != thread or len(turns) > TURNS_AT_ONCE:
                 thread = leaf.thread
                 turns.clear()
             path = forest.path(leaf, self.config.max_turns or 0)
@@ -144,13 +146,17 @@ class Normal:
 
     def __init__(self, text: str) -> None:
         self.text = text = blank_out(text)
-        self.reason = "url" if "URL" in text else "special markers" if _MARKERS.search(text) else None
         self._words: list[str] | None = None
+        self.reason: str | None = None
+        if "URL" in text and (_LINK.search(text) or "__url__" in " ".join(self.words)):
+            self.reason = "url"
+        elif _MARKERS.search(text):
+            self.reason = "special markers"
 
     @property
     def words(self) -> list[str]:
         if self._words is None:
-            words = tweet_words(self.text.replace("MENTION", "__mention__"))
+            words = tweet_words(self.text.replace("MENTION", "__mention__").replace("URL", "__url__"))
             self._words = " ".join(words).split()  # an ellipsis may hold blanks
         return self._words
 
@@ -173,12 +179,15 @@ def _without_link(word: str) -> str:
 
 
 def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
-    """Why an instance is left out, as the released `filter_instance` has it; its last turn is the target."""
+    """Why an instance is left out, as the released `filter_instance` has it; its last turn is the target.
+
+    `max_words` 0 is no limit.
+    """
     for turn in turns:
         if turn.reason:
             return turn.reason
     # As there, a weight for each turn and EOS between those of the source count as words.
-    if sum(len(turn.words) for turn in turns) + 2 * len(turns) - 2 > max_words:
+    if max_words and sum(len(turn.words) for turn in turns) + 2 * len(turns) - 2 > max_words:
         return "too many words"
     target = turns[-1].words
     if not target:
@@ -187,7 +196,7 @@ def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
         return "long word"
     if any(_CAPITALS.search(" ".join(turn.words)) for turn in turns):
         return "capitals"
-    return "repeated word" if _repeats(target) else None
+    return "repeated word" if _repeats(["1.0", *target]) else None  # the weight stood before the target
 
 
 def _repeats(words: Sequence[str]) -> bool:

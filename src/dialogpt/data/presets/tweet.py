@@ -7,17 +7,18 @@ its order. That the result is equal is tested against NLTK itself. Source: nltk/
 
 import re
 
-_WORD = re.compile(
-    r"""
-      [a-z0-9]++(?:[.][a-z0-9]++)*[.][a-z]{2,13}\b                                # a bare domain: reddit.com
-    | (?:[01][ .)]*)?(?:\(?\d{3}[ .)]*)?\d{3}[ .)]*\d{4}                          # a phone number
+# A bare domain: reddit.com. It is looked for only in texts that hold `_DOTTED`: in a long run of digits it takes the
+# square of their number.
+_DOMAIN = r"[a-z0-9]++(?:[.][a-z0-9]++){0,126}[.][a-z]{2,13}\b |"
+_OTHER = r"""
+      (?:[01][ .)]*)?(?:\(?\d{3}[ .)]*)?\d{3}[ .)]*\d{4}                          # a phone number
     | [:8][o']?[)\](\[dp:] | [)\](\[dp:][o']?[:8]                                 # emoticons, whose eyes may be 8
     | [^\W\d_](?:[^\W\d_]|['_])+[^\W\d_]                                          # a word, with apostrophes
     | \d+[,.:]\d+ | \w+                                                           # numbers; other words
     | \.(?:[ ]*\.)+ | \S                                                          # ellipses; any other character
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
+_WORD = re.compile(_OTHER, re.VERBOSE | re.IGNORECASE)
+_WORD_OR_DOMAIN = re.compile(_DOMAIN + _OTHER, re.VERBOSE | re.IGNORECASE)
 _PLAIN_WORD = re.compile(r"[A-Za-z](?:[A-Za-z']*[A-Za-z])?|\.(?: *\.)+|\S")
 _HANGING = re.compile(r"([^A-Za-z0-9 ])\1{3,}")  # more than three of a kind; of blanks, any number is as good as one
 
@@ -30,7 +31,9 @@ _OUTER_QUOTE = re.compile(r"'(?:[^A-Za-z]|\Z)|(?:[^A-Za-z]|\A)'")
 
 def tweet_words(text: str) -> list[str]:
     """The words of a text that holds only the characters named above; an ellipsis may hold blanks."""
-    if _UNUSUAL.search(text) or _DOTTED.search(text):
+    if _DOTTED.search(text):
+        return _WORD_OR_DOMAIN.findall(_HANGING.sub(r"\1\1\1", text))
+    if _UNUSUAL.search(text):
         return _WORD.findall(_HANGING.sub(r"\1\1\1", text))
     if (
         not text.isascii() or _ELLIPSIS.search(text) or ("'" in text and _OUTER_QUOTE.search(text))
