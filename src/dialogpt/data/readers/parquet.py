@@ -46,7 +46,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
                     names[index] for index in (columns.text, columns.speaker, *columns.scene) if index is not None
                 ]
                 yield from _flat(file, _batches(table, wanted, file), names, columns)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:  # a damaged footer fails in many ways
         raise DataError(f"{file.path}: no readable Parquet: {error}", "the file is damaged; fetch it again") from error
 
 
