@@ -1,6 +1,8 @@
-"""Conversational files -> sessions: the forms, what the settings do, what is dropped and counted."""
+"""The `import` command: the forms of JSONL, what the settings do, what is dropped and counted."""
 
 import json
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -161,7 +163,7 @@ def test_nothing_left_says_why(import_records: Import, tmp_path: Path) -> None:
     assert caught.value.hint == "session of fewer than two turns: 1"
 
 
-@pytest.mark.parametrize("settings", [{"head": -1}, {"max_words": -2}])
+@pytest.mark.parametrize("settings", [{"head": -1}, {"max_words": -2}, {"gap": -1}, {"window": -1}])
 def test_negative_limits_are_usage_errors(import_records: Import, settings: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="is below 0"):
         import_records(pairs("a", "b"), **settings)
@@ -176,3 +178,125 @@ def test_the_shared_corpora_are_read(shared: Path, tmp_path: Path) -> None:
         assert session.source == "casino"
         assert all(a.speaker != b.speaker for a, b in zip(session.turns, session.turns[1:], strict=False))
         assert all(0 < len(turn.text.split()) <= 60 for turn in session.turns)
+
+
+WHATSAPP = """\
+12/30/20, 9:15 PM - Ann: Hello
+12/30/20, 9:15 PM - Ann: are you there?
+12/30/20, 9:16 PM - Bo: yes
+12/30/20, 9:17 PM - Ann: good
+12/31/20, 8:00 AM - Bo: morning
+12/31/20, 8:01 AM - Ann: <Media omitted>
+12/31/20, 8:02 AM - Ann: hi
+"""
+DISCORD = {
+    "guild": {}, "channel": {"id": "5"},
+    "messages": [
+        {"id": str(i), "timestamp": f"2021-01-05T18:{i:02}:00Z", "content": f"w{i}", "author": {"name": name}, **more}
+        for i, (name, more) in enumerate([("A", {}), ("B", {}), ("C", {"reference": {"messageId": "0"}}), ("B", {})])
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def import_text(tmp_path: Path) -> Import:
+    """Import one file of text with the given settings; returns what its sessions look like, and the manifest."""
+
+    def run(content: str, file: str = "chat.txt", **options: Any) -> tuple[list[str], Manifest]:
+        (tmp_path / file).write_text(content, encoding="utf-8")
+        config = ImportConfig(files=(tmp_path / file,), out=tmp_path / "out", overwrite=True, **options)
+        manifest = import_files(config)
+        sessions = read_sessions(tmp_path / "out")
+        return [" | ".join(t.text if t.learn else f"({t.text})" for t in s.turns) for s in sessions], manifest
+
+    return run  # type: ignore[return-value]
+
+
+def test_a_chat_log_is_merged_and_cut_at_silences(import_text: Import) -> None:
+    found, manifest = import_text(WHATSAPP)
+    assert found == ["Hello are you there? | yes | good", "morning | hi"]
+    assert manifest.dropped == {"media": 1}
+    assert import_text(WHATSAPP, merge=False)[0][0] == "Hello | are you there? | yes | good"
+    assert import_text(WHATSAPP, gap=0)[0] == ["Hello are you there? | yes | good | morning | hi"]
+
+
+def test_other_files_are_merged_only_when_asked(import_text: Import) -> None:
+    script = "name,line\nAnn,a\nAnn,b\nBo,c\n"
+    assert import_text(script)[0] == ["a | b | c"]
+    assert import_text(script, merge=True)[0] == ["a b | c"]
+
+
+def test_merge_does_not_join_turns_of_nobody(import_records: Import) -> None:
+    assert texts(import_records({"turns": ["a", "b", "c"]}, merge=True)[0][0]) == ["a", "b", "c"]
+
+
+def test_a_character_bots_windows(import_text: Import) -> None:
+    script = "name,line\nAnn,a\nBo,b\nAnn,c\n,\nBo,d\nAnn,e\nCy,f\nBo,g\n"
+    found, manifest = import_text(script, speaker="Bo\u200e", window=2)
+    assert found == ["(a) | b", "(e) | (f) | g"]
+    assert manifest.dropped == {"turn without context": 1}
+
+
+def test_replies_are_followed_where_the_format_has_them(import_text: Import) -> None:
+    assert import_text(json.dumps(DISCORD))[0] == ["w0 | w1 | w2 | w3"]
+    assert import_text(json.dumps(DISCORD), replies=True)[0] == ["w0 | w1", "(w0) | w2 | w3"]
+    with pytest.raises(UsageError, match=r"--replies: .*chat\.txt \(whatsapp\)"):
+        import_text(WHATSAPP, replies=True)
+
+
+def test_a_speaker_that_says_nothing_is_an_error_with_names(import_text: Import) -> None:
+    with pytest.raises(UsageError, match="--speaker 'ann' says nothing") as caught:
+        import_text(WHATSAPP, speaker="ann")
+    assert caught.value.hint == "did you mean 'Ann'? the most frequent: Ann (4), Bo (2)"
+
+
+def test_an_encoding_and_a_format_can_be_named(import_text: Import, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("ليلى,أهلا\nسامي,أهلين\n".encode("windows-1256"))
+    config = ImportConfig(
+        files=(tmp_path / "a.txt",), out=tmp_path / "out", encoding="windows-1256", from_="script"
+    )  # fmt: skip
+    import_files(config)
+    assert [texts(session) for session in read_sessions(tmp_path / "out")] == [["أهلا", "أهلين"]]
+
+
+def test_files_of_several_formats_go_together(tmp_path: Path) -> None:
+    contents = {"a.txt": WHATSAPP, "b.csv": "name,line\nAnn,a\nBo,b\n", "c.json": json.dumps(DISCORD), "d.txt": ""}
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    manifest = import_files(ImportConfig(files=tuple(tmp_path / name for name in contents), out=tmp_path / "out"))
+    assert [session.source for session in read_sessions(tmp_path / "out")] == ["a", "a", "b", "c"]
+    assert manifest.dropped == {"media": 1, "empty file": 1}
+
+
+@pytest.mark.parametrize(
+    "flags, settings, expected",
+    [
+        ([], "", ["Hello are you there?", "yes", "good"]),
+        (["--no-merge"], "", ["Hello", "are you there?", "yes", "good"]),
+        ([], "merge = false\n", ["Hello", "are you there?", "yes", "good"]),
+        (
+            ["--merge", "--from", "whatsapp"],
+            'merge = false\nfrom = "script"\n',
+            ["Hello are you there?", "yes", "good"],
+        ),
+    ],
+)
+def test_the_command_line(tmp_path: Path, flags: list[str], settings: str, expected: list[str]) -> None:
+    (tmp_path / "chat.txt").write_text(WHATSAPP, encoding="utf-8")
+    (tmp_path / "import.toml").write_text(settings, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "dialogpt",
+        "import",
+        "chat.txt",
+        "--out",
+        "out",
+        "--config",
+        "import.toml",
+        *flags,
+    ]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "import chat.txt: read as whatsapp" in result.stderr
+    assert texts(next(read_sessions(tmp_path / "out"))) == expected

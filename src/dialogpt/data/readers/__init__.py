@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from dialogpt.data.readers import discord, dstc7, jsonl, parquet, script, telegram, weighted, whatsapp
 from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
-from dialogpt.data.readers.text import PARQUET, TextFile, tidy
+from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session
 
@@ -49,7 +49,7 @@ def recognise(file: TextFile) -> str | None:
     for magic, what in _ARCHIVES.items():
         if file.begins_with(magic):
             raise DataError(f"{file.path} is {what}", "take the chat file out of it (WhatsApp's is _chat.txt)")
-    if file.begins_with(PARQUET):
+    if file.begins_with(parquet.MAGIC):
         return "parquet"
     head = [line for line in file.head() if line.strip()]
     if not head:

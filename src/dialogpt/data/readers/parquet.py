@@ -18,6 +18,7 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
 
 BATCH_ROWS = 4096
+MAGIC = b"PAR1"
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
@@ -45,16 +46,14 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
                     names[index] for index in (columns.text, columns.speaker, *columns.scene) if index is not None
                 ]
                 yield from _flat(file, _batches(table, wanted, file), names, columns)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:  # a damaged footer fails in many ways
         raise DataError(f"{file.path}: no readable Parquet: {error}", "the file is damaged; fetch it again") from error
 
 
 def _batches(table: Any, wanted: list[str], file: TextFile) -> Iterator[dict[str, Any]]:
     """The rows one by one; the progress of bytes is told by row groups."""
-    done = 0
     for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
         yield from batch.to_pylist()
-        done += batch.num_rows
         file.on_read(round(file.path.stat().st_size * batch.num_rows / table.metadata.num_rows))
 
 

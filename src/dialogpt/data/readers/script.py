@@ -65,8 +65,8 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 def find_layout(head: Sequence[str]) -> Layout | None:
     """How the table with these first lines is to be read, or None when it is no script.
 
-    A header that is known decides. Without one, every row must have two fields; of several delimiters for which that
-    holds, the one with the fewest different names is right, since people speak more than once.
+    A header that is known decides. Without one, a row must have two fields, or more where its line holds delimiters; of
+    several delimiters for which that holds, the one with the fewest different names is right: people speak again.
     """
     head = [line for line in head if line.strip()]
     if not head:
@@ -114,7 +114,8 @@ def _fields(row: list[str], layout: Layout, file: TextFile, number: int) -> tupl
         if columns.text != layout.width - 1:
             message = f"{file.path}:{number}: {wide} fields, {layout.width} are expected"
             raise DataError(message, "put quotes around a line that holds a delimiter")
-        text = layout.delimiter.join(row[columns.text :])  # a line with delimiters in it and no quotes around it
+        # A line with delimiters in it and no quotes around it; the blank that followed each one was skipped.
+        text = f"{layout.delimiter} ".join(row[columns.text :])
     speaker = row[columns.speaker] if columns.speaker is not None and wide > columns.speaker else ""
     scene = "/".join(row[index].strip() for index in columns.scene if index < wide)
     return speaker, tidy(text), scene
@@ -133,9 +134,9 @@ def _sample(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def _names(lines: Sequence[str], delimiter: str) -> int:
-    """How many different first fields the rows have, or 0 where a row does not have two fields."""
+    """How many different first fields the rows have, or 0 where they are not rows of a name and a line."""
     rows = _sample(lines, delimiter)
-    if not all(len(row) >= 2 and len(row[0]) <= 60 for row in rows):
+    if min(map(len, rows), default=0) != 2 or any(len(row[0]) > 60 for row in rows):
         return 0
     return len({row[0] for row in rows})
 

@@ -11,10 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 from dialogpt.errors import DataError, UsageError
-from dialogpt.files import LINE_BYTES, open_input, read_chunks, read_lines
+from dialogpt.files import LINE_BYTES, read_chunks, read_lines
 
 HEAD_BYTES = 1 << 16
-PARQUET = b"PAR1"  # what a Parquet file begins with
 # Invisible and never part of a word: controls that are no white space, lone surrogates, the byte order mark, and the
 # direction marks that chat exports put around names and dates. Not U+200C and U+200D, which Persian and emoji need.
 _JUNK = re.compile(
@@ -41,16 +40,10 @@ class TextFile:
     def __init__(self, path: Path, encoding: str = "", on_read: Callable[[int], object] = lambda _: None) -> None:
         self.path, self.on_read = path, on_read
         self.source = path.name.split(".")[0] or path.name
-        with open_input(path):
-            pass
-        if not path.is_file():
+        if path.exists() and not path.is_dir() and not path.is_file():  # to open a pipe might wait for ever
             raise DataError(f"{path} is a pipe or device, which is read once", "save it as a file first")
         self._start = next(read_chunks(path), b"")[:HEAD_BYTES]
         self.encoding = _known(encoding) if encoding else _marked(self._start)
-        if b"\0" in self._start and self.is_utf8 and not self.begins_with(PARQUET):
-            raise DataError(
-                f"{path}:1: zero bytes: UTF-16 without its mark, or no text at all", "try --encoding utf-16-le"
-            )
 
     @property
     def is_utf8(self) -> bool:
@@ -58,7 +51,12 @@ class TextFile:
 
     def head(self) -> list[str]:
         """The lines in the first 64 KiB; the last one may be cut."""
-        return self._decode(codecs.getincrementaldecoder(self.encoding)(), self._start, 1).split("\n")
+        self._check_text()
+        return (
+            self._decode(codecs.getincrementaldecoder(self.encoding)(), self._start, 1)
+            .removeprefix("\ufeff")
+            .split("\n")
+        )
 
     def begins_with(self, magic: bytes) -> bool:
         return self._start.startswith(magic)
@@ -66,6 +64,7 @@ class TextFile:
     def lines(self, on_read: Callable[[int], object] | None = None) -> Iterator[tuple[int, str]]:
         """Number, from 1, and text of every line, without line ends; a wrong byte is a DataError with its line."""
         on_read = on_read or self.on_read
+        self._check_text()
         if not self.is_utf8:
             yield from self._decoded_lines(on_read)
             return
@@ -86,6 +85,11 @@ class TextFile:
     def decode(self, data: bytes) -> str:
         """Decode what begins with the file's first line; a wrong byte is a DataError with its line."""
         return self._decode(codecs.getincrementaldecoder(self.encoding)(), data, 1, final=True)
+
+    def _check_text(self) -> None:
+        if b"\0" in self._start and self.is_utf8:
+            message = f"{self.path}:1: zero bytes: UTF-16 without its mark, or no text at all"
+            raise DataError(message, "try --encoding utf-16-le")
 
     def _decoded_lines(self, on_read: Callable[[int], object]) -> Iterator[tuple[int, str]]:
         decoder = codecs.getincrementaldecoder(self.encoding)()

@@ -15,7 +15,7 @@ from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
-_TURN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?: (.*))?$", re.DOTALL)
+_TURN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?: ([^\t]*))?$")
 _BETWEEN = re.compile(r" EOS (?=[0-9]+(?:\.[0-9]+)?(?: |$))")
 
 

@@ -196,7 +196,7 @@ def _is_notice(folded: str) -> bool:
 def _words(text: str) -> tuple[str, str]:
     """What the person has written, and if that is nothing, what the message was instead."""
     if text.rstrip().endswith(">"):
-        text = _EDITED.sub("", text)
+        text = _EDITED.sub("", text) or text
         if attached := _ATTACHED_TAG.search(text):
             return text[: attached.start()], "media"
     first, _, rest = text.partition("\n")

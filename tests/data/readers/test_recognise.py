@@ -1,0 +1,77 @@
+"""Which format a file is, by its first lines."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from dialogpt.data import SourceFormat
+from dialogpt.data.readers import FORMATS, TextFile, recognise
+from dialogpt.errors import DataError
+
+TELEGRAM: Any = {"name": "A", "type": "personal_chat", "id": 1,
+                 "messages": [{"id": 1, "type": "message", "from": "A", "from_id": "user1", "text": "hi"}]}  # fmt: skip
+DISCORD: Any = {"guild": {"id": "1"}, "channel": {"id": "2"}, "messages": [{"id": "1", "author": {}}]}
+
+
+@pytest.mark.parametrize(
+    "file, content, name",
+    [
+        ("a", '{"turns": ["a", "b"]}\n{"turns": []}\n', "jsonl"),
+        ("a.txt", '{"messages": [{"role": "user", "content": "\\"guild\\": hello"}]}', "jsonl"),
+        ("a.json", '[\n {"conversations": [{"from": "human", "value": "x"}]}\n]', "jsonl"),
+        ("a.json", '[{"turns": ["a", "b"]}]', "jsonl"),
+        ("a", '{"text": "no conversation, but JSON"}', "jsonl"),
+        ("result.json", json.dumps(TELEGRAM), "telegram"),
+        ("result.json", json.dumps(TELEGRAM, indent=1), "telegram"),
+        ("result.json", json.dumps({"about": "x", "chats": {"list": [TELEGRAM]}}, indent=1), "telegram"),
+        ("result.json", json.dumps({"about": "x", "chats": {"list": []}}), "telegram"),
+        ("chat.json", json.dumps(DISCORD), "discord"),
+        ("chat.json", json.dumps(DISCORD, indent=2), "discord"),
+        ("chat.json", json.dumps({**DISCORD, "messages": DISCORD["messages"] * 9000}), "discord"),
+        ("a.txt", "12/31/20, 9:15 PM - Ann: hi\n", "whatsapp"),
+        ("a.txt", "\ufeff\u200e[31.12.20, 21:15:07] Ann: hi\n", "whatsapp"),
+        ("a", "t3_1,t1_2\t1.0 a EOS 1.0 b\t1.0 c\n", "original"),
+        ("a", "0.0 a\t1.0 c\n", "original"),
+        ("a", "h\ttodayilearned\tf2ruz\t145\t2\tSTART EOS til a b\tthe page\n", "dstc7"),
+        ("a", "InstanceID\tDepth\tContext\n", "dstc7"),
+        ("a", "Name,Line\nAnn,Hi\n", "script"),
+        ("a.txt", "character;dialogue\nAnn;Hi\n", "script"),
+        ("a", "Ann\tHi\nBo\tHello\n", "script"),
+        ("a.csv.gz", "Ann,Hi\nBo,Hello\n", "script"),
+        ("a.parquet", "PAR1....", "parquet"),
+        ("a", "", None),
+        ("a", " \n\n", None),
+        ("a", "\ufeff", None),
+    ],
+)  # fmt: skip
+def test_a_format_is_told_by_its_content(tmp_path: Path, file: str, content: str, name: str | None) -> None:
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    assert recognise(TextFile(tmp_path / file)) == name
+
+
+@pytest.mark.parametrize(
+    "content", ["Just some text\nand more\n", "Ann, who was there\nsaid nothing\n", "%PDF-1.7 ..."]
+)
+def test_an_unknown_format_is_an_error_that_shows_the_known_ones(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.txt").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.txt:1: of no known format") as caught:
+        recognise(TextFile(tmp_path / "a.txt"))
+    assert all(name in caught.value.hint for name in FORMATS)
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("_chat.txt", "12/31/20, 9:15 PM - Ann: hi\n")
+    (tmp_path / "chat.zip").write_bytes(buffer.getvalue())
+    with pytest.raises(DataError, match="is a zip archive") as caught:
+        recognise(TextFile(tmp_path / "chat.zip"))
+    assert "_chat.txt" in caught.value.hint
+
+
+def test_every_format_can_be_named() -> None:
+    assert set(get_args(SourceFormat)) == {"auto", *FORMATS}

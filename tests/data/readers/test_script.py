@@ -1,0 +1,98 @@
+"""Scripts as tables: headers, delimiters, quotes, scenes."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dialogpt.data.readers import tidy
+from dialogpt.errors import DataError
+
+Read = Any
+
+
+def lines(sessions: Any) -> list[list[tuple[str, str]]]:
+    return [[(turn.speaker, turn.text) for turn in session.turns] for session in sessions]
+
+
+TWO = [[("Ann", "Hi"), ("Bo", "Hello")]]
+
+
+@pytest.mark.parametrize(
+    "table, expected",
+    [
+        ("name,line\nAnn,Hi\nBo,Hello\n", TWO),
+        ("Name;Line\nAnn;Hi\nBo;Hello\n", TWO),
+        ("Speaker\tText\nAnn\tHi\nBo\tHello\n", TWO),
+        ("\ufeffCharacter|Dialogue\r\nAnn|Hi\r\nBo|Hello\r\n", TWO),
+        ('"Speaker Name","Line"\nAnn,Hi\nBo,Hello', TWO),
+        ("id,text,author\n1,Hi,Ann\n2,Hello,Bo\n", TWO),
+        ("الاسم,النص\nليلى,أهلا\nسامي,أهلين\n", [[("ليلى", "أهلا"), ("سامي", "أهلين")]]),
+        ("Ann,Hi\nBo,Hello\n", TWO),
+        ("Ann;Hi\nBo;Hello\n", TWO),
+        ('name,line\nAnn,"Hi, ""you""\nthere"\nBo,Hello\n', [[("Ann", 'Hi, "you" there'), ("Bo", "Hello")]]),
+        ('name, line\nAnn, "Hi, you"\n', [[("Ann", "Hi, you")]]),
+        ("name,line\nAnn,Hi, you, there\n", [[("Ann", "Hi, you, there")]]),
+        ("Ann,Well; hm\nBo,Hm; well\nAnn,So; yes\n", [[("Ann", "Well; hm"), ("Bo", "Hm; well"), ("Ann", "So; yes")]]),
+        ('name\tline\nAnn\t"Hi" she said\n', [[("Ann", '"Hi" she said')]]),
+        ('name\tline\nBo\t"He said ""no"""\n', [[("Bo", 'He said "no"')]]),
+        ('name\tline\nAnn\t"Hi\nBo\tHello\n', [[("Ann", '"Hi'), ("Bo", "Hello")]]),
+    ],
+)  # fmt: skip
+def test_tables_of_every_spelling(read: Read, table: str, expected: Any) -> None:
+    found, dropped = read(table, "script")
+    assert lines(found) == expected
+    assert not dropped
+
+
+@pytest.mark.parametrize(
+    "table, names",
+    [
+        ("name,line\nAnn,a\nBo,b\n,\nAnn,c\nBo,d\n", ["talk/0", "talk/1"]),
+        ("name,line\nAnn,a\nBo,b\n\n\nAnn,c\nBo,d\n", ["talk/0", "talk/1"]),
+        ("name,line\n\nAnn,a\nBo,b\nSCENE 2,\nAnn,c\nBo,d\n\n", ["talk/0", "talk/1"]),
+        ("scene,name,line\n1,Ann,a\n1,Bo,b\n2,Ann,c\n2,Bo,d\n", ["talk/1", "talk/2"]),
+        ("season,episode,name,line\n1,1,Ann,a\n1,1,Bo,b\n1,2,Ann,c\n1,2,Bo,d\n", ["talk/1/1", "talk/1/2"]),
+        ("dialogue_id,utterance\nx,a\nx,b\ny,c\ny,d\n", ["talk/x", "talk/y"]),
+    ],
+)
+def test_scenes(read: Read, table: str, names: list[str]) -> None:
+    found, dropped = read(table)
+    assert [session.id for session in found] == names
+    assert [[turn.text for turn in session.turns] for session in found] == [["a", "b"], ["c", "d"]]
+    assert dropped == ({"row without a line (ends its scene)": 1} if "SCENE" in table else {})
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ('name,line\nAnn,Hi\nAnn,"Hello\nBo,Hi\n', ":3: unexpected end of data"),
+        ('name,line\nAnn,"Hi" there\nBo,x\n', ":2: .*expected after"),
+        ('name,line\nAnn,"Hi\nBo,Oh\nAnn,"no"\n', ":2: .*expected after"),
+        ("line,name\nHi, you,Ann\n", ":2: 3 fields, 2 are expected"),
+        ("a,b,c\n1,2,3\n", ":1: no column of names"),
+        ("one column\nonly\n", ":1: no column of names"),
+        ('name,line\nAnn,"' + "x" * 200_000 + '"\n', ":2: field larger than"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_with_its_line(read: Read, table: str, message: str) -> None:
+    with pytest.raises(DataError, match=rf"talk\.txt{message}"):
+        read(table, "script")
+
+
+WORD = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(WORD, st.lists(WORD, min_size=1, max_size=4)), min_size=1), st.sampled_from(",;|"))
+def test_what_a_csv_writer_writes_comes_back(read: Read, rows: list[tuple[str, list[str]]], delimiter: str) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, delimiter=delimiter)
+    writer.writerow(["name", "line"])
+    writer.writerows((name, "\n".join(words)) for name, words in rows)
+    found, _ = read(table.getvalue(), "script")
+    expected = [(name, tidy(" ".join(words))) for name, words in rows]
+    assert [turn for session in lines(found) for turn in session] == [turn for turn in expected if turn[1]]

@@ -1,0 +1,89 @@
+"""Text in any encoding: lines, heads, and errors that name the line."""
+
+import codecs
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dialogpt.data.readers import TextFile
+from dialogpt.errors import DataError, UsageError
+
+TEXT = "Ann: hi\nليلى: مرحبا\nАня: привет 😀\n"
+
+
+@pytest.mark.parametrize(
+    "content, encoding",
+    [
+        (TEXT.encode(), ""),
+        (TEXT.replace("\n", "\r\n").encode(), ""),
+        (TEXT.encode("utf-8-sig"), ""),
+        (codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"), ""),
+        (codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"), ""),
+        (TEXT.encode("utf-16-le"), "utf-16-le"),
+        (TEXT.encode("utf-16"), "utf-16"),
+        (TEXT.encode(), "UTF8"),
+        (gzip.compress(TEXT.encode("utf-16")), ""),
+        (TEXT.rstrip("\n").encode(), ""),
+        (TEXT.rstrip("\n").encode("utf-16"), ""),
+    ],
+)
+def test_lines_are_the_same_in_every_encoding(tmp_path: Path, content: bytes, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    read: list[int] = []
+    file = TextFile(path, encoding, read.append)
+    assert list(file.lines()) == list(enumerate(TEXT.splitlines(), 1))
+    assert sum(read) == len(content)
+    assert [line.rstrip("\r") for line in file.head() if line] == TEXT.splitlines()
+    assert file.whole().decode().splitlines() == TEXT.splitlines()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0\ufeff"))), st.sampled_from(["le", "be"])
+)
+def test_any_text_comes_back_from_utf16(tmp_path: Path, lines: list[str], order: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode(f"utf-16-{order}"))
+    assert [line for _, line in TextFile(path, f"utf-16-{order}").lines()] == lines
+
+
+@pytest.mark.parametrize(
+    "content, encoding, message",
+    [
+        ("a\nb\ncaf\xe9\n".encode("latin-1"), "", r"a\.txt:3: not UTF-8 \(byte 0xe9 at column 4\)"),
+        (b"\xff\xfea\0\n\0b\0\n\0\x00\xd8\x00\xd8", "", r"a\.txt:3: not UTF-16-LE"),
+        ("نعم\n".encode() * 3, "ascii", r"a\.txt:1: not ASCII"),
+        (b"a\n" * 200_000 + b"\x81\n", "windows-1252", r"a\.txt:200001: not CP1252"),
+        ("hello\n".encode("utf-16-le"), "", "zero bytes: UTF-16 without its mark"),
+    ],
+)
+def test_a_wrong_encoding_is_named_with_its_line(tmp_path: Path, content: bytes, encoding: str, message: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        list(TextFile(tmp_path / "a.txt", encoding).lines())
+    assert "encoding" in caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "hex"])
+def test_an_unknown_encoding_is_a_usage_error(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x")
+    with pytest.raises(UsageError, match=f"--encoding {encoding}"):
+        TextFile(tmp_path / "a.txt", encoding)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a pipe or device"):
+        TextFile(tmp_path / "pipe")
+
+
+def test_an_endless_line_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dialogpt.data.readers.text.LINE_BYTES", 1000)
+    (tmp_path / "a.txt").write_text("x" * 2000, encoding="utf-16")
+    with pytest.raises(DataError, match="no line end"):
+        list(TextFile(tmp_path / "a.txt").lines())
