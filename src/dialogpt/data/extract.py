@@ -300,10 +300,11 @@ def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
 def _plan(config: ExtractConfig, sizes: Sequence[int], workers: int) -> dict[str, object]:
     """Into how many partitions the threads go, and into how many parts each dump."""
     partitions = min(sum(sizes) // PARTITION_BYTES + 1, MAX_PARTITIONS)
+    share = sum(sizes) // (2 * workers)  # larger parts than that would leave workers idle, smaller ones cost more
     parts = []
     for path, size in zip(config.dumps, sizes, strict=True):
-        part_bytes = BZIP2_PART_BYTES if compression(path) == "bzip2" else PART_BYTES
-        parts.append(max(min(workers, size // part_bytes), 1))
+        part_bytes = BZIP2_PART_BYTES if compression(path) == "bzip2" else max(PART_BYTES, share)
+        parts.append(max(min(workers, -(-size // part_bytes)), 1))
     return {"partitions": partitions, "parts": parts}
 
 
