@@ -6,12 +6,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dialogpt.artifact import Manifest
 from dialogpt.data import corpus, spill
 from dialogpt.data import extract as module
-from dialogpt.data.corpus import sift_ranges
+from dialogpt.data.corpus import DuplicatesTask, find_duplicates, sift_ranges
 from dialogpt.errors import DataError
 from dialogpt.session import DROPPED, Session, read_sessions
 
@@ -139,6 +140,23 @@ def test_damaged_counts_are_told_with_their_file(
     with pytest.raises(DataError, match=r"plant/00000.trigrams: damaged") as caught:
         dumps.extract(dumps.write(*records), bland_share=0.9)
     assert "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize("ranges", [1, 2, 3, 7])
+def test_every_key_is_in_one_range(tmp_path: Path, ranges: int) -> None:
+    keys = sorted({key for n in range(ranges + 1) for key in ((n << 64) // ranges - 1, (n << 64) // ranges)})
+    keys = [key for key in keys if 0 <= key < 1 << 64]
+    numbers = range(2 * len(keys))  # each key is shared by two sessions, of which the second goes
+    entries = np.array([[key for key in keys for _ in range(2)], numbers, numbers], np.uint64)
+    np.save(tmp_path / "keys.npy", entries)
+    dropped: list[int] = []
+    for number in range(ranges):
+        task = DuplicatesTask(number, ranges, 1, ("keys.npy",), str(tmp_path))
+        count = find_duplicates(task)
+        found = np.load(tmp_path / "sift" / f"{task.name}.npy").tolist()
+        assert len(found) == count
+        dropped += found
+    assert dropped == list(numbers)[1::2]
 
 
 @pytest.mark.parametrize("keys, ranges", [(0, 1), (1, 1), (1 << 22, 1), ((1 << 22) + 1, 2)])

@@ -179,3 +179,14 @@ def test_the_most_words_of_a_session(dumps: Any) -> None:
     assert [session.id for session in sessions] == ["t3_y/t3_y/t1_y1"]
     assert manifest.dropped == {"path: too many words": 1}
     assert dumps.run(*chain, max_session_words=0)[0].counts["sessions"] == 1
+
+
+@pytest.mark.parametrize("preset", ["open", "released"])
+def test_sessions_come_in_the_order_of_their_leaves_whatever_that_of_the_lines(dumps: Any, preset: str) -> None:
+    chains = [dumps.chain(*(f"word {name} {n}" for n in range(4)), thread=name) for name in ("b", "a", "aa")]
+    records = [record for chain in chains for record in chain]
+    records += [dumps.comment(n, 2, f"word {n} more", name) for n in (5, 6, 7) for name in ("a", "b")]
+    expected = [f"t1_{name}{n}" for name in ("a", "b") for n in (4, 5, 6, 7)] + ["t1_aa4"]
+    for lines in (records, records[::-1], records[::2] + records[1::2]):
+        _, sessions = dumps.run(*lines, preset=preset)
+        assert [session.id.split("/")[2] for session in sessions] == expected

@@ -62,6 +62,7 @@ def test_the_words_are_nltks(text: str) -> None:
         ("reddit.com en.wikipedia.org", "reddit.com en.wikipedia.org"),
         ("done.Now e.g. i.e. u.s.a", "done.Now e . g . i . e . u . s . a"),
         ("a.b a.bc 1.ab x.y9", "a . b a.bc 1.ab x . y9"),
+        ("x.abcdefghijklm x.abcdefghijklmn", "x.abcdefghijklm x . abcdefghijklmn"),
         # ellipses, with and without blanks; a mark more than three times is three times
         ("well... . . .  ok. .", "well ... . . . ok . ."),
         ("no!!!!!! what????? so,,,,,", "no ! ! ! what ? ? ? so , , ,"),
