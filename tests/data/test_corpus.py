@@ -153,7 +153,7 @@ def test_every_key_is_in_one_range(tmp_path: Path, ranges: int) -> None:
     for number in range(ranges):
         task = DuplicatesTask(number, ranges, 1, ("keys.npy",), str(tmp_path))
         count = find_duplicates(task)
-        found = np.load(tmp_path / "sift" / f"{task.name}.npy").tolist()
+        found = np.load(tmp_path / "duplicates" / f"{task.name}.npy").tolist()
         assert len(found) == count
         dropped += found
     assert dropped == list(numbers)[1::2]
