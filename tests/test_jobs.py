@@ -16,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from dialogpt.artifact import MANIFEST, make_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.jobs import ATTEMPTS, FINISHED, Job
+from dialogpt.progress import Progress
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
@@ -59,6 +60,30 @@ def run(job: Job, toys: ModuleType, function: Any, flags: Path, names: str = "ab
         tasks = [toys.Toy(name, job.folder.url, str(flags)) for name in names]
         with Workers(**workers) as made:
             return job.run("stage", function, tasks, made)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_tasks_report_is_shown_before_they_end(
+    tmp_path: Path, toys: ModuleType, flags: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    def advance(progress: Progress, count: int) -> None:
+        progress.done += count
+        shown.append(progress.done)
+        if progress.done >= 50 * workers:
+            (flags / "heard").touch()
+
+    monkeypatch.setattr(Progress, "advance", advance)
+    job = Job(str(tmp_path / "out"), {}, overwrite=False)
+    with job.kept():
+        job.begin({})
+        tasks = [toys.Toy(name, job.folder.url, str(flags), size=100) for name in "ab"]
+        with Workers(workers) as made:
+            job.run("stage", toys.report_and_wait, tasks, made)
+    assert 50 * workers in shown
+    assert shown == sorted(shown)
+    assert shown[-1] == 200
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -10,6 +10,7 @@ from pathlib import Path
 from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.errors import DataError
 from dialogpt.jobs import Job
+from dialogpt.progress import report
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
@@ -32,6 +33,17 @@ def copy(task: Toy) -> str:
     time.sleep(task.pause_s)
     Storage(task.folder).write(f"out/{task.name}", task.name.encode())
     return task.name.upper()
+
+
+def report_and_wait(task: Toy) -> str:
+    """Report half of the task, and go on when that has been heard."""
+    report(task.size // 2)
+    until = time.monotonic() + 60
+    while not Path(task.flags, "heard").exists():
+        if time.monotonic() > until:
+            raise DataError("nobody listens", "")
+        time.sleep(0.01)
+    return copy(task)
 
 
 def die_once(task: Toy) -> str:

@@ -5,7 +5,7 @@ stream of its own. Source: the format's description in J. Seward's bzip2.
 """
 
 import bz2
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from dialogpt.errors import DataError
@@ -20,7 +20,9 @@ def is_bzip2(file: IO[bytes]) -> bool:
     return file.read(3) == b"BZh"
 
 
-def read_part(file: IO[bytes], name: str, part: int, parts: int) -> Iterator[tuple[int, bytes]]:
+def read_part(
+    file: IO[bytes], name: str, part: int, parts: int, on_read: Callable[[int], object] = lambda _: None
+) -> Iterator[tuple[int, bytes]]:
     """Yield the whole lines of one of `parts` shares of a file, a block at a time, each with its place: a bit offset.
 
     A share has the lines that begin in its blocks, but for the first, which the share before takes along. Raises
@@ -29,7 +31,7 @@ def read_part(file: IO[bytes], name: str, part: int, parts: int) -> Iterator[tup
     size = file.seek(0, 2)
     low, high = (8 * (size * n // parts) for n in (part, part + 1))
     skipping, rest, place = part > 0, b"", low
-    for place, data in _blocks(file, name, low):
+    for place, data in _blocks(file, name, low, on_read):
         if place >= high and (skipping or b"\n" in data):
             if not skipping:
                 yield place, rest + data[: data.index(b"\n") + 1]
@@ -46,13 +48,14 @@ def read_part(file: IO[bytes], name: str, part: int, parts: int) -> Iterator[tup
         yield place, rest
 
 
-def _blocks(file: IO[bytes], name: str, low: int) -> Iterator[tuple[int, bytes]]:
+def _blocks(file: IO[bytes], name: str, low: int, on_read: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
     """Yield the place and the content of each block from bit offset `low` on."""
     begun: list[int] = []  # the block at hand, and marks within it that turned out to be none
     base = low // 8
     file.seek(base)
     data = b""
     while chunk := file.read(CHUNK_BYTES):
+        on_read(len(chunk))
         before = max(len(data) - 7, 0)  # a mark may begin in the last bytes of what has been searched
         data += chunk
         for bit, mark in _marks(data, before):

@@ -88,13 +88,14 @@ def read_part(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield one of `parts` shares of the file's blocks of whole lines, each with a number that grows through the file.
 
-    Of a bzip2 file only the share is decompressed, of others the whole file. Errors as `read_lines`.
+    Of a bzip2 file only the share is decompressed, of others the whole file; `on_read` is told the share of the bytes
+    either way. Errors as `read_lines`.
     """
     if parts > 1 and compression(path) == "bzip2":
         with open_input(path) as file:
-            yield from bzip2.read_part(file, str(path), part, parts)
+            yield from bzip2.read_part(file, str(path), part, parts, on_read)
     else:
-        for number, block in enumerate(read_blocks(path, on_read)):
+        for number, block in enumerate(read_blocks(path, lambda count: on_read(count // parts))):
             if number % parts == part:
                 yield number, block
 

@@ -111,12 +111,21 @@ class Job:
         self._past += [f"{stage}/{task.name}" for task in tasks]
         done = set(self.folder.names(stage))
         left = [task for task in tasks if f"{task.name}.done" not in done]
+        works = [Work(self.folder.url, stage, function, task) for task in left]
+        results = {task.name: self._result(stage, task) for task in tasks if f"{task.name}.done" in done}
         with Progress(stage, sum(task.size for task in tasks), "B") as progress:
-            progress.start_at(sum(task.size for task in tasks) - sum(task.size for task in left))
-            results = {task.name: self._result(stage, task) for task in tasks if f"{task.name}.done" in done}
-            for finished in workers.run([Work(self.folder.url, stage, function, task) for task in left]):
-                results[finished.task.name] = self._result(stage, finished.task)
-                progress.advance(finished.task.size)
+            finished = reported = sum(task.size for task in tasks) - sum(task.size for task in left)
+            progress.start_at(finished)
+
+            def on_report(count: int) -> None:
+                nonlocal reported
+                reported += count
+                progress.reach(reported)
+
+            for work in workers.run(works, on_report):
+                results[work.task.name] = self._result(stage, work.task)
+                finished += work.task.size
+                progress.reach(finished)
         return [results[task.name] for task in tasks]
 
     def _result(self, stage: str, task: Task) -> Any:

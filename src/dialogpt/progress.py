@@ -3,11 +3,26 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 log = logging.getLogger(__name__)
 LINE_EVERY_S = 30.0
+
+_listener: Callable[[int], object] | None = None
+
+
+def report(count: int) -> None:
+    """In a task, which may run in another process than the progress it counts for: `count` more is behind it."""
+    if _listener:
+        _listener(count)
+
+
+def listen(listener: Callable[[int], object] | None) -> None:
+    """Have `listener` told what this process's tasks report; None ends that."""
+    global _listener
+    _listener = listener
 
 
 class Progress:
@@ -50,6 +65,10 @@ class Progress:
         elif time.monotonic() - self._last_line >= LINE_EVERY_S:
             self._last_line = time.monotonic()
             log.info("%s", self.line())
+
+    def reach(self, done: int) -> None:
+        """Advance to `done`, unless that is passed already."""
+        self.advance(max(min(done, self.total or done) - self.done, 0))
 
     def line(self) -> str:
         """The state in words: `extract 12.0/80.0 MB (15%), 3.1 MB/s, 0:22 left`."""

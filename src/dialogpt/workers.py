@@ -4,20 +4,24 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal, Self
 
 from dialogpt.errors import DataError, UsageError
 from dialogpt.jobs import ATTEMPTS, Work, check
+from dialogpt.progress import listen
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
+    from ctypes import c_int64
     from multiprocessing.connection import Connection
 
 log = logging.getLogger(__name__)
 
 Engine = Literal["local", "ray"]
+OnReport = Callable[[int], object]
+LISTEN_EVERY_S = 0.5  # to the processes of a pool
 
 
 class Workers:
@@ -32,19 +36,22 @@ class Workers:
         if address and engine != "ray":
             raise UsageError(f"--address {address} is for --engine ray", "add --engine ray")
         self.count, self.engine, self.address = count, engine, address
-        self._pool = ExitStack()
-        self._executor: ProcessPoolExecutor | None = None
+        self._pool: tuple[ProcessPoolExecutor, c_int64] | None = None  # and what its processes have reported
+        self._ends = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None and self._executor is not None:
-            self._executor.shutdown()  # before the leash is let go
+        if kind is None and self._pool is not None:
+            self._pool[0].shutdown()  # before the leash is let go
         self._end_pool()
 
-    def run(self, works: Sequence[Work]) -> Iterator[Work]:
-        """Do the work; yields each piece when it is done, in whatever order; the first error ends it all."""
+    def run(self, works: Sequence[Work], on_report: OnReport = lambda _: None) -> Iterator[Work]:
+        """Do the work; yields each piece when it is done, in whatever order; the first error ends it all.
+
+        `on_report` is told now and then how much more the tasks have reported (progress.py); a cluster's do not.
+        """
         if not works:
             return
         if self.engine == "ray":
@@ -52,25 +59,38 @@ class Workers:
 
             yield from on_ray(works, self.count, self.address)
         elif self.count == 1:
+            yield from self._in_process(works, on_report)
+        else:
+            yield from self._in_pool(works, on_report)
+
+    def _in_process(self, works: Sequence[Work], on_report: OnReport) -> Iterator[Work]:
+        listen(on_report)
+        try:
             for work in works:
                 check(work())
                 yield work
-        else:
-            yield from self._in_pool(works)
+        finally:
+            listen(None)
 
-    def _in_pool(self, works: Sequence[Work]) -> Iterator[Work]:
+    def _in_pool(self, works: Sequence[Work], on_report: OnReport) -> Iterator[Work]:
         """Processes of this machine. One that is killed takes the pool along: the unfinished pieces get a new one."""
-        from concurrent.futures import as_completed
+        from concurrent.futures import FIRST_COMPLETED, wait
         from concurrent.futures.process import BrokenProcessPool
 
         left = dict(enumerate(works))
         for _ in range(ATTEMPTS):
             try:
-                executor = self._executor or self._begin_pool()
+                executor, reports = self._pool or self._begin_pool()
+                heard = reports.value
                 futures = {executor.submit(work): number for number, work in left.items()}
-                for future in as_completed(futures):
-                    check(future.result())
-                    yield left.pop(futures[future])
+                while futures:
+                    done, _ = wait(futures, LISTEN_EVERY_S, FIRST_COMPLETED)
+                    reported = reports.value
+                    on_report(reported - heard)
+                    heard = reported
+                    for future in done:
+                        check(future.result())
+                        yield left.pop(futures.pop(future))
                 return
             except BrokenProcessPool:
                 log.warning("a worker process was killed; doing its work again")
@@ -82,20 +102,32 @@ class Workers:
             "was it memory? fewer --workers need less; start again and finished tasks are kept",
         )
 
-    def _begin_pool(self) -> "ProcessPoolExecutor":
+    def _begin_pool(self) -> "tuple[ProcessPoolExecutor, c_int64]":
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
         spawn = get_context("spawn")  # a fork would copy the locks of the progress bar's thread as they happen to be
         leash, held = spawn.Pipe(duplex=False)
-        self._pool.enter_context(leash)
-        self._executor = self._pool.enter_context(ProcessPoolExecutor(self.count, spawn, _stay_on, (leash,)))
-        self._pool.enter_context(held)  # closed first
-        return self._executor
+        reports = spawn.RawValue("q", 0)  # no lock, which a killed worker would keep: a count may be lost, of a bar
+        self._ends.enter_context(leash)
+        executor = self._ends.enter_context(ProcessPoolExecutor(self.count, spawn, _begin_worker, (leash, reports)))
+        self._ends.enter_context(held)  # closed first
+        self._pool = executor, reports
+        return self._pool
 
     def _end_pool(self) -> None:
-        self._executor = None
-        self._pool.close()
+        self._pool = None
+        self._ends.close()
+
+
+def _begin_worker(leash: "Connection", reports: "c_int64") -> None:
+    """In a worker: stay on while the leash is held, and add what tasks report to `reports`."""
+
+    def add(count: int) -> None:
+        reports.value += count
+
+    listen(add)
+    _stay_on(leash)
 
 
 def _stay_on(leash: "Connection") -> None:

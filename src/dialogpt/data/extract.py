@@ -33,6 +33,7 @@ from dialogpt.data.writers import file_name, open_sink
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import compression, input_bytes
 from dialogpt.jobs import Job
+from dialogpt.progress import report
 from dialogpt.session import DROPPED, Session
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
@@ -179,7 +180,7 @@ def read_part(task: ReadTask) -> Tally:
     tally = Tally(keep=task.config.sample_dropped)
     with no_collector(), Storage(task.folder).new_file(f"read/{task.name}.spill") as file:
         spill = SpillWriter(file, task.partitions)
-        for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts):
+        for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts, on_read=report):
             if blocked:
                 records = unblocked(records, blocked, tally)
             spill.add_all(rules.posts(records, (task.number << 40) + block, tally))

@@ -102,6 +102,9 @@ def low_score(path: Sequence[Post], least: int) -> str | None:
 
 def repeated_word(path: Sequence[Post]) -> str | None:
     """Reject a response with the same word three times in a row, in any case."""
-    words = path[-1].text.casefold().split()
-    same = any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))
-    return "repeated word" if same else None
+    return "repeated word" if repeats(path[-1].text.casefold().split()) else None
+
+
+def repeats(words: Sequence[str]) -> bool:
+    """Is there a word three times in a row?"""
+    return any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from dialogpt.data import ExtractConfig
 from dialogpt.data.dumps import Record, as_int, lack
+from dialogpt.data.filters import repeats
 from dialogpt.data.presets.tweet import tweet_words
 from dialogpt.data.reddit import Forest, Post, age, as_session
 from dialogpt.data.tally import Tally
@@ -196,8 +197,4 @@ def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
         return "long word"
     if any(_CAPITALS.search(" ".join(turn.words)) for turn in turns):
         return "capitals"
-    return "repeated word" if _repeats(["1.0", *target]) else None  # the weight stood before the target
-
-
-def _repeats(words: Sequence[str]) -> bool:
-    return any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))
+    return "repeated word" if repeats(["1.0", *target]) else None  # the weight stood before the target
