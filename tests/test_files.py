@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
         list(read_lines(tmp_path / "missing"))
     with pytest.raises(DataError, match="is a folder"):
         list(read_lines(tmp_path))
+    os.mkfifo(tmp_path / "pipe")  # not waited for
+    with pytest.raises(DataError, match="is a pipe or device"):
+        list(read_lines(tmp_path / "pipe"))
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:

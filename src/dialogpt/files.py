@@ -118,6 +118,8 @@ def open_input(path: Path | str) -> IO[bytes]:
         path = Path(path)
         if path.is_dir():
             raise DataError(f"{path} is a folder, a file is needed", "name the files in it")
+        if path.exists() and not path.is_file():  # to open a pipe might wait for ever
+            raise DataError(f"{path} is a pipe or device, which is read once", "save it as a file first")
         return path.open("rb")
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", "check the path") from error

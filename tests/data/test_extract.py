@@ -229,6 +229,13 @@ def test_a_bad_dump_among_good_ones_is_an_error_and_can_be_replaced(
         extract(ExtractConfig(dumps=(tmp_path,), out=tmp_path / "out"))
 
 
+def test_of_a_file_that_is_no_dump_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "novel").write_text("It was a dark night.\n")
+    with pytest.raises(DataError, match="no Reddit comment or submission"):
+        extract(ExtractConfig(dumps=(tmp_path / "novel",), out=tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["novel"]
+
+
 @pytest.mark.parametrize(
     "options", [{"dumps": ()}, {"min_turns": 1}, {"max_turns": 1}, {"max_words": 0}, {"min_words": 200}]
 )

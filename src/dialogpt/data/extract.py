@@ -88,6 +88,8 @@ def read_dumps(
     job.begin(_plan(config, sizes, workers.count))
     reads = read_tasks(job, config, sizes)
     tallies = as_tallies(job.run("read", read_part, reads, workers))
+    if not any(tally.counts["comments"] or tally.counts["submissions"] for tally in tallies):
+        job.folder.remove()  # nothing to go on with
     _check_dumps(config, reads, tallies)
     return reads, tallies
 

@@ -2,7 +2,6 @@
 
 import codecs
 import gzip
-import os
 from pathlib import Path
 
 import pytest
@@ -74,12 +73,6 @@ def test_an_unknown_encoding_is_a_usage_error(tmp_path: Path, encoding: str) -> 
     (tmp_path / "a.txt").write_bytes(b"x")
     with pytest.raises(UsageError, match=f"--encoding {encoding}"):
         TextFile(tmp_path / "a.txt", encoding)
-
-
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="is a pipe or device"):
-        TextFile(tmp_path / "pipe")
 
 
 def test_an_endless_line_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,6 @@ class TextFile:
     def __init__(self, path: Path, encoding: str = "", on_read: Callable[[int], object] = lambda _: None) -> None:
         self.path, self.on_read = path, on_read
         self.source = path.name.split(".")[0] or path.name
-        if path.exists() and not path.is_dir() and not path.is_file():  # to open a pipe might wait for ever
-            raise DataError(f"{path} is a pipe or device, which is read once", "save it as a file first")
         self._start = next(read_chunks(path), b"")[:HEAD_BYTES]
         self.encoding = _known(encoding) if encoding else _marked(self._start)
 
