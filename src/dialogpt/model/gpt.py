@@ -11,6 +11,7 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dialogpt.model import GPTConfig
 
@@ -121,6 +122,7 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False  # activations of blocks in the backward pass: memory for a third more work
         self.transformer = Transformer(config)
         self._init_weights()
 
@@ -160,7 +162,10 @@ class GPT(nn.Module):
                 mask = _visible(past, end, cache.starts)
         x = self.transformer.drop(self.transformer.wte(tokens) + self.transformer.wpe(positions))  # (B, T, C)
         for block in self.transformer.h:
-            x = block(x, mask, cache)
+            if self.recompute and self.training:
+                x = checkpoint(block, x, mask, cache, use_reentrant=False)
+            else:
+                x = block(x, mask, cache)
         if cache is not None:
             cache.length = end
         out: Tensor = self.transformer.ln_f(x)

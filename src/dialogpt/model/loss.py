@@ -18,9 +18,15 @@ def nats(model: GPT, tokens: Tensor, targets: Tensor) -> Tensor:
 
     The output layer is applied to target positions only: it is the widest one, and first turns and padding need none.
     """
-    learned = targets != IGNORE
-    logits = model.logits(model.hidden(tokens)[learned])  # (targets, V)
-    return F.cross_entropy(logits.float(), targets[learned], reduction="sum")
+    flat = targets.flatten()
+    places = (flat != IGNORE).nonzero()[:, 0]
+    return nats_at(model, tokens, places, flat[places])
+
+
+def nats_at(model: GPT, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
+    """As `nats`, with the target tokens (N,) and their places (N,) among the B * T positions: no shape is unknown."""
+    logits = model.logits(model.hidden(tokens).flatten(0, 1)[places])  # (N, V)
+    return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def perplexity(total_nats: float, targets: int) -> float:

@@ -5,7 +5,8 @@ A run folder holds:
 
     settings.json               the resolved settings
     metrics.jsonl               one line per logged step and per validation
-    checkpoints/step-000500/    Hugging Face folder + optimizer and generator states: what resuming needs
+    report.html                 the same to look at
+    checkpoints/step-000500/    Hugging Face folder + the optimizer's state: what resuming needs
     best/                       Hugging Face folder of the lowest validation loss: what `chat` opens
 """
 
@@ -34,6 +35,9 @@ class TrainConfig:
     steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0
     batch_tokens: Annotated[int, "tokens of one optimizer update, about"] = 8192
     micro_batch_tokens: Annotated[int, "tokens of one forward and backward pass; lower it when memory is short"] = 2048
+    recompute: Annotated[bool, "activation checkpointing: less memory, a third more work"] = False
+    shard: Annotated[bool, "FSDP2: share weights and optimizer among the processes of torchrun"] = False
+    compile: Annotated[Literal["auto", "on", "off"], "torch.compile; auto: on GPUs"] = "auto"
     lr: Annotated[float, "peak learning rate (noam: the released code's factor, 1e-5)"] = 1e-3
     schedule: Annotated[Literal["linear", "cosine", "constant", "noam"], "learning rate after warm-up"] = "linear"
     warmup: Annotated[int, "warm-up steps"] = 200
@@ -43,6 +47,9 @@ class TrainConfig:
     device: Annotated[str, "auto, cpu, cuda, cuda:1, mps"] = "auto"
     seed: Annotated[int, "of initial weights, data order and dropout"] = 0
     validate_every: Annotated[int, "steps between validations"] = 250
+    patience: Annotated[int, "stop after so many validations without a lower loss (0: never)"] = 0
+    samples: Annotated[int, "replies to held-out contexts shown at each validation"] = 4
     save_every: Annotated[int, "steps between checkpoints"] = 250
     keep: Annotated[int, "checkpoints kept beside the best"] = 2
     log_every: Annotated[int, "steps between lines of metrics.jsonl"] = 10
+    tensorboard: Annotated[bool, "write TensorBoard's files too, to RUN/tensorboard"] = False

@@ -1,236 +1,191 @@
 """The training loop: micro-batches -> nats -> gradients -> update, with validation, checkpoints and resume.
 
-A step's loss is the sum of nats of all its micro-batches divided by the number of target tokens of the whole step, so
-that how a step is cut into micro-batches does not change it.
+A step's loss is the sum of nats of all its micro-batches, on all ranks, divided by the number of target tokens of the
+whole step, so that how a step is cut does not change it. What a step draws (dropout) is a function of seed, step and
+rank: a resumed run repeats it without stored generators.
 """
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
 
-from dialogpt.errors import DataError, DialoGPTError
-from dialogpt.model.device import autocast, choose_device, choose_precision
-from dialogpt.model.loss import nats, perplexity
+from dialogpt.errors import DataError
+from dialogpt.model.device import choose_precision, keep_freed_memory, peak_memory
 from dialogpt.progress import Progress
-from dialogpt.tokens.batches import Batch, collate, plan
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
+from dialogpt.train.feed import Feed, Step, ahead
+from dialogpt.train.metrics import StepLine
 from dialogpt.train.optim import learning_rate, make_optimizer
-from dialogpt.train.runs import Run
-from dialogpt.train.setup import check_lengths, check_settings, check_targets, make_model
+from dialogpt.train.parallel import Parallel, clip
+from dialogpt.train.runs import Run, TrainState
+from dialogpt.train.setup import check_lengths, check_settings, check_targets, choose_compile, make_model, warn_early
+from dialogpt.train.stopping import Interrupted, memory_named, stop_signal
+from dialogpt.train.validation import Validator
+from dialogpt.train.world import World, join
 
 log = logging.getLogger(__name__)
 
 
-class Interrupted(DialoGPTError):
-    """Ctrl-C or SIGTERM arrived; the run was saved."""
-
-    exit_code = 130
-
-
 def train(config: TrainConfig) -> Path:
     """The `train` command: returns the folder of the best checkpoint (the last one when nothing is held out)."""
-    return Trainer(config).run()
+    check_settings(config)
+    with join(config.device) as world:
+        if world.device.type == "cpu":
+            keep_freed_memory()
+        return Trainer(config, world).run()
 
 
 class Trainer:
     """Everything a run needs, made or read from its folder; `run` does the rest."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        check_settings(config)
-        self.config = config
-        self.device = choose_device(config.device)
-        self.precision = choose_precision(config.precision, self.device)
+    def __init__(self, config: TrainConfig, world: World) -> None:
+        self.config, self.world = config, world
+        self.precision = choose_precision(config.precision, world.device)
         self.shards = TokenShards(config.shards)
-        held_out = config.shards / "validation"
-        self.validation = TokenShards(held_out) if held_out.is_dir() else None
-        torch.manual_seed(config.seed)
         self.tokenizer = Tokenizer.load(config.shards)
-        self.model = make_model(config, self.tokenizer).to(self.device)
-        for shards in filter(None, (self.shards, self.validation)):
-            check_lengths(shards, self.model.config.n_ctx)
-        self.folder = Run(config)
+        torch.manual_seed(config.seed)
+        self.model = make_model(config, self.tokenizer).to(world.device)
+        check_lengths(self.shards, self.model.config.n_ctx)
+        self.folder = Run(config, world)
+        self.state = self.folder.restore_weights(self.model)
+        self.parallel = Parallel(
+            self.model, world, self.precision, shard=config.shard, compiled=choose_compile(config, world.device)
+        )
         self.optimizer = make_optimizer(self.model, config.weight_decay)
-        self.state = self.folder.resume(self.model, self.optimizer)
-        self.accumulate = max(round(config.batch_tokens / config.micro_batch_tokens), 1)
-        self.micro_batch_tokens = min(config.micro_batch_tokens, config.batch_tokens)
-        self.total_steps = config.steps or math.ceil(config.epochs * self._steps_per_epoch())
+        self.folder.restore_optimizer(self.model, self.optimizer, self.state)
+        self.feed = Feed(
+            shards=self.shards, micro_batch_tokens=min(config.micro_batch_tokens, config.batch_tokens),
+            accumulate=max(round(config.batch_tokens / config.micro_batch_tokens), 1), seed=config.seed,
+            reverse=config.reverse, rank=world.rank, size=world.size,
+        )  # fmt: skip
+        self.total_steps = config.steps or math.ceil(config.epochs * self.feed.steps_per_epoch())
+        self.validator = Validator(self) if (config.shards / "validation").is_dir() else None
 
     def run(self) -> Path:
         log.info("%s", self._summary())
+        warn_early(self.config, self.shards, self.feed, self.total_steps)
+        state, stale = self.state, self.validator is not None and self.validator.is_stale()
         self.model.train()
-        steps = self._steps()
-        with _stop_signal() as stop, Progress("train", self.total_steps, "steps") as bar:
-            bar.start_at(self.state.step)
+        with (
+            stop_signal() as stop,
+            closing(ahead(self.feed.steps(state.epoch, state.batch))) as steps,
+            Progress("train", self.total_steps, "steps") as bar,
+        ):
+            bar.start_at(state.step)
             window = _Window()
-            while self.state.step < self.total_steps:
-                batches, after = next(steps)
-                loss, targets, norm = self._update(batches)
-                self.state.step += 1
-                self.state.epoch, self.state.batch = after
-                self.state.targets_seen += targets
-                window.add(loss, targets)
-                bar.advance(1, f"loss {loss / targets:.3f} {window.rate:,.0f} tokens/s")
-                if self.state.step % self.config.log_every == 0:
+            while state.step < self.total_steps and not stale:
+                step = next(steps)
+                with memory_named(self.config, step):
+                    nats, targets, norm, stopping = self._update(step, stop.is_set)
+                state.step += 1
+                state.epoch, state.batch = step.after
+                window.add(nats, targets, state)
+                bar.advance(1, f"loss {nats / targets:.3f} {window.rate:,.0f} tokens/s")
+                if state.step % self.config.log_every == 0:
                     self._log(window, norm)
                     window = _Window()
-                self._milestones(stop.is_set)
+                last = state.step == self.total_steps
+                if self.validator is not None and (last or state.step % self.config.validate_every == 0):
+                    stale = self.validator.validate()
+                    window.restart()
+                if last or stale or stopping or state.step % self.config.save_every == 0:
+                    saved = self.folder.save(self.model, self.tokenizer, self.optimizer, state)
+                    window.restart()
+                    if stopping and not last:
+                        raise Interrupted(
+                            f"stopped at step {state.step} of {self.total_steps}, saved in {saved}",
+                            "the same command goes on",
+                        )
         best = self.folder.folder / "best"
-        if self.validation is None or not best.is_dir():
-            self.folder.save_best(self.model, self.tokenizer, self.state)
+        if self.validator is None or not best.is_dir():
+            self.folder.save_best(self.model, self.tokenizer, state)
         return best
 
-    def _update(self, batches: list[Batch]) -> tuple[float, int, float]:
-        """One optimizer update; returns the step's nats, its targets, and the gradient norm before clipping."""
-        targets = sum(batch.target_count for batch in batches)
-        check_targets(targets, self.shards)
-        total = torch.zeros((), device=self.device)
-        for batch in batches:
-            loss = self._nats(batch)
-            (loss / targets).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
-        if not math.isfinite(float(total)) or not math.isfinite(float(norm)):
-            raise DataError(
-                f"the loss or its gradient is not finite at step {self.state.step + 1} "
-                f"(epoch {self.state.epoch}, micro-batch {self.state.batch})",
-                f"lower --lr {self.config.lr} or lengthen --warmup; checkpoints so far are kept",
-            )
+    def _update(self, step: Step, stopping: bool) -> tuple[float, int, float, bool]:
+        """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop."""
+        torch.manual_seed(_mixed(self.config.seed, self.state.step, self.world.rank))
+        own = sum(batch.target_count for batch in step.batches)
+        targets, stops = self.world.sum(own, stopping)
+        check_targets(int(targets), self.shards)
+        found = self.parallel.backward(step.batches, targets)
+        (nats,) = self.world.sum(float(sum(found)))
+        norm = clip(self.model, self.config.clip)
+        if not math.isfinite(nats) or not math.isfinite(norm):
+            self._not_finite(step, found)
         lr = learning_rate(self.config, self.state.step + 1, self.total_steps, self.model.config.n_embd)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(total), targets, float(norm)
+        return nats, int(targets), norm, bool(stops)
 
-    def _nats(self, batch: Batch) -> torch.Tensor:
-        tokens = torch.as_tensor(batch.tokens).to(self.device, non_blocking=True)
-        targets = torch.as_tensor(batch.targets).to(self.device, non_blocking=True)
-        with autocast(self.device, self.precision):
-            return nats(self.model, tokens, targets)
-
-    def validate(self) -> float:
-        """Nats per target over the held-out sessions."""
-        assert self.validation is not None
-        self.model.eval()
-        total, targets = 0.0, 0
-        with torch.inference_mode():
-            for members in plan(self.validation.lengths, self.config.micro_batch_tokens, seed=0, epoch=0):
-                batch = collate([self.validation[int(i)] for i in members], reverse=self.config.reverse)
-                total += float(self._nats(batch))
-                targets += batch.target_count
-        self.model.train()
-        check_targets(targets, self.validation)
-        return total / targets
-
-    def _steps(self) -> Iterator[tuple[list[Batch], tuple[int, int]]]:
-        """Yield each step's micro-batches from the state on, and the (epoch, batch) position after them."""
-        epoch, batch = self.state.epoch, self.state.batch
-        while True:
-            batches = self._plan(epoch)
-            while batch < len(batches):
-                chosen = batches[batch : batch + self.accumulate]
-                batch += len(chosen)
-                yield [self._collate(members) for members in chosen], (epoch, batch)
-            epoch, batch = epoch + 1, 0
-
-    def _collate(self, members: np.ndarray) -> Batch:
-        return collate([self.shards[int(i)] for i in members], reverse=self.config.reverse)
-
-    def _plan(self, epoch: int) -> list[np.ndarray]:
-        return plan(self.shards.lengths, self.micro_batch_tokens, self.config.seed, epoch)
-
-    def _steps_per_epoch(self) -> int:
-        return math.ceil(len(self._plan(0)) / self.accumulate)
-
-    def _milestones(self, stopping: bool) -> None:
-        """Validate and save where the step asks for it; save and stop where a signal does."""
-        step, config = self.state.step, self.config
-        last = step == self.total_steps
-        if self.validation is not None and (last or step % config.validate_every == 0):
-            loss = self.validate()
-            self.folder.append_metrics(
-                {"step": step, "validation_loss": loss, "validation_perplexity": perplexity(loss, 1), **self._seen()}
-            )
-            log.info("step %d: validation perplexity %.2f", step, perplexity(loss, 1))
-            if self.state.best_loss is None or loss < self.state.best_loss:
-                self.state.best_loss = loss
-                self.folder.save_best(self.model, self.tokenizer, self.state)
-        if last or stopping or step % config.save_every == 0:
-            saved = self.folder.save(self.model, self.tokenizer, self.optimizer, self.state)
-            if stopping and not last:
-                raise Interrupted(
-                    f"stopped at step {step} of {self.total_steps}, saved in {saved}", "the same command goes on"
-                )
+    def _not_finite(self, step: Step, found: list[torch.Tensor]) -> None:
+        """Name the sessions of the first batch whose loss is not finite."""
+        bad = [members for members, nats in zip(step.sessions, found, strict=False) if not math.isfinite(float(nats))]
+        where = f"in the batch of sessions {', '.join(map(str, bad[0][:8]))}" if bad else "in its gradient alone"
+        raise DataError(
+            f"the loss is not finite at step {self.state.step + 1} (epoch {self.state.epoch}, rank {self.world.rank}), "
+            f"{where}",
+            f"lower --lr {self.config.lr} or lengthen --warmup; checkpoints so far are kept",
+        )
 
     def _log(self, window: "_Window", norm: float) -> None:
-        lr = self.optimizer.param_groups[0]["lr"]
-        self.folder.append_metrics(
-            {"step": self.state.step, "loss": window.nats / window.targets, "lr": lr, "gradient_norm": norm,
-             "tokens_per_s": round(window.rate), **self._seen()}
-        )  # fmt: skip
-
-    def _seen(self) -> dict[str, int]:
-        return {"epoch": self.state.epoch, "targets_seen": self.state.targets_seen}
+        if self.world.leads:
+            line = StepLine(
+                step=self.state.step, epoch=self.state.epoch, targets_seen=self.state.targets_seen,
+                loss=window.nats / window.targets, lr=self.optimizer.param_groups[0]["lr"], gradient_norm=norm,
+                tokens_per_s=round(window.rate, 1), memory_bytes=peak_memory(self.world.device),
+                elapsed_s=round(self.state.elapsed_s, 1),
+            )  # fmt: skip
+            self.folder.append(line)
 
     def _summary(self) -> str:
-        held_out = f"{len(self.validation):,} held out" if self.validation else "none held out (no validation)"
+        held_out = f"{self.validator.sessions:,} held out" if self.validator else "none held out (no validation)"
+        ranks = f" and {self.world.size - 1} more" if self.world.size > 1 else ""
         return (
-            f"{self.model.parameter_count / 1e6:.1f}M parameters on {self.device}, "
+            f"{self.model.parameter_count / 1e6:.1f}M parameters on {self.world.device}{ranks}, "
             f"{str(self.precision).removeprefix('torch.')}; {len(self.shards):,} sessions of "
             f"{int(self.shards.lengths.sum()):,} tokens, {held_out}; {self.total_steps:,} steps of about "
-            f"{self.accumulate * self.micro_batch_tokens:,} tokens"
+            f"{self.feed.accumulate * self.feed.micro_batch_tokens:,} tokens, {self.feed.real_share():.1%} of them real"
         )
 
 
 class _Window:
-    """Nats, targets and time since the last logged step."""
+    """Nats, targets and time since the last logged step; time for validations and checkpoints is left out."""
 
     def __init__(self) -> None:
-        self.nats, self.targets, self._started = 0.0, 0, time.monotonic()
+        self.nats, self.targets, self.elapsed_s = 0.0, 0, 0.0
+        self._started = time.monotonic()
 
-    def add(self, nats: float, targets: int) -> None:
+    def add(self, nats: float, targets: int, state: TrainState) -> None:
+        now = time.monotonic()
+        step_s = now - self._started
+        self._started = now
         self.nats += nats
         self.targets += targets
+        self.elapsed_s += step_s
+        state.elapsed_s += step_s
+        state.targets_seen += targets
+        state.nats += nats
+        state.targets += targets
+
+    def restart(self) -> None:
+        """What was done since the last step is not counted."""
+        self._started = time.monotonic()
 
     @property
     def rate(self) -> float:
         """Target tokens a second."""
-        return self.targets / max(time.monotonic() - self._started, 1e-9)
+        return self.targets / max(self.elapsed_s, 1e-9)
 
 
-@contextmanager
-def _stop_signal() -> Iterator["_Flag"]:
-    """A flag that the first Ctrl-C or SIGTERM sets; a second one stops at once, as always."""
-    flag = _Flag()
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        log.warning("stopping after this step; once more to stop at once")
-        flag.is_set = True
-        for s in signals:
-            signal.signal(s, before[s])
-
-    try:
-        before = {s: signal.signal(s, handle) for s in signals}
-    except ValueError:  # not the main thread: signals are somebody else's
-        yield flag
-        return
-    try:
-        yield flag
-    finally:
-        for s in signals:
-            signal.signal(s, before[s])
-
-
-class _Flag:
-    is_set = False
+def _mixed(*numbers: int) -> int:
+    """A seed that is another for each tuple of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

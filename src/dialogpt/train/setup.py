@@ -1,7 +1,10 @@
 """Before the first step: a model that fits the shards, and what cannot work said in one line."""
 
 import logging
+import os
 from dataclasses import replace
+
+import torch
 
 from dialogpt.errors import DataError, UsageError
 from dialogpt.model import SIZES, GPTConfig, checkpoint
@@ -9,12 +12,21 @@ from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
+from dialogpt.train.feed import Feed
 
 log = logging.getLogger(__name__)
+
+FEW_SESSIONS = 100
 
 
 def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
     """A new model for the tokenizer, or the checkpoint of `config.init` if its vocabulary is the tokenizer's."""
+    model = _new_or_loaded(config, tokenizer)
+    model.recompute = config.recompute
+    return model
+
+
+def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
     if not config.init:
         own_shape = GPTConfig(n_ctx=config.n_ctx, n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd)
         shape = SIZES[config.size] if config.size else own_shape
@@ -39,7 +51,7 @@ def check_settings(config: TrainConfig) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
-    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "dropout"):
+    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "dropout", "patience", "samples"):
         if not getattr(config, name) >= 0:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
@@ -54,8 +66,35 @@ def check_settings(config: TrainConfig) -> None:
         raise UsageError(f"--size {config.size} and --init {config.init} exclude each other", "name one of them")
     if not config.epochs > 0 and config.steps == 0:
         raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "name one of them")
+    if config.shard and "RANK" not in os.environ:
+        raise UsageError("--shard shares a model among several processes", "start it with torchrun --nproc-per-node N")
     if config.n_embd % config.n_head:
         raise UsageError(f"--n-embd {config.n_embd} is no multiple of --n-head {config.n_head}", "use 64 per head")
+
+
+def choose_compile(config: TrainConfig, device: torch.device) -> bool:
+    """On a CPU compiling takes a minute and wins little; on a GPU it fuses what stands between the matrix products."""
+    return config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
+
+
+def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps: int) -> None:
+    """Warn of what works but is probably not meant."""
+    if len(shards) < FEW_SESSIONS:
+        log.warning(
+            "%s has only %d sessions: too few to learn to talk from; start from a model (--init) and hold some out "
+            "(tokenize --validation) to see when they are memorised",
+            shards.folder, len(shards),
+        )  # fmt: skip
+    if config.warmup >= total_steps and config.schedule != "noam":
+        log.warning(
+            "--warmup %d is not over at the last step, %d: the full --lr is never used", config.warmup, total_steps
+        )
+    if feed.accumulate < feed.size:
+        log.warning(
+            "a step has %d micro-batches for %d processes: some have nothing to do; raise --batch-tokens or lower "
+            "--micro-batch-tokens",
+            feed.accumulate, feed.size,
+        )  # fmt: skip
 
 
 def check_targets(targets: int, shards: TokenShards) -> None:

@@ -1,0 +1,112 @@
+"""The objective as a module, for what is wrapped around a model: torch.compile, DDP or FSDP2. The model knows of none.
+
+DDP: every rank has the whole model, and gradients are summed while the last backward pass runs. FSDP2: every rank has a
+share of the weights, gradients and optimizer states, by rows (dimension 0), and gathers a block when it is used.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from dialogpt.model.device import autocast
+from dialogpt.model.gpt import GPT
+from dialogpt.model.loss import nats_at
+from dialogpt.tokens.batches import IGNORE, Batch
+from dialogpt.train.world import World
+
+
+class Objective(nn.Module):
+    """The sum of nats over a batch's targets; arguments as `nats_at`."""
+
+    def __init__(self, model: GPT, device: torch.device, precision: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.device, self.precision = model, device, precision
+
+    def forward(self, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            return nats_at(self.model, tokens, places, targets)
+
+
+class Parallel:
+    """The objective on every rank; `nats` of a batch, with gradients that are the *sum* over all ranks' batches."""
+
+    def __init__(self, model: GPT, world: World, precision: torch.dtype, *, shard: bool, compiled: bool) -> None:
+        self.world = world
+        self._objective: nn.Module = Objective(model, world.device, precision)
+        self._ddp: DistributedDataParallel | None = None
+        if shard:
+            for block in model.transformer.h:
+                fully_shard(block)
+            fully_shard(self._objective)
+        if compiled:
+            self._objective.compile(dynamic=True)
+        if world.size > 1 and not shard:
+            devices = [world.device] if world.device.type == "cuda" else None
+            self._ddp = DistributedDataParallel(self._objective, devices, gradient_as_bucket_view=True)
+
+    def backward(self, batches: Sequence[Batch], targets: float) -> list[Tensor]:
+        """Add the gradients of a rank's share of a step; returns the nats of each batch.
+
+        Afterwards every rank has the gradient of (the nats of all ranks' batches) / `targets`.
+        """
+        found = []
+        for batch in batches:
+            waits = self._ddp is not None and batch is not batches[-1]
+            with self._ddp.no_sync() if self._ddp is not None and waits else nullcontext():
+                nats = self._run(self._ddp or self._objective, batch)
+                scaled = nats * (self.world.size / targets)  # DDP and FSDP2 take the mean over ranks
+                scaled.backward()  # type: ignore[no-untyped-call]
+            found.append(nats.detach())
+        return found
+
+    @torch.no_grad()
+    def nats(self, batches: Iterable[Batch]) -> tuple[float, int]:
+        """The sum of nats over all ranks' batches, and the number of their targets."""
+        total, targets = 0.0, 0
+        for batch in batches:
+            total += float(self._run(self._objective, batch))
+            targets += batch.target_count
+        total, count = self.world.sum(total, targets)
+        return total, int(count)
+
+    def _run(self, objective: nn.Module, batch: Batch) -> Tensor:
+        flat = batch.targets.reshape(-1)
+        places = (flat != IGNORE).nonzero()[0]
+        nats: Tensor = objective(*map(self._to_device, (batch.tokens, places, flat[places])))
+        return nats
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.world.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.world.device, non_blocking=True)
+
+
+def clip(model: GPT, largest: float) -> float:
+    """Scale the gradients so that their global norm is at most `largest` (0: no bound); returns the norm before."""
+    norm = nn.utils.clip_grad_norm_(model.parameters(), largest or float("inf"))
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def whole(model: GPT, world: World) -> GPT | None:
+    """The model with all of its weights, on the first rank; a sharded one is gathered, tensor by tensor."""
+    weights = model.state_dict()
+    if not any(isinstance(weight, DTensor) for weight in weights.values()):
+        return model
+    gathered = {}
+    for name, weight in weights.items():
+        full = weight.full_tensor() if isinstance(weight, DTensor) else weight
+        if world.leads:
+            gathered[name] = full.cpu()
+    if not world.leads:
+        return None
+    with torch.device("meta"):
+        copy = GPT(model.config)
+    copy.load_state_dict(gathered, assign=True)
+    return copy

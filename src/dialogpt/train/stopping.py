@@ -1,0 +1,65 @@
+"""How a run ends before its last step: a signal, or memory that is not there."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from dialogpt.errors import DataError, DialoGPTError
+from dialogpt.train import TrainConfig
+from dialogpt.train.feed import Step
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(DialoGPTError):
+    """Ctrl-C or SIGTERM arrived; the run was saved."""
+
+    exit_code = 130
+
+
+class Flag:
+    is_set = False
+
+
+@contextmanager
+def stop_signal() -> Iterator[Flag]:
+    """A flag that the first Ctrl-C or SIGTERM sets; a second one stops at once, as always."""
+    flag = Flag()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        log.warning("stopping after this step; once more to stop at once")
+        flag.is_set = True
+        for s in signals:
+            signal.signal(s, before[s])
+
+    try:
+        before = {s: signal.signal(s, handle) for s in signals}
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield flag
+        return
+    try:
+        yield flag
+    finally:
+        for s in signals:
+            signal.signal(s, before[s])
+
+
+@contextmanager
+def memory_named(config: TrainConfig, step: Step) -> Iterator[None]:
+    """Turn torch's "out of memory" into a DataError that says which setting to halve."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        shapes = ", ".join(sorted({"x".join(map(str, batch.tokens.shape)) for batch in step.batches}))
+        raise DataError(
+            f"out of memory in a step of batches of {shapes} tokens",
+            f"halve --micro-batch-tokens {config.micro_batch_tokens}, or add --recompute",
+        ) from error

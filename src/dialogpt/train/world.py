@@ -1,0 +1,76 @@
+"""The processes of a run: this one alone, or those that `torchrun` started, one a device.
+
+Every process (rank) has the whole plan of the data and does its share of each step; the first one writes the files and
+speaks. Gloo joins them on CPUs, NCCL on GPUs.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from dialogpt.errors import UsageError
+from dialogpt.model.device import choose_device
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process's device and its rank among `size` processes; `joined` tells that there is a process group."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    joined: bool = False
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, *numbers: float) -> list[float]:
+        """The sums of the ranks' numbers, in fp64."""
+        if not self.joined:
+            return list(numbers)
+        where = self.device if self.device.type == "cuda" else "cpu"
+        total = torch.tensor(numbers, dtype=torch.float64, device=where)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        self.sum(0)
+
+    def tell(self, text: str) -> str:
+        """What the first rank says, on every rank."""
+        said = [text]
+        if self.joined:
+            dist.broadcast_object_list(said, device=self.device)
+        return said[0]
+
+
+@contextmanager
+def join(device: str) -> Iterator[World]:
+    """The world that torchrun's environment describes, or this process alone; left again when the block ends."""
+    if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
+        yield World(choose_device(device))
+        return
+    rank, size, local = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise UsageError(
+                f"process {local} of this machine has no GPU of its own: there are {torch.cuda.device_count()}",
+                f"torchrun --nproc-per-node {torch.cuda.device_count()}, or --device cpu",
+            )
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    if rank:
+        logging.getLogger("dialogpt").setLevel(logging.ERROR)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield World(chosen, rank, size, joined=True)
+    finally:
+        dist.destroy_process_group()
