@@ -309,13 +309,14 @@ def test_a_full_disk_leaves_nothing_half_written(made: Made, tmp_path: Path, kin
 
 
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "endless.jsonl")
-    command = [sys.executable, "-m", "dialogpt", "info", str(tmp_path / "endless.jsonl")]
+    (tmp_path / "long.gz").write_bytes(gzip.compress(b'{"id": "x", "title": "a long dump"}\n' * 10_000_000, 1))
+    command = [sys.executable, "-m", "dialogpt", "extract", str(tmp_path / "long.gz"), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, text=True)
-    with (tmp_path / "endless.jsonl").open("wb"):  # opens when the program does
-        time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=240)
+    while not list(tmp_path.glob(".out.job/read/.*")):  # it reads now
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=240)
     assert_fails(Result([], process.returncode, stdout, stderr + "hint: none needed\n"), 130, "interrupted")
 
 

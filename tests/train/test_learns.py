@@ -1,7 +1,11 @@
 """Training does what it is for: the model learns its sessions; how a step is cut does not matter."""
 
+import dataclasses
 import json
 import math
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,13 @@ from dialogpt.decoding.hypotheses import context_tokens, hypotheses
 from dialogpt.errors import DataError, UsageError
 from dialogpt.model import checkpoint
 from dialogpt.session import Session, Turn, read_sessions
+from dialogpt.tokens.batches import Batch
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig, loop
+from dialogpt.train.feed import Feed
 from dialogpt.train.loop import train
+from dialogpt.train.parallel import Parallel
 
 Make = Callable[..., TrainConfig]
 LEARN: dict[str, Any] = {"steps": 150, "lr": 3e-3, "warmup": 10, "n_embd": 64, "n_ctx": 128, "batch_tokens": 512,
@@ -222,3 +230,54 @@ def test_settings_that_cannot_work_are_usage_errors(make_config: Make, settings:
     with pytest.raises(UsageError, match=f"--{next(iter(settings)).replace('_', '-')}|nothing to do"):
         train(config)
     assert not config.out.exists()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_recomputed_activations_change_nothing(make_config: Make, tmp_path: Path, dropout: float) -> None:
+    plain = make_config(dropout=dropout)
+    expected = checkpoint.load(train(plain))[0].state_dict()
+    best = train(dataclasses.replace(plain, out=tmp_path / "other", recompute=True))
+    assert all(torch.equal(weight, expected[name]) for name, weight in checkpoint.load(best)[0].state_dict().items())
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+def test_a_compiled_model_learns_the_same(
+    make_config: Make, tmp_path: Path, command_line: Callable[[TrainConfig], list[str]], environment: dict[str, str]
+) -> None:
+    plain = make_config(steps=4, lr=3e-4)
+    expected = checkpoint.load(train(plain))[0].state_dict()
+    compiled = dataclasses.replace(plain, out=tmp_path / "compiled", compile="on")
+    environment = {**environment, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-m", "dialogpt", *command_line(compiled)], env=environment, check=True)
+    for name, weight in checkpoint.load(compiled.out / "best")[0].state_dict().items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-6, rtol=0)
+
+
+def test_memory_that_is_not_there_is_named_with_the_setting_to_halve(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Parallel, "backward", fail)
+    with pytest.raises(DataError, match="out of memory in a step of batches of ") as caught:
+        train(make_config())
+    assert "halve --micro-batch-tokens 128" in caught.value.hint
+
+
+def test_the_sessions_of_a_batch_without_a_finite_loss_are_named(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three batches, the second."""
+
+    def backward(self: Parallel, batches: list[Batch], targets: float) -> list[torch.Tensor]:
+        return [torch.tensor(math.nan if number == 1 else 1.0) for number in range(len(batches))]
+
+    config = make_config(batch_tokens=180, micro_batch_tokens=60)
+    monkeypatch.setattr(Parallel, "backward", backward)
+    monkeypatch.setattr(loop, "clip", lambda *_: 1.0)
+    (second,) = next(Feed(shards=TokenShards(config.shards), micro_batch_tokens=60, accumulate=3).steps(0, 0)).sessions[
+        1:2
+    ]
+    with pytest.raises(DataError, match="sessions " + ", ".join(map(str, second))):
+        train(config)
