@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,18 @@ def test_tensorboard_shows_numbers_and_replies(tmp_path: Path) -> None:
     (text,) = board.Tensors("reply 1/text_summary")
     assert text.step == 20
     assert "مرحبا".encode() in text.tensor_proto.string_val[0]
+
+
+def test_what_a_resumed_run_does_again_is_shown_once(tmp_path: Path) -> None:
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for resumed_at, steps in ((0, (10, 20, 30)), (20, (30, 40))):
+        mirror = tensorboard_mirror(tmp_path, resumed_at)
+        for step in steps:
+            mirror.add(StepLine(step=step, loss=step + resumed_at))
+        mirror.close()
+        time.sleep(1.1)  # the files are named by the second, and read in the order of their names
+    board = loader.EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in board.Scalars("loss/training")] == [(10, 10), (20, 20), (30, 50), (40, 60)]
 
 
 def test_without_tensorboard_an_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
