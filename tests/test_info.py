@@ -11,7 +11,7 @@ from dialogpt.info import InfoConfig, describe_manifest, info
 
 
 def told(path: Path) -> list[str]:
-    first, *lines = info(InfoConfig(path=path)).splitlines()
+    first, *lines = info(InfoConfig(path=(path,))).splitlines()
     assert first == str(path)
     return [" ".join(line.split()) for line in lines]
 
@@ -61,6 +61,33 @@ def test_a_run_folder_tells_its_best_validation(tmp_path: Path) -> None:
     assert told(tmp_path)[-2:] == ["steps logged: up to 1,300", "best validation perplexity: 7.25 at step 20"]
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
     assert told(tmp_path)[-1] == "no steps logged yet"
+
+
+def test_a_run_folder_names_its_report(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 7, "loss": 3.0}\n', encoding="utf-8")
+    (tmp_path / "report.html").write_text("", encoding="utf-8")
+    assert told(tmp_path) == ["steps logged: up to 7", f"report: {tmp_path / 'report.html'}"]
+
+
+def test_several_runs_are_laid_side_by_side(tmp_path: Path) -> None:
+    runs = (tmp_path / "plain", tmp_path / "кошки")
+    for folder in runs:
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text('{"step": 7, "loss": 3.0}\n', encoding="utf-8")
+    lines = [line.split() for line in info(InfoConfig(path=runs)).splitlines()]
+    assert lines[0] == ["plain", "кошки"]
+    assert ["steps", "7", "7"] in lines
+
+
+def test_several_paths_that_are_not_all_runs_are_each_described(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 7, "loss": 3.0}\n', encoding="utf-8")
+    (tmp_path / "data").write_text("hello\n", encoding="utf-8")
+    paths = (tmp_path / "run", tmp_path / "data")
+    alone = [info(InfoConfig(path=(path,))) for path in paths]
+    assert info(InfoConfig(path=paths)) == "\n\n".join(alone)
+    with pytest.raises(DataError, match="missing does not exist"):
+        info(InfoConfig(path=(*paths, tmp_path / "missing")))
 
 
 def test_a_checkpoint_tells_its_shape_without_being_loaded(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""`dialogpt info PATH`: what a file or folder is, from what it was made, how many, what was dropped and why."""
+"""`dialogpt info PATH`: what a file or folder is, from what it was made, how many, what was dropped and why.
+
+Several training runs are laid side by side.
+"""
 
 import json
 from collections import Counter
@@ -12,18 +15,27 @@ from dialogpt.artifact import Manifest, read_manifest
 from dialogpt.errors import DataError
 from dialogpt.files import read_lines
 from dialogpt.session import Session
+from dialogpt.train.compare import REPORT, compare, is_run
+from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoConfig:
-    """Settings of `info`: say what a file or folder is, from what, how many, what was dropped and why."""
+    """Settings of `info`: say what files and folders are, from what, how many, what was dropped; compare runs."""
 
-    path: Annotated[Path, "any file or folder that the commands read or write"]
+    path: Annotated[
+        tuple[Path, ...], "files or folders that the commands read or write; several runs are laid side by side"
+    ]
 
 
 def info(config: InfoConfig) -> str:
-    """Describe a path in a few lines; DataError when it is not there."""
-    path = config.path
+    """Describe each path in a few lines, or compare several that are all runs; DataError when one is not there."""
+    if len(config.path) > 1 and all(map(is_run, config.path)):
+        return compare(config.path)
+    return "\n\n".join(map(_describe, config.path))
+
+
+def _describe(path: Path) -> str:
     if path.is_dir():
         return "\n".join([str(path), *_describe_folder(path)])
     return "\n".join([str(path), *_describe_file(path)])
@@ -65,8 +77,10 @@ def _describe_folder(folder: Path) -> list[str]:
         lines += describe_manifest(manifest).splitlines()
     if (folder / "config.json").is_file():
         lines += _describe_checkpoint(folder)
-    if (folder / "metrics.jsonl").is_file():
-        lines += _describe_metrics(folder / "metrics.jsonl")
+    if (folder / METRICS).is_file():
+        lines += _describe_metrics(folder / METRICS)
+    if lines and (folder / REPORT).is_file():
+        lines.append(f"report: {folder / REPORT}")
     if not lines:
         names = sorted(p.name for p in folder.iterdir())[:5]
         raise DataError(f"{folder} is no folder that the commands write", f"it holds {', '.join(names) or 'nothing'}")
@@ -90,15 +104,11 @@ def _describe_checkpoint(folder: Path) -> list[str]:
 
 
 def _describe_metrics(file: Path) -> list[str]:
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} does not load: {error}", "the file is damaged") from error
-    validations = [row for row in rows if "validation_perplexity" in row]
-    lines = [f"steps logged: up to {rows[-1].get('step', 0):,}"] if rows else ["no steps logged yet"]
-    if validations:
-        best = min(validations, key=lambda row: row["validation_perplexity"])
-        lines.append(f"best validation perplexity: {best['validation_perplexity']:.2f} at step {best['step']:,}")
+    steps, validations = MetricsFile(file).read()
+    logged = [*(line.step for line in steps), *(line.step for line in validations)]
+    lines = [f"steps logged: up to {max(logged):,}"] if logged else ["no steps logged yet"]
+    if best := best_validation(validations):
+        lines.append(f"best validation perplexity: {best.validation_perplexity:.2f} at step {best.step:,}")
     return lines
 
 

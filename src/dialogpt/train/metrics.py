@@ -188,15 +188,18 @@ class TensorBoardMirror:
         self._writer.close()
 
 
-def tensorboard_mirror(folder: Path) -> TensorBoardMirror:
-    """A mirror of the run's lines in `folder` (made if need be); UsageError when TensorBoard is not installed."""
+def tensorboard_mirror(folder: Path, resumed_at: int = 0) -> TensorBoardMirror:
+    """A mirror of the run's lines in `folder` (made if need be); UsageError when TensorBoard is not installed.
+
+    `resumed_at` is the step from which a stopped run goes on: what was shown after it is hidden.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
             "the mirror for TensorBoard needs tensorboard", 'pip install "dialogpt[tensorboard]"'
         ) from error
-    return TensorBoardMirror(SummaryWriter(str(folder)))
+    return TensorBoardMirror(SummaryWriter(str(folder), purge_step=resumed_at + 1 if resumed_at else None))
 
 
 def _scalars(line: StepLine | ValidationLine) -> dict[str, float]:
