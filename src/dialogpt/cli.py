@@ -145,7 +145,9 @@ def _command(name: str) -> click.Command:
         made = config_type(**values)
         root = click.get_current_context().find_root().params
         _set_up_logging(logging.WARNING if root["quiet"] or where.quiet else logging.INFO)
-        _show(_locate(where.function)(made))
+        result = _locate(where.function)(made)
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+            _show(result)
 
     doc = (config_type.__doc__ or "").strip()
     text = doc.split(": ", 1)[-1] + f"\n\n{where.argument.upper()}: {typing.get_args(hints[where.argument])[1]}"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dialogpt.model.gpt import GPT
-from dialogpt.model.loss import nats, perplexity
+from dialogpt.model.loss import nats
 from dialogpt.tokens.batches import IGNORE, collate
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenSession
@@ -69,11 +69,6 @@ def test_nothing_to_learn_is_no_loss(tiny_model: tuple[GPT, Tokenizer]) -> None:
     with torch.inference_mode():
         total = float(nats(tiny_model[0], torch.tensor(batch.tokens), torch.tensor(batch.targets)))
     assert (total, batch.target_count) == (0.0, 0)
-
-
-def test_perplexity() -> None:
-    assert math.isclose(perplexity(10 * math.log(50), 10), 50)
-    assert perplexity(1e9, 1) == math.inf
 
 
 def test_the_backward_model_learns_the_turns_last_to_first(tiny_model: tuple[GPT, Tokenizer]) -> None:

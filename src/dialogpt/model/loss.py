@@ -1,10 +1,8 @@
-"""The objective: nats over target tokens, and perplexity.
+"""The objective: nats over target tokens.
 
 Everything is a *sum* of nats and a count of targets, so that micro-batches, ranks and padding cannot change a result;
 who divides, divides by the count of the whole (paper, section 2: log-likelihood of every turn but the first).
 """
-
-import math
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,11 +25,3 @@ def nats_at(model: GPT, tokens: Tensor, places: Tensor, targets: Tensor) -> Tens
     """As `nats`, with the target tokens (N,) and their places (N,) among the B * T positions: no shape is unknown."""
     logits = model.logits(model.hidden(tokens).flatten(0, 1)[places])  # (N, V)
     return F.cross_entropy(logits.float(), targets, reduction="sum")
-
-
-def perplexity(total_nats: float, targets: int) -> float:
-    """exp(total nats / total target tokens); infinite where that overflows."""
-    try:
-        return math.exp(total_nats / targets)
-    except OverflowError:
-        return math.inf

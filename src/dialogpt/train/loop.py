@@ -103,6 +103,7 @@ class Trainer:
                             f"stopped at step {state.step} of {self.total_steps}, saved in {saved}",
                             "the same command goes on",
                         )
+        self.folder.report()
         best = self.folder.folder / "best"
         if self.validator is None or not best.is_dir():
             self.folder.save_best(self.model, self.tokenizer, state)

@@ -9,11 +9,12 @@ import msgspec
 import torch
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, read_json, write_json, write_manifest
-from dialogpt.errors import UsageError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.model import checkpoint
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.train import TrainConfig
+from dialogpt.train.compare import SETTINGS
 from dialogpt.train.metrics import (
     METRICS,
     MetricsFile,
@@ -24,11 +25,12 @@ from dialogpt.train.metrics import (
 )
 from dialogpt.train.moments import load_moments, save_moments
 from dialogpt.train.parallel import whole
+from dialogpt.train.report import write_report
 from dialogpt.train.world import World
 
 log = logging.getLogger(__name__)
 
-SETTINGS, STATE = "settings.json", "state.json"
+STATE = "state.json"
 MAY_CHANGE = {
     "out", "epochs", "steps", "device", "validate_every", "save_every", "keep", "log_every", "recompute", "shard",
     "compile", "patience", "samples", "tensorboard",
@@ -58,8 +60,6 @@ class Run:
         self._board: TensorBoardMirror | None = None
         if world.leads:
             self._open()
-            if config.tensorboard:
-                self._board = tensorboard_mirror(self.folder / "tensorboard")
         world.wait()
 
     def _open(self) -> None:
@@ -114,15 +114,17 @@ class Run:
 
     def restore_weights(self, model: GPT) -> TrainState:
         """Put the newest checkpoint's weights into a model that is not sharded yet; a new run gets a new state."""
-        if not self.checkpoints:
-            return TrainState()
-        folder = self.checkpoints[-1]
-        state = read_json(folder / STATE, TrainState)
-        saved, _ = checkpoint.load(folder)
-        model.load_state_dict(saved.state_dict())
+        state = TrainState()
+        if self.checkpoints:
+            folder = self.checkpoints[-1]
+            state = read_json(folder / STATE, TrainState)
+            saved, _ = checkpoint.load(folder)
+            model.load_state_dict(saved.state_dict())
+            log.info("resuming from step %d (%s)", state.step, folder)
         if self.world.leads:
             self.metrics.forget_after(state.step)
-        log.info("resuming from step %d (%s)", state.step, folder)
+            if self.config.tensorboard:
+                self._board = tensorboard_mirror(self.folder / "tensorboard", state.step)
         return state
 
     def restore_optimizer(self, model: GPT, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
@@ -137,7 +139,12 @@ class Run:
             self._board.add(line)
 
     def report(self) -> None:
-        """Bring report.html up to date."""
+        """Bring report.html up to date; a run does not end for want of one."""
+        if self.world.leads:
+            try:
+                write_report(self.folder)
+            except DataError as error:
+                log.warning("no report: %s", error.message)
 
     def manifest(self, state: TrainState) -> Manifest:
         counts = {"steps": state.step, "targets": state.targets_seen}

@@ -3,10 +3,9 @@
 import logging
 from typing import TYPE_CHECKING
 
-from dialogpt.model.loss import perplexity
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train.feed import Feed
-from dialogpt.train.metrics import Sample, ValidationLine, memorises
+from dialogpt.train.metrics import Sample, ValidationLine, memorises, perplexity
 from dialogpt.train.parallel import whole
 from dialogpt.train.samples import choose_contexts, sample_replies
 from dialogpt.train.setup import check_lengths, check_targets
@@ -53,10 +52,11 @@ class Validator:
             trainer.folder.append(
                 ValidationLine(
                     step=state.step, epoch=state.epoch, targets_seen=state.targets_seen, validation_loss=loss,
-                    validation_perplexity=perplexity(loss, 1), samples=samples,
+                    validation_perplexity=perplexity(loss), samples=samples,
                     training_loss=state.nats / state.targets if state.targets else None,
                 )
             )  # fmt: skip
+        trainer.folder.report()
         state.nats, state.targets = 0.0, 0
         self._tell(loss, samples)
         if state.best_loss is None or loss < state.best_loss:
@@ -75,7 +75,7 @@ class Validator:
         return sample_replies(model, self._trainer.tokenizer, self._contexts)
 
     def _tell(self, loss: float, samples: list[Sample]) -> None:
-        log.info("step %d: validation perplexity %.2f", self._trainer.state.step, perplexity(loss, 1))
+        log.info("step %d: validation perplexity %.2f", self._trainer.state.step, perplexity(loss))
         for sample in samples:
             log.info("  %s  ->  %s", sample.context[-1], sample.reply)
         if self._trainer.world.leads:
