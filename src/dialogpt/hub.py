@@ -46,7 +46,12 @@ def tokenizer_folder(name: str | Path) -> Path:
     if str(name) == "bundled":
         return model_folder(name)
     if folder.is_file():
-        folder = folder.parent
+        file, folder = folder, folder.parent
+        if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+            raise CheckpointError(
+                f"{file} has no tokenizer.json beside it, nor vocab.json and merges.txt",
+                "name a folder that holds them; `dialogpt tokenizer` makes one",
+            )
     if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
         return folder
     if folder.is_dir() and not any((folder / part).is_dir() for part in ("best", "checkpoints")):

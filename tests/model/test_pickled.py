@@ -108,6 +108,8 @@ def test_gpt2s_two_files_beside_it(weights: Weights, file: Path) -> None:
 
 def test_a_tokenizer_is_asked_for(weights: Weights, tmp_path: Path) -> None:
     torch.save(as_released(weights), tmp_path / "small_ft.pkl")
+    with pytest.raises(CheckpointError, match=r"small_ft\.pkl has no tokenizer.json beside it"):
+        tokenizer_folder(tmp_path / "small_ft.pkl")
     with pytest.raises(CheckpointError, match=r"small_ft\.pkl needs its tokenizer beside it") as caught:
         checkpoint.load(tmp_path / "small_ft.pkl")
     assert "vocab.json and merges.txt" in caught.value.hint
