@@ -1,4 +1,4 @@
-"""The folder that a model's name means: the bundled model, a folder, a run folder, or a Hugging Face hub name."""
+"""Where a model's name leads: the bundled model, a folder, a run folder, a Hugging Face hub name, or a single file."""
 
 from pathlib import Path
 
@@ -6,6 +6,12 @@ from dialogpt.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "bundled"
 HUB_FILES = ("*.json", "model.safetensors", "pytorch_model.bin", "merges.txt")
+
+
+def model_path(name: str | Path | None) -> Path:
+    """A file of weights, such as the authors' medium_ft.pkl, as it is; every other name by `model_folder`."""
+    file = Path(str(name))
+    return file if name is not None and str(name) != "bundled" and file.is_file() else model_folder(name)
 
 
 def model_folder(name: str | Path | None) -> Path:
@@ -32,10 +38,20 @@ def model_folder(name: str | Path | None) -> Path:
 
 
 def tokenizer_folder(name: str | Path) -> Path:
-    """The folder of a tokenizer's files: a folder that holds them alone, or that of a model (see `model_folder`)."""
+    """The folder of a tokenizer's files: a folder that holds them alone, or that of a model (see `model_folder`).
+
+    The tokenizer of a single file of weights lies beside it.
+    """
     folder = Path(name)
     if str(name) == "bundled":
         return model_folder(name)
+    if folder.is_file():
+        file, folder = folder, folder.parent
+        if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+            raise CheckpointError(
+                f"{file} has no tokenizer.json beside it, nor vocab.json and merges.txt",
+                "name a folder that holds them; `dialogpt tokenizer` makes one",
+            )
     if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
         return folder
     if folder.is_dir() and not any((folder / part).is_dir() for part in ("best", "checkpoints")):

@@ -127,8 +127,9 @@ def test_pickled_code_is_not_run(folder: Path, tmp_path: Path, form: str) -> Non
         path.write_bytes(pickle.dumps(trap, protocol=2))
     else:
         torch.save(trap, path, _use_new_zipfile_serialization=form == "zip")
-    assert_fails(folder, "weights", "do not load")
+    error = assert_fails(folder, "weights", "do not load", "pickled code is never run")
     assert not marker.exists()
+    assert "weights_only" not in error.message + error.hint  # torch's own words say how to run it all the same
     pickle.loads(pickle.dumps(trap))
     assert marker.exists()  # the trap is a real one
 
@@ -221,11 +222,6 @@ def test_a_tokenizer_without_an_end_token(folder: Path) -> None:
 
 def test_a_plain_folder(tmp_path: Path) -> None:
     assert_fails(tmp_path, "no checkpoint folder", "config.json")
-
-
-def test_a_file(tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(b"")
-    assert_fails(tmp_path / "model.bin", "no checkpoint folder")
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "no/such/folder", "../none", "x" * 200, "a b"])

@@ -13,5 +13,5 @@ from dialogpt.decoding import DecodingConfig
 class ChatConfig(DecodingConfig):
     """Settings of `chat`: talk with a model; a pipe works too, a reply a line."""
 
-    model: Annotated[str, "checkpoint folder, run folder or hub name (default: the bundled model)"] = ""
+    model: Annotated[str, "checkpoint folder, run folder, hub name or .pkl file (default: the bundled model)"] = ""
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"

@@ -40,7 +40,7 @@ class Chatbot:
     def load(
         cls, model: str | Path | None = None, *, settings: DecodingConfig | None = None, device: str = "auto"
     ) -> Self:
-        """Open the bundled model, or a checkpoint folder, run folder or hub name.
+        """Open the bundled model, or a checkpoint folder, run folder, hub name or released `.pkl` file.
 
         Raises CheckpointError when it does not load.
         """

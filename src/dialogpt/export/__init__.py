@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 class ExportConfig:
     """Settings of `export`: a checkpoint -> a folder to ship, its weights in a smaller type."""
 
-    model: Annotated[str, "checkpoint folder, run folder or hub name"]
+    model: Annotated[str, "checkpoint folder, run folder, hub name, or the authors' .pkl file"]
     out: Annotated[Path, "folder to write"]
     dtype: Annotated[Literal["bf16", "fp16", "fp32"], "type of the weights on disk"] = "bf16"
     card: Annotated[Path | None, "model card, copied as README.md"] = None

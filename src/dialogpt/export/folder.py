@@ -8,7 +8,7 @@ import torch
 from dialogpt.artifact import atomic_folder, make_manifest, read_manifest
 from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
-from dialogpt.hub import model_folder
+from dialogpt.hub import model_path
 from dialogpt.model import checkpoint
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -18,9 +18,9 @@ def export(config: ExportConfig) -> Path:
     """Write the checkpoint to `config.out`, which transformers, vLLM and llama.cpp's converter open; returns it."""
     if config.card is not None and not config.card.is_file():
         raise UsageError(f"--card {config.card} is no file", "name a Markdown file")
-    source = model_folder(config.model)
+    source = model_path(config.model)
     model, tokenizer = checkpoint.load(source)
-    made = read_manifest(source)
+    made = read_manifest(source)  # a single file of weights has none
     manifest = make_manifest("checkpoint", config=config, inputs=[source], counts=made.counts if made else {})
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         checkpoint.save_into(model, tokenizer, folder, manifest, dtype=DTYPES[config.dtype])

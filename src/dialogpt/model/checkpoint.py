@@ -1,12 +1,10 @@
 """A checkpoint is a Hugging Face folder: config.json, model.safetensors, tokenizer.json, generation_config.json.
 
-`save` writes what `AutoModelForCausalLM` opens; `load` opens that, and any GPT-2 or DialoGPT folder or hub name,
-older `pytorch_model.bin` files included (read without executing pickled code). GPT-2 keeps its linear weights as
-(in, out); ours are (out, in), transposed here.
+`save` writes what `AutoModelForCausalLM` opens; `load` opens that, any GPT-2 or DialoGPT folder or hub name, older
+`pytorch_model.bin` files included, and the authors' single `.pkl` files (see `pickled`). GPT-2 keeps its linear weights
+as (in, out); ours are (out, in), transposed here.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
-from dialogpt.errors import CheckpointError
-from dialogpt.hub import model_folder
+from dialogpt.errors import CheckpointError, DataError
+from dialogpt.hub import model_path
 from dialogpt.model import GPTConfig
 from dialogpt.model.gpt import GPT
+from dialogpt.model.pickled import read_pickled, shape_of
 from dialogpt.tokens.bpe import Tokenizer
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -47,30 +46,44 @@ class _HFConfig(msgspec.Struct, kw_only=True):
 
 
 def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer]:
-    """Open a checkpoint (see `hub.model_folder`) as a model in evaluation mode and its tokenizer.
+    """Open a checkpoint (see `hub.model_path`) as a model in evaluation mode and its tokenizer.
 
-    Raises CheckpointError for another architecture, missing, surplus or wrongly shaped weights, and a tokenizer
-    that does not fit the model.
+    A single file of weights has its tokenizer beside it. Raises CheckpointError for another architecture, missing,
+    surplus or wrongly shaped weights, and a tokenizer that does not fit the model.
     """
-    folder = model_folder(name)
-    config = load_config(folder)
-    tokenizer = Tokenizer.load(folder)
+    source = model_path(name)
+    if source.is_file():
+        stored = read_pickled(source)
+        weights = _to_ours(stored)
+        config, tokenizer = shape_of(source, weights), _tokenizer_beside(source)
+    else:
+        config, tokenizer = load_config(source), Tokenizer.load(source)
+        stored = read_weights(source)
+        weights = _to_ours(stored)
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
+            f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
             "use the tokenizer that the model was trained with",
         )
     with torch.device("meta"):
         model = GPT(config)
-    stored = read_weights(folder)
-    weights = _to_ours(stored)
-    _check_names_and_shapes(folder, weights, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+    _check_names_and_shapes(source, weights, {name: tuple(p.shape) for name, p in model.state_dict().items()})
     if "lm_head.weight" in stored and not torch.equal(stored["lm_head.weight"], weights["transformer.wte.weight"]):
         raise CheckpointError(
-            f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
+            f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
         )
     model.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
     return model.eval(), tokenizer
+
+
+def _tokenizer_beside(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.load(file.parent)
+    except DataError as error:
+        raise CheckpointError(
+            f"{file} needs its tokenizer beside it: {error.message}",
+            f"put GPT-2's vocab.json and merges.txt into {file.parent}",
+        ) from error
 
 
 def save(
@@ -141,24 +154,18 @@ def load_config(folder: Path) -> GPTConfig:
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The folder's weights by the names in the file, from model.safetensors or pytorch_model.bin."""
     safe, old = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if not safe.is_file() and old.is_file():
+        return read_pickled(old)
+    if not safe.is_file():
+        raise CheckpointError(
+            f"{folder} holds no model.safetensors", "copy the whole checkpoint folder, or name a single .pkl file"
+        )
     try:
-        if safe.is_file():
-            return load_file(safe)
-        if old.is_file():
-            # torch before 1.6, as of the hub's DialoGPT, wrote no zip, and only a zip can be mapped into memory
-            mmap = zipfile.is_zipfile(old)
-            return _tensors(torch.load(old, map_location="cpu", weights_only=True, mmap=mmap))
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        return load_file(safe)
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
-    raise CheckpointError(f"{folder} holds no model.safetensors", "copy the whole checkpoint folder")
-
-
-def _tensors(state: Any) -> dict[str, Tensor]:
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise ValueError("pytorch_model.bin is no dictionary of tensors by name")
-    return state
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -172,19 +179,18 @@ def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def _check_names_and_shapes(folder: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
+def _check_names_and_shapes(source: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
+    of_one = "only state dicts of a GPT-2 work" if source.is_file() else "config.json and weights must be of one model"
+    asks = "the embeddings ask" if source.is_file() else "config.json asks"
     missing, surplus = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     for what, names in (("lack", missing), ("have surplus", surplus)):
         if names:
             shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise CheckpointError(
-                f"the weights in {folder} {what} {shown}", "config.json and weights must be of one model"
-            )
+            raise CheckpointError(f"the weights in {source} {what} {shown}", of_one)
     for name, shape in expected.items():
         if tuple(weights[name].shape) != shape:
             raise CheckpointError(
-                f"{folder}: {name} has shape {tuple(weights[name].shape)}, config.json asks for {shape}",
-                "config.json and weights must be of one model",
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, {asks} for {shape}", of_one
             )
 
 

@@ -1,0 +1,89 @@
+"""Pickled state dicts -> weights by name and their shape: `pytorch_model.bin`, and the authors' `.pkl` files.
+
+Only tensors are read; code that a pickle may hold is never run. Files of old torch, which are no zips, open too. What
+the authors released (`medium_ft.pkl`, ...) is fp16 with GPT-2's Hugging Face names, with or without `transformer.`,
+behind `module.` where several GPUs trained it, and without a config.json.
+"""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dialogpt.errors import CheckpointError
+from dialogpt.model import GPTConfig
+
+HEAD_SIZE = 64
+WRAPPERS = re.compile(r"^(module\.)+")  # of DistributedDataParallel and apex
+BLOCK = re.compile(r"transformer\.h\.(\d+)\.")
+CODE = re.compile(r"GLOBAL (\S+)")  # in torch's words about a function or class that it does not call
+OLD_NAMES = {"lm_head.decoder.weight": "lm_head.weight"}  # of the library before it was called transformers
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by the names of today's `transformers`; CheckpointError when it holds anything else."""
+    try:
+        # torch before 1.6 wrote no zip, and only a zip can be mapped into memory
+        mmap = zipfile.is_zipfile(path)
+        return _renamed(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
+    except Exception as error:  # a damaged pickle makes torch raise nearly anything
+        code = CODE.search(str(error))
+        if code:
+            raise CheckpointError(
+                f"the weights in {path} do not load: it names code to run, {code[1]}, and pickled code is never run",
+                "take the file from where it was published; weights alone need no code",
+            ) from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if "weights_only" in reason:  # torch's advice on how to read it without care
+            reason = "it is no pickle of tensors"
+        raise CheckpointError(
+            f"the weights in {path} do not load: {reason}",
+            "the file is damaged, or no file of weights; fetch it again",
+        ) from error
+
+
+def _renamed(state: Any) -> dict[str, Tensor]:
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ValueError("it is no dictionary of tensors by name")
+    bare = [WRAPPERS.sub("", name) for name in state]
+    renamed = {OLD_NAMES.get(name, name): weight for name, weight in zip(bare, state.values(), strict=True)}
+    if len(renamed) < len(state):
+        raise ValueError("two of its names mean one weight")
+    return renamed
+
+
+def shape_of(path: Path, weights: Mapping[str, Tensor]) -> GPTConfig:
+    """The shape that a file's weights tell, by the names of ours (`transformer.wte.weight`, ...).
+
+    Weights do not tell the number of heads: it is n_embd / 64, as in every released size. Raises CheckpointError when
+    the embeddings are missing, no matrices, or no multiple of 64 wide.
+    """
+    missing = [name for name in ("transformer.wte.weight", "transformer.wpe.weight") if name not in weights]
+    if missing:
+        raise CheckpointError(f"the weights in {path} lack {', '.join(missing)}", "only state dicts of a GPT-2 work")
+    wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
+    for name, weight in (("wte", wte), ("wpe", wpe)):
+        if weight.dim() != 2 or not weight.numel():
+            raise CheckpointError(
+                f"{path}: transformer.{name}.weight has shape {tuple(weight.shape)}, a matrix is expected",
+                "only state dicts of a GPT-2 work",
+            )
+    n_embd = wte.shape[1]
+    if n_embd % HEAD_SIZE:
+        raise CheckpointError(
+            f"{path}: the width {n_embd} is no multiple of {HEAD_SIZE}, so that the number of heads is not known",
+            "name a checkpoint folder, whose config.json says it",
+        )
+    # Blocks are counted, not taken from the highest number, which a damaged name could make astronomical.
+    blocks = {found[1] for found in map(BLOCK.match, weights) if found}
+    return GPTConfig(
+        vocab_size=wte.shape[0],
+        n_ctx=wpe.shape[0],
+        n_layer=len(blocks),
+        n_head=n_embd // HEAD_SIZE,
+        n_embd=n_embd,
+    )
