@@ -34,7 +34,7 @@ import numpy as np
 from train_ours import answer, count_positions, ours
 from train_peers import PEERS, Measured, Work, check_trainer, peak_bytes
 
-from dialogpt.errors import DialoGPTError
+from dialogpt.errors import DialoGPTError, UsageError
 from dialogpt.model import SIZES, GPTConfig
 from dialogpt.tokens.batches import plan
 from dialogpt.tokens.bpe import Tokenizer
@@ -83,7 +83,9 @@ def matrix_product(work: Work) -> Measured:
     """The FLOP/s of a dense bfloat16 product, as `tokens` a second: the fastest of some."""
     import torch
 
-    cuda = work.device.startswith("cuda")
+    from dialogpt.model.device import choose_device
+
+    cuda = choose_device(work.device).type == "cuda"
     edge, times = (8192, 20) if cuda else (2048, 2)
     a, b = (torch.randn(edge, edge, device=work.device).bfloat16() for _ in range(2))
     fastest = math.inf
@@ -117,14 +119,18 @@ def run(work: Work) -> Measured:
     """A run in a process of its own; one that fails is an `error`, and what it wrote goes to stderr."""
     with tempfile.TemporaryDirectory() as folder:
         told = msgspec.json.encode(msgspec.structs.replace(work, folder=Path(folder)), enc_hook=str)
-        untraced = {"TORCHDYNAMO_DISABLE": "1"} if work.job == "count" else {}  # compiled code shows no embedding
+        told_env = {"TORCHDYNAMO_DISABLE": "1"} if work.job == "count" else {}  # compiled code shows no embedding
+        if work.device == "cuda":  # of several, `Trainer` would take all
+            told_env["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         command = [sys.executable, __file__, "--worker"]
-        done = subprocess.run(command, input=told, capture_output=True, check=False, env=os.environ | untraced)
+        done = subprocess.run(command, input=told, capture_output=True, check=False, env=os.environ | told_env)
     if done.returncode == -9:
         return Measured(error="killed, out of memory")
     if done.returncode:
-        sys.stderr.write(done.stderr.decode(errors="replace"))
-        return Measured(error="failed: " + done.stderr.decode(errors="replace").strip().split("\n")[-1][:200])
+        written = done.stderr.decode(errors="replace")
+        if "Traceback" in written:
+            sys.stderr.write(written)
+        return Measured(error="failed: " + written.strip().split("\n")[-1].removeprefix("error: ")[:200])
     return msgspec.json.decode(done.stdout.rpartition(b"\n")[2], type=Measured)
 
 
@@ -225,7 +231,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32], help="sessions of a peer's update")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--warmup", type=int, help="updates before the clock starts (5, on CUDA 20)")
     parser.add_argument("--steps", type=int, help="updates that are timed (10, on CUDA 100)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
@@ -237,6 +243,8 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     arguments.steps = arguments.steps or (100 if cuda else 10)
     if min(arguments.warmup, arguments.steps, arguments.repeats, *arguments.batch) < 1:
         parser.error("--batch, --warmup, --steps and --repeats are above 0")
+    if arguments.n_head < 1 or arguments.n_embd % arguments.n_head:
+        parser.error(f"--n-embd {arguments.n_embd} is no multiple of --n-head {arguments.n_head}")
     return arguments
 
 
@@ -246,6 +254,11 @@ def cases_of(arguments: argparse.Namespace, lengths: np.ndarray) -> Iterator[Cas
     own = GPTConfig(**{name: getattr(arguments, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")})
     sizes = {size: SIZES[size] for size in arguments.size} or {f"{own.n_layer} x {own.n_embd}": own}
     for name, shape in sizes.items():
+        if lengths.max() > shape.n_ctx:
+            raise UsageError(
+                f"{arguments.shards} holds sessions of up to {lengths.max():,} tokens, n_ctx is {shape.n_ctx:,}",
+                "raise --n-ctx, or `dialogpt tokenize --max-tokens`",
+            )
         for batch in arguments.batch:
             tokens, micro = budget(lengths, batch)
             work = Work(
@@ -259,19 +272,16 @@ def cases_of(arguments: argparse.Namespace, lengths: np.ndarray) -> Iterator[Cas
             yield Case(name, work, counted, {job: [] for job in (OURS, *arguments.peers)})
 
 
-def main() -> int:
-    arguments = arguments_of(sys.argv[1:])
-    try:
-        if {"trainer", "best"} & set(arguments.peers):
-            check_trainer()
-        lengths = TokenShards(arguments.shards).lengths
-    except DialoGPTError as error:
-        sys.exit(f"error: {error}")
+def bench(arguments: argparse.Namespace) -> int:
+    """All runs of all cases, and both tables; 1 when a run failed for another reason than memory."""
+    if {"trainer", "best"} & set(arguments.peers):
+        check_trainer()
+    lengths = TokenShards(arguments.shards).lengths
     first = Work(job="product", shards=arguments.shards, folder=Path(), shape={}, batch=1, warmup=0, steps=0,
                  device=arguments.device, seed=0)  # fmt: skip
     peak = run(first)
     if peak.error:
-        sys.exit(f"error: the bfloat16 product: {peak.error}")
+        raise DialoGPTError(f"the bfloat16 product {peak.error}")
     cases = []
     for case in cases_of(arguments, lengths):
         case.measure(arguments.repeats)
@@ -287,7 +297,15 @@ def main() -> int:
     return int(any(case.error(job).startswith("failed") for case in cases for job in case.runs))
 
 
+def main() -> None:
+    arguments = arguments_of(sys.argv[1:])
+    try:
+        sys.exit(bench(arguments))
+    except DialoGPTError as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--worker"]:
         worker()
-    sys.exit(main())
+    main()

@@ -223,7 +223,6 @@ def _trainer(work: Work, best: bool) -> Measured:
 
 def nanogpt(work: Work) -> Measured:
     import torch
-    import torch.nn.functional as F
 
     cuda, device = work.device.startswith("cuda"), torch.device(work.device)
     torch.manual_seed(work.seed)
@@ -236,7 +235,7 @@ def nanogpt(work: Work) -> Measured:
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=(0.9, 0.95), fused=True)
-    run: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if cuda else model
+    run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.compile(model) if cuda else model
     counts, watch = list[Counts](), Stopwatch(work)
     for rows in read_batches(work, grouped=False):
         tokens = _pad([row.tokens[:-1] for row in rows], 0)
@@ -245,8 +244,7 @@ def nanogpt(work: Work) -> Measured:
             tokens, targets = (x.pin_memory().to(device, non_blocking=True) for x in (tokens, targets))
         counts.append(_counts(rows, tokens.numel()))
         with torch.autocast(device.type, torch.bfloat16):
-            logits = run(tokens)
-            loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1), ignore_index=IGNORE)
+            loss = run(tokens, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -259,7 +257,7 @@ def nanogpt(work: Work) -> Measured:
 
 
 def _nanogpt_model(config: GPTConfig) -> Any:
-    """nanoGPT's network: GPT-2 whose vocabulary is padded to a multiple of 64; tokens (B, T) -> logits (B, T, V)."""
+    """nanoGPT's network: GPT-2 whose vocabulary is padded to a multiple of 64; tokens, targets (B, T) -> mean loss."""
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
@@ -290,10 +288,11 @@ def _nanogpt_model(config: GPTConfig) -> Any:
             for embedding in (self.wte, self.wpe):
                 nn.init.normal_(embedding.weight, std=0.02)
 
-        def forward(self, tokens: Tensor) -> Tensor:
+        def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
             x = self.drop(self.wte(tokens) + self.wpe(positions))
-            return F.linear(self.ln_f(self.h(x)), self.wte.weight)
+            logits = F.linear(self.ln_f(self.h(x)), self.wte.weight)
+            return F.cross_entropy(logits.view(-1, V), targets.view(-1), ignore_index=IGNORE)
 
     return Network()
 

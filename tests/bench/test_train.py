@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from dialogpt.model import GPTConfig
 from dialogpt.model.gpt import GPT
@@ -197,6 +198,33 @@ def test_without_accelerate_one_sentence(bench: Any, peers: Any, shards: Path, m
     assert str(stopped.value) == (
         "error: the Trainer peers need transformers and accelerate (pip install transformers accelerate)"
     )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--n-ctx", "20"], "sessions of up to 71 tokens, n_ctx is 20"),
+        (["--n-head", "3"], "--n-embd 256 is no multiple of --n-head 3"),
+        (["--steps", "3", "--batch", "0"], "are above 0"),
+        (["--device", "tpu"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    bench: Any, peers: Any, shards: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(bench, "run", lambda work: peers.Measured(seconds=1.0, tokens=1.0))
+    monkeypatch.setattr(sys, "argv", ["train.py", str(shards), "--peers", "nanogpt", *options])
+    with pytest.raises(SystemExit) as stopped:
+        bench.main()
+    assert message in f"{stopped.value} {capsys.readouterr().err}"
+
+
+def test_no_cuda_is_a_sentence(bench: Any, peers: Any, shards: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA")
+    measured = bench.run(work_of(peers, shards, job="product", device="cuda"))
+    assert measured.error.startswith("failed: --device cuda cannot be used")
 
 
 def test_a_failing_run_says_why(bench: Any, peers: Any, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
