@@ -175,18 +175,23 @@ def target_rate(measured: Measured) -> float:
     return measured.targets / measured.seconds
 
 
+def cpu_rate(measured: Measured) -> float:
+    """Other work on the machine changes it less than the rates by the clock."""
+    return measured.tokens / measured.cpu_s
+
+
 def table(cases: list[Case], attended: float, peak: Measured) -> Iterator[str]:
     """A row for each run of each case; MFU beside the measured `peak`."""
     yield (
         "| size | batch | run | tokens/s | targets/s | tokens/update | filled | MFU | lesser MFU | peak memory "
-        "| dialogpt / it, tokens/s | targets/s |"
+        "| dialogpt / it, tokens/s | targets/s | tokens/CPU s |"
     )
-    yield "|---" * 12 + "|"
+    yield "|---" * 13 + "|"
     for case in cases:
         for job in case.runs:
             title = f"| {case.name} | {case.work.batch} | {TITLES.get(job, job)} |"
             if case.error(job):
-                yield title + f" {case.error(job)} |" + " - |" * 8
+                yield title + f" {case.error(job)} |" + " - |" * 9
                 continue
             tokens, targets = case.median(job, token_rate), case.median(job, target_rate)
             update = case.median(job, lambda measured: measured.tokens / measured.updates)
@@ -197,12 +202,13 @@ def table(cases: list[Case], attended: float, peak: Measured) -> Iterator[str]:
                 for share in (1.0, min(targets / tokens, 1.0))
             ]
             memory = case.median(job, lambda measured: measured.peak_bytes)
-            ratios = ["1", "1"] if job == OURS else [case.ratio(job, rate) for rate in (token_rate, target_rate)]
+            rates = (token_rate, target_rate, cpu_rate)
+            ratios = ["1"] * 3 if job == OURS else [case.ratio(job, rate) for rate in rates]
             estimated = "" if all(measured.exact for measured in case.runs[job]) else "~"
             yield (
                 f"{title} {estimated}{tokens:,.0f} | {targets:,.0f} | {estimated}{update:,.0f} "
                 f"| {f'{filled:.1%}' if filled else '-'} | {uses[0]:.1%} | {uses[1]:.1%} | {memory / 1e6:,.0f} MB "
-                f"| {ratios[0]} | {ratios[1]} |"
+                f"| {' | '.join(ratios)} |"
             )
 
 

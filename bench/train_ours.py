@@ -34,9 +34,10 @@ def answer(measured: Measured) -> NoReturn:
 
 
 class Line(NamedTuple):
-    """A line of metrics.jsonl: when it was seen (seconds), what it says, and the memory taken until then."""
+    """A line of metrics.jsonl: when it was seen (seconds, of clock and processor), what it says, and the peak then."""
 
     time: float
+    cpu_s: float
     targets_seen: int
     peak_bytes: int
 
@@ -56,13 +57,13 @@ class Watch(threading.Thread):
             grown = self.file.stat().st_size if self.file.exists() else 0
             if grown > size:
                 size = grown
-                self._note(time.perf_counter())
+                self._note(time.perf_counter(), time.process_time())
         self.then(self.lines)
 
-    def _note(self, now: float) -> None:
+    def _note(self, now: float, cpu_s: float) -> None:
         peak = peak_bytes(self.device)
         for line in logged(self.file):
-            self.lines.setdefault(line["step"], Line(now, line["targets_seen"], peak))
+            self.lines.setdefault(line["step"], Line(now, cpu_s, line["targets_seen"], peak))
 
 
 def logged(file: Path) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def ours(work: Work) -> Measured:
         first, last = learned(config, [start.targets_seen, end.targets_seen])
         answer(
             Measured(
-                seconds=end.time - start.time, tokens=last.tokens - first.tokens,
+                seconds=end.time - start.time, cpu_s=end.cpu_s - start.cpu_s, tokens=last.tokens - first.tokens,
                 targets=end.targets_seen - start.targets_seen, updates=work.steps, peak_bytes=end.peak_bytes,
                 exact=first.exact and last.exact,
             )

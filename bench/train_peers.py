@@ -57,6 +57,7 @@ class Measured(msgspec.Struct, kw_only=True):
     """What the timed updates of a run took; `filled` is the share of positions that are no padding."""
 
     seconds: float = 0.0
+    cpu_s: float = 0.0  # of all threads
     tokens: float = 0.0  # of the sessions, padding not counted
     targets: int = 0
     updates: int = 0
@@ -139,31 +140,32 @@ class Stopwatch:
     """Told of each finished update, it times those after the warm-up."""
 
     def __init__(self, work: Work) -> None:
-        self.work, self.done, self._started = work, 0, 0.0
-        self.seconds, self.peak_bytes = 0.0, 0
+        self.work, self.done, self._started = work, 0, (0.0, 0.0)
+        self.seconds, self.cpu_s, self.peak_bytes = 0.0, 0.0, 0
 
     def update_done(self) -> None:
         self.done += 1
         if self.done == self.work.warmup:
             self._started = self._now()
         elif self.done == self.work.updates:
-            self.seconds, self.peak_bytes = self._now() - self._started, peak_bytes(self.work.device)
+            self.seconds, self.cpu_s = (a - b for a, b in zip(self._now(), self._started, strict=True))
+            self.peak_bytes = peak_bytes(self.work.device)
 
     def measured(self, counts: list[Counts]) -> Measured:
         """`counts` of every update's batch, in order; a loader may have gone beyond the last."""
         assert self.done == self.work.updates
         tokens, targets, positions = map(sum, zip(*counts[self.work.warmup : self.work.updates], strict=True))
         return Measured(
-            seconds=self.seconds, tokens=tokens, targets=targets, updates=self.work.steps,
+            seconds=self.seconds, cpu_s=self.cpu_s, tokens=tokens, targets=targets, updates=self.work.steps,
             filled=tokens / positions, peak_bytes=self.peak_bytes,
         )  # fmt: skip
 
-    def _now(self) -> float:
+    def _now(self) -> tuple[float, float]:
         if self.work.device.startswith("cuda"):
             import torch
 
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return time.perf_counter(), time.process_time()
 
 
 def trainer(work: Work) -> Measured:

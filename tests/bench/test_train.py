@@ -102,7 +102,7 @@ def test_every_run_has_a_row(shards: Path) -> None:
         assert 0 < float(row[6].rstrip("%")) <= 100
         assert 0 <= float(row[8].rstrip("%")) <= float(row[7].rstrip("%"))
         assert row[9].endswith(" MB")
-        assert float(row[10]) > 0
+        assert all(float(ratio) > 0 for ratio in row[10:13])
     assert summary[:3] == ["1 x 16", "4", details[0][3]]
     assert summary[-3:] == [row[10] for row in details[1:]]
 
@@ -175,7 +175,7 @@ def test_parameters_are_the_models(bench: Any, peers: Any, shape: GPTConfig) -> 
 
 
 def test_a_run_that_does_not_fit_is_a_row(bench: Any, peers: Any, shards: Path) -> None:
-    fast, slow = (peers.Measured(seconds=s, tokens=100, targets=50, updates=1, filled=0.5) for s in (1.0, 2.0))
+    fast, slow = (peers.Measured(seconds=s, cpu_s=s, tokens=100, targets=50, updates=1, filled=0.5) for s in (1.0, 2.0))
     full = peers.Measured(error="out of memory")
     runs = {"dialogpt": [fast, fast], "trainer": [slow, full], "nanogpt": [full]}
     cases = [
@@ -183,7 +183,7 @@ def test_a_run_that_does_not_fit_is_a_row(bench: Any, peers: Any, shards: Path) 
         bench.Case("too big", work_of(peers, shards), full, {job: [full] for job in runs}),
     ]
     detail, overview = list(bench.table(cases, 10.0, fast)), list(bench.summary(cases, 10.0, fast))
-    assert {line.count("|") for line in detail} == {13}
+    assert {line.count("|") for line in detail} == {14}
     assert {line.count("|") for line in overview} == {8}
     assert [line.count("out of memory") for line in detail] == [0, 0, 0, 1, 1, 1, 1, 1]
     assert overview[2].startswith("| big | 4 | 100 |")
