@@ -21,7 +21,7 @@ class TrainConfig:
 
     shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
     out: Annotated[Path, "run folder"]
-    init: Annotated[str, "start from this model (folder, hub name, `bundled`), its shape, its dropout"] = ""
+    init: Annotated[str, "start from this model (folder, hub name, `bundled`, .pkl), its shape, its dropout"] = ""
     size: Annotated[
         Literal["", "117M", "345M", "762M"], "one of the paper's shapes, instead of --n-layer to --n-ctx"
     ] = ""
