@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 
+from dialogpt.model import loss
 from dialogpt.model.gpt import GPT
 from dialogpt.model.loss import nats
 from dialogpt.tokens.batches import IGNORE, collate
@@ -51,14 +53,20 @@ def test_padding_changes_nothing(tiny_model: tuple[GPT, Tokenizer]) -> None:
     assert (collate([one, two]).targets[0, 4:] == IGNORE).all()
 
 
-def test_gradients_are_those_of_the_loss_on_all_logits(make_model: Callable[..., GPT]) -> None:
-    """Leaving out the positions without a target changes no gradient."""
+@pytest.mark.parametrize(("rows", "in_cache"), [(512, 16), (4, 3), (1, 1)])
+def test_gradients_are_those_of_the_loss_on_all_logits(
+    make_model: Callable[..., GPT], monkeypatch: pytest.MonkeyPatch, rows: int, in_cache: int
+) -> None:
+    """Leaving out the positions without a target changes no gradient, nor does taking some rows at a time."""
+    monkeypatch.setattr(loss, "ROWS", rows)
+    monkeypatch.setattr(loss, "ROWS_IN_CACHE", in_cache)
     batch = collate([session([5, 6, 0], [7, 8, 9, 0], learn=(True, True)), session([5, 0], [9, 0], learn=(True, True))])
     tokens, targets = torch.from_numpy(batch.tokens), torch.from_numpy(batch.targets)
     ours, plain = make_model(4), make_model(4)
-    nats(ours, tokens, targets).backward()
+    (nats(ours, tokens, targets) / 3).backward()
     logits = plain(tokens).flatten(0, 1)
-    torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum").backward()
+    total = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    (total / 3).backward()
     for mine, its in zip(ours.parameters(), plain.parameters(), strict=True):
         assert mine.grad is not None
         torch.testing.assert_close(mine.grad, its.grad, atol=1e-4, rtol=1e-4)

@@ -4,11 +4,17 @@ Everything is a *sum* of nats and a count of targets, so that micro-batches, ran
 who divides, divides by the count of the whole (paper, section 2: log-likelihood of every turn but the first).
 """
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.batches import IGNORE
+
+ROWS = 512  # of logits at once on a CPU: 50 MB of GPT-2's vocabulary, where a whole batch would be a gigabyte
+ROWS_IN_CACHE = 16  # of them in fp32 at once
 
 
 def nats(model: GPT, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -23,5 +29,53 @@ def nats(model: GPT, tokens: Tensor, targets: Tensor) -> Tensor:
 
 def nats_at(model: GPT, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
     """As `nats`, with the target tokens (N,) and their places (N,) among the B * T positions: no shape is unknown."""
-    logits = model.logits(model.hidden(tokens).flatten(0, 1)[places])  # (N, V)
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
+    hidden = model.hidden(tokens).flatten(0, 1)[places]  # (N, C)
+    if hidden.device.type == "cpu":
+        nats: Tensor = _OutputLayer.apply(hidden, model.transformer.wte.weight, targets)  # type: ignore[no-untyped-call]
+        return nats
+    return F.cross_entropy(model.logits(hidden).float(), targets, reduction="sum")
+
+
+class _OutputLayer(torch.autograd.Function):
+    """The output layer and the sum of its cross-entropies, some rows at a time: memory traffic is what they cost.
+
+    The gradients are made on the way forward, while the logits are at hand, so that these are never kept.
+    hidden (N, C), weight (V, C), targets (N,) -> a scalar in fp32. Products are in autocast's precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
+        learns = any(ctx.needs_input_grad)
+        x, w = hidden.to(dtype), weight.to(dtype)
+        grad_x = torch.empty_like(x)
+        grad_w = torch.zeros_like(weight) if learns else None
+        logits = x.new_empty(min(len(x), ROWS), len(w))
+        total = torch.zeros((), dtype=torch.float32)
+        for start in range(0, len(x), ROWS):
+            rows = slice(start, start + ROWS)
+            part = torch.mm(x[rows], w.T, out=logits[: len(x[rows])])
+            total += _to_gradients(part, targets[rows])
+            if grad_w is not None:
+                torch.mm(part, w, out=grad_x[rows])
+                grad_w += torch.mm(part.T, x[rows])
+        ctx.save_for_backward(grad_x, grad_w)
+        ctx.dtype = hidden.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_x, grad_w = ctx.saved_tensors
+        return (grad_x * grads[0]).to(ctx.dtype), grad_w * grads[0], None
+
+
+def _to_gradients(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum the rows' cross-entropies, and put the gradient of each into the place of its logits."""
+    total = torch.zeros((), dtype=torch.float32)
+    for part, answers in zip(logits.split(ROWS_IN_CACHE), targets[:, None].split(ROWS_IN_CACHE), strict=True):
+        row = part.float()
+        lse = row.logsumexp(-1, keepdim=True)
+        total += (lse - row.gather(1, answers)).sum()
+        row = row.sub_(lse).exp_()  # softmax
+        part.copy_(row.scatter_add_(1, answers, row.new_full(answers.shape, -1.0)))
+    return total

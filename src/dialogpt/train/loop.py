@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dialogpt.errors import DataError
-from dialogpt.model.device import choose_precision, keep_freed_memory, peak_memory
+from dialogpt.model.device import choose_precision, frugal_with_memory, peak_memory
 from dialogpt.progress import Progress
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> Path:
     check_settings(config)
     with join(config.device) as world:
         if world.device.type == "cpu":
-            keep_freed_memory()
+            frugal_with_memory()
         return Trainer(config, world).run()
 
 
