@@ -72,7 +72,8 @@ class _OutputLayer(torch.autograd.Function):
 def _to_gradients(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum the rows' cross-entropies, and put the gradient of each into the place of its logits."""
     total = torch.zeros((), dtype=torch.float32)
-    for part, answers in zip(logits.split(ROWS_IN_CACHE), targets[:, None].split(ROWS_IN_CACHE), strict=True):
+    for start in range(0, len(logits), ROWS_IN_CACHE):
+        part, answers = logits[start : start + ROWS_IN_CACHE], targets[start : start + ROWS_IN_CACHE, None]
         row = part.float()
         lse = row.logsumexp(-1, keepdim=True)
         total += (lse - row.gather(1, answers)).sum()
