@@ -15,7 +15,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from dialogpt import GPT, GPTConfig, Tokenizer
 from dialogpt.artifact import make_manifest
 from dialogpt.model import SIZES, checkpoint
-from dialogpt.model.gpt import MLP, KVCache
+from dialogpt.model.cache import KVCache
+from dialogpt.model.gpt import MLP
 
 SHAPES: list[dict[str, Any]] = [
     {},
@@ -73,7 +74,7 @@ def test_cached_equals_uncached_in_any_split(make_model: Make, cuts: list[int], 
     model = make_model(seed)
     tokens = random_tokens(model, 2, 32, seed=seed)
     with torch.no_grad():
-        cache = KVCache.empty(model, rows=2, capacity=32)
+        cache = KVCache.empty(model.config, 2, 32, model.transformer.wte.weight)
         parts = [model(part, cache) for part in torch.tensor_split(tokens, sorted(cuts), dim=1)]
         torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens), atol=1e-5, rtol=0)
     assert cache.length == cache.capacity == 32
@@ -88,7 +89,7 @@ def test_a_left_padded_row_equals_the_row_alone(make_model: Make, lengths: list[
     rows = [random_tokens(model, length, seed=i) for i, length in enumerate(lengths)]
     batch = torch.stack([pad(row, (longest - len(row), 0), value=7) for row in rows])
     with torch.no_grad():
-        cache = KVCache.empty(model, len(rows), longest, torch.tensor([longest - length for length in lengths]))
+        cache = KVCache.empty(model.config, len(rows), longest, model.transformer.wte.weight, torch.tensor([longest - length for length in lengths]))
         pieces = [model(piece, cache) for piece in (batch[:, :first], batch[:, first:]) if piece.shape[1]]
         logits = torch.cat(pieces, dim=1)
         for row, padded in zip(rows, logits, strict=True):
@@ -112,9 +113,9 @@ def test_select_takes_rows_in_any_order_and_several_times(make_model: Make) -> N
     rows = [2, 0, 0]
     follow = random_tokens(model, 3, 2, seed=5)
     with torch.no_grad():
-        cache = KVCache.empty(model, 3, 11, torch.tensor([4, 0, 2]))
+        cache = KVCache.empty(model.config, 3, 11, model.transformer.wte.weight, torch.tensor([4, 0, 2]))
         model(batch, cache)
-        selected = cache.select(torch.tensor(rows))
+        selected = cache.select(rows)
         logits = model(follow, selected)
         for place, row in enumerate(rows):
             alone = model(torch.cat([contexts[row], follow[place]])[None])[0, -2:]
@@ -125,7 +126,7 @@ def test_select_takes_rows_in_any_order_and_several_times(make_model: Make) -> N
 def test_more_tokens_than_n_ctx_are_an_error(make_model: Make) -> None:
     model = make_model()
     with torch.no_grad():
-        cache = KVCache.empty(model, 1, 70)
+        cache = KVCache.empty(model.config, 1, 70, model.transformer.wte.weight)
         model(random_tokens(model, 1, 64), cache)
         with pytest.raises(ValueError, match="65 tokens do not fit into n_ctx 64"):
             model(random_tokens(model, 1, 1), cache)

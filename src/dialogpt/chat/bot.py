@@ -15,68 +15,70 @@ from typing import Self
 import numpy as np
 
 from dialogpt.data.readers import tidy
-from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.hypotheses import context_tokens, decode_rows
+from dialogpt.decoding import Hypothesis, ReplyConfig
+from dialogpt.decoding.engine import Kept
+from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError
-from dialogpt.model import checkpoint
-from dialogpt.model.device import choose_device
 from dialogpt.session import Turn
-from dialogpt.tokens.bpe import Tokenizer
 
 USER, BOT = "user", "bot"
 
 
 class Chatbot:
-    """A model, the settings of its replies, and one conversation's history."""
+    """A responder and one conversation's history; what the model has read of it is kept, so a turn costs what is new.
 
-    def __init__(self, engine: TorchEngine, tokenizer: Tokenizer, settings: DecodingConfig | None = None) -> None:
-        self.engine, self.tokenizer = engine, tokenizer
-        self.settings = settings or DecodingConfig()
+    `hypotheses` are those of the last reply, the best first, the rejected ones last; they come with `reply`, and with
+    `stream` where there was a choice.
+    """
+
+    def __init__(self, responder: Responder) -> None:
+        self.responder = responder
         self.history: list[Turn] = []
-        self._seeds = np.random.default_rng(self.settings.seed)
+        self.hypotheses: tuple[Hypothesis, ...] = ()
+        self._seeds = np.random.default_rng(responder.config.seed)
+        self._kept: Kept | None = None
 
     @classmethod
     def load(
-        cls, model: str | Path | None = None, *, settings: DecodingConfig | None = None, device: str = "auto"
+        cls, model: str | Path | None = None, *, settings: ReplyConfig | None = None, device: str = "auto"
     ) -> Self:
         """Open the bundled model, or a checkpoint folder, run folder, hub name or released `.pkl` file.
 
         Raises CheckpointError when it does not load.
         """
-        network, tokenizer = checkpoint.load(model)
-        return cls(TorchEngine(network.to(choose_device(device))), tokenizer, settings)
+        return cls(Responder.load(None if model is None else str(model), settings or ReplyConfig(), device=device))
 
     def reply(self, text: str) -> str:
         """Say `text` and return the reply; both join the history."""
-        return "".join(self.stream(text))
+        turns, seed = self._say(text)
+        reply, self._kept = self.responder.reply(turns, seed, self._kept)
+        self.hypotheses = reply.hypotheses
+        self.history = [*turns, Turn(reply.text, speaker=BOT)]
+        return reply.text
 
     def stream(self, text: str) -> Iterator[str]:
-        """As `reply`, in pieces as they are made, each of whole code points."""
-        said = tidy(text)
-        if not said:
-            raise DataError("the message is empty", "type something")
-        turns = [*self.history, Turn(said, speaker=USER)]
-        context = context_tokens(self.tokenizer, turns, self.engine.n_ctx, self.settings.max_new_tokens)
+        """As `reply`, in pieces of whole code points.
+
+        They come as they are made where nothing has to be chosen or checked first: without MMI, beams and safety.
+        """
+        if self.responder.has_a_choice:
+            yield self.reply(text)
+            return
+        turns, seed = self._say(text)
+        self.hypotheses = ()
         pieces = []
-        for piece in self._pieces(context):
+        for piece, kept in self.responder.stream(turns, seed, self._kept):
+            self._kept = kept
             pieces.append(piece)
             yield piece
         self.history = [*turns, Turn("".join(pieces), speaker=BOT)]
 
-    def _pieces(self, context: list[int]) -> Iterator[str]:
-        """Yield what is new in the reply; bytes of an unfinished code point wait for the rest."""
-        seed = int(self._seeds.integers(2**63))
-        tokens: list[int] = []
-        shown = ""
-        for drawn in decode_rows(self.engine, [context], self.settings, self.tokenizer.end_id, [seed]):
-            tokens.append(drawn[0][1])
-            text = self.tokenizer.decode(tokens).lstrip()
-            whole = text.rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
-            if len(whole) > len(shown):
-                yield whole[len(shown) :]
-                shown = whole
+    def _say(self, text: str) -> tuple[list[Turn], int]:
+        said = tidy(text)
+        if not said:
+            raise DataError("the message is empty", "type something")
+        return [*self.history, Turn(said, speaker=USER)], int(self._seeds.integers(2**63))
 
     def reset(self) -> None:
         """Forget the conversation."""
-        self.history = []
+        self.history, self.hypotheses, self._kept = [], (), None

@@ -1,7 +1,8 @@
-"""Stage 5: context -> hypotheses.
+"""Stage 5: context -> hypotheses -> the reply.
 
-`sampling` chooses tokens from logits, `engine` runs the model with its cache, `hypotheses` puts both together for a
-batch of contexts, `generate` does that for a file.
+`engine` runs a model with its cache; `sampling` chooses tokens from logits; `rows` decodes many contexts together and
+`beam` searches; `hypotheses` is both of them for contexts; `safety` rejects and `rerank` orders what they made;
+`responder` is the whole way from a context to a reply, for `generate` (a file) and for a conversation.
 """
 
 import math
@@ -23,29 +24,78 @@ class DecodingConfig:
     temperature: Annotated[float, "below 1: safer, above 1: wilder; 0: greedy"] = 0.6
     top_k: Annotated[int, "draw from the k likeliest tokens (0: all)"] = 50
     top_p: Annotated[float, "draw from the smallest set of tokens with this probability (1: all)"] = 0.9
+    min_p: Annotated[float, "draw from tokens at least this share as likely as the likeliest (0: all)"] = 0.0
     repetition_penalty: Annotated[float, "divide the odds of tokens already in the reply (1: off)"] = 1.0
     no_repeat_ngram: Annotated[int, "no n tokens twice in a reply (0: off)"] = 3
+    no_repeat_context: Annotated[int, "no n tokens of context and reply twice (0: off)"] = 0
+    num_beams: Annotated[int, "beam search with so many beams, in place of drawing (1: off; the paper has 10)"] = 1
+    length_penalty: Annotated[float, "of beams: logprob / length ** penalty; above 0 favours long replies"] = 1.0
     seed: Annotated[int | None, "same seed, same replies (default: a new one each time)"] = None
 
     def __post_init__(self) -> None:
-        for name, ok, rule in (
+        check_ranges(
+            self,
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             ("min_new_tokens", 0 <= self.min_new_tokens <= self.max_new_tokens, "from 0 to max-new-tokens"),
             ("temperature", 0 <= self.temperature < math.inf, "at least 0"),
             ("top_k", self.top_k >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
             ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0"),
+            ("no_repeat_context", self.no_repeat_context >= 0, "at least 0"),
+            ("num_beams", self.num_beams >= 1, "at least 1"),
+            ("length_penalty", math.isfinite(self.length_penalty), "a number"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
-        ):
-            if not ok:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} is out of range", f"it must be {rule}"
-                )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateConfig(DecodingConfig):
+class ReplyConfig(DecodingConfig):
+    """How a reply is chosen among hypotheses: by the backward model (MMI), and without what is not safe to say."""
+
+    num_hypotheses: Annotated[int, "hypotheses of a reply (default: 16 with --mmi, else 1)"] = 0
+    mmi: Annotated[bool, "the hypothesis from which a backward model best tells the source (MMI) is the reply"] = False
+    backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the bundled model's companion)"] = ""
+    mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
+    safety: Annotated[bool, "reject hypotheses that offend, or agree with what does"] = True
+    blocklist: Annotated[Path | None, "phrases that no reply may hold, one a line (default: a short list)"] = None
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"], "of matrix products; int8: 8-bit weights, on a CPU only"
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        DecodingConfig.__post_init__(self)
+        check_ranges(self, ("num_hypotheses", self.num_hypotheses >= 0, "at least 1"))
+        if self.num_beams > 1 and self.hypotheses > self.num_beams:
+            raise UsageError(
+                f"--num-beams {self.num_beams} finds no {self.hypotheses} hypotheses",
+                "ask for as many beams, or for fewer --num-hypotheses",
+            )
+        if self.backward and not self.mmi:
+            raise UsageError("--backward names a model that nothing asks for", "add --mmi")
+        if self.num_beams == 1 and self.temperature == 0 and self.hypotheses > 1:
+            raise UsageError(
+                f"--temperature 0 gives {self.hypotheses} times the same hypothesis", "set it above 0, or --num-beams"
+            )
+
+    @property
+    def hypotheses(self) -> int:
+        """How many hypotheses a reply is chosen from; the authors had 16."""
+        return self.num_hypotheses or (16 if self.mmi else 1)
+
+
+def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
+    """Raise a UsageError for the first (name, holds, rule) that does not hold."""
+    for name, holds, rule in rules:
+        if not holds:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(config, name)} is out of range", f"it must be {rule}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateConfig(ReplyConfig):
     """Settings of `generate`: a file of contexts -> a file of hypotheses."""
 
     contexts: Annotated[Path, 'JSONL ({"context": [...]} or sessions), or text: a context a line, turns between tabs']
@@ -54,14 +104,30 @@ class GenerateConfig(DecodingConfig):
     format: Annotated[Literal["text", "jsonl"], "text: a reply a line; jsonl: with id, context and log-probability"] = (
         "text"
     )
-    batch_size: Annotated[int, "contexts decoded together"] = 32
+    show_hypotheses: Annotated[bool, "with --format jsonl: every hypothesis, its scores, and why it was rejected"] = (
+        False
+    )
+    report: Annotated[bool, "print how much the hypotheses repeat themselves, their context and each other"] = False
+    batch_size: Annotated[int, "rows decoded together: contexts times hypotheses"] = 64
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
 
 
-class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model produced for a context; `logprob` in nats, the end token included where there is one."""
+class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model produced for a context; `logprob` in nats, the end token included where there is one.
+
+    `scores` are the rankers', by name, higher is better; `rejected` is the reason, or None.
+    """
 
     text: str
     tokens: tuple[int, ...]
     logprob: float
     ended: bool
+    scores: dict[str, float] = {}
+    rejected: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said, and the hypotheses it was chosen from: the best first, the rejected ones last."""
+
+    text: str
+    hypotheses: tuple[Hypothesis, ...]

@@ -1,53 +1,82 @@
-"""The `generate` command: a file of contexts -> a file of hypotheses, in the order of the contexts.
+"""The `generate` command: a file of contexts -> a file of replies, in the order of the contexts.
 
 A line of the contexts file is a JSON object, {"context": ["Hi", ...]} or a session, or plain text with a tab between
-turns. Contexts of like length are decoded together.
+turns. Contexts of like length are decoded together. What is done is kept beside --out until all is: killed and started
+again with the same settings, the command goes on.
 """
 
+import logging
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from dialogpt.artifact import atomic_file
-from dialogpt.decoding import GenerateConfig, Hypothesis
-from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.hypotheses import context_tokens, hypotheses
+from dialogpt.decoding import GenerateConfig, Reply
+from dialogpt.decoding.journal import Journal
+from dialogpt.decoding.report import repetition
+from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
-from dialogpt.model import checkpoint
-from dialogpt.model.device import choose_device
 from dialogpt.progress import Progress
 from dialogpt.session import EvalItem, Turn
 
+log = logging.getLogger(__name__)
+
+BATCHES_AT_ONCE = 4  # of rows, between two entries of the journal
+
 
 def generate(config: GenerateConfig) -> Path | None:
-    """Write a hypothesis for every context to `config.out`, or to stdout; returns the path written."""
-    if config.batch_size < 1:
-        raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of contexts")
-    if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
-        raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
+    """Write a reply to every context to `config.out`, or to stdout; returns the path written."""
+    _check(config)
     items = list(read_contexts(config.contexts))
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")
-    model, tokenizer = checkpoint.load(config.model or None)
-    engine = TorchEngine(model.to(choose_device(config.device)))
-    contexts = [context_tokens(tokenizer, item.context, engine.n_ctx, config.max_new_tokens) for item in items]
-    seed = config.seed if config.seed is not None else int(np.random.default_rng().integers(2**31))
-    found: list[Hypothesis | None] = [None] * len(items)
-    order = sorted(range(len(items)), key=lambda i: len(contexts[i]))
+    responder = Responder.load(config.model or None, config, device=config.device)
+    with Journal(config, items) as journal:
+        _reply_to_all(responder, items, journal, config)
+        replies = [journal.replies[i] for i in range(len(items))]
+        lines = [_line(item, reply, config) for item, reply in zip(items, replies, strict=True)]
+        path = _write(lines, config.out)
+    for reason, count in sorted(responder.counts.items()):
+        log.info("safety: %s: %d", reason, count)
+    if config.report:
+        contexts = [[turn.text for turn in item.context] for item in items]
+        for line in repetition(contexts, [reply.text for reply in replies]).lines():
+            sys.stderr.write(f"{line}\n")
+    return path
+
+
+def _check(config: GenerateConfig) -> None:
+    if config.batch_size < 1:
+        raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of rows")
+    if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
+        raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
+    if config.show_hypotheses and config.format != "jsonl":
+        raise UsageError("--show-hypotheses is for --format jsonl", "add it")
+
+
+def _reply_to_all(responder: Responder, items: Sequence[EvalItem], journal: "Journal", config: GenerateConfig) -> None:
+    """Reply to what the journal lacks, contexts of like length together."""
+    left = [i for i in range(len(items)) if i not in journal.replies]
+    left.sort(key=lambda i: sum(len(turn.text) for turn in items[i].context))
+    together = max(BATCHES_AT_ONCE * config.batch_size // config.hypotheses, 1)
+    tokens, started = 0, time.perf_counter()
     with Progress("generate", len(items), "contexts") as bar:
-        for start in range(0, len(order), config.batch_size):
-            rows = order[start : start + config.batch_size]
-            made = hypotheses(engine, tokenizer, [contexts[i] for i in rows], config, [seed + i for i in rows])
-            for i, hypothesis in zip(rows, made, strict=True):
-                found[i] = hypothesis
-            bar.advance(len(rows))
-    lines = [_line(item, hyp, config.format) for item, hyp in zip(items, found, strict=True) if hyp is not None]
-    return _write(lines, config.out)
+        bar.start_at(len(items) - len(left))
+        for start in range(0, len(left), together):
+            chosen = left[start : start + together]
+            replies = responder.replies(
+                [items[i].context for i in chosen], [journal.seed + i for i in chosen], config.batch_size
+            )
+            journal.add(dict(zip(chosen, replies, strict=True)))
+            tokens += sum(len(hypothesis.tokens) for reply in replies for hypothesis in reply.hypotheses)
+            bar.advance(len(chosen))
+    seconds = time.perf_counter() - started
+    log.info("%d contexts, %d tokens in %.1f s: %.0f tokens/s", len(left), tokens, seconds, tokens / seconds)
 
 
 def read_contexts(path: Path) -> Iterator[EvalItem]:
@@ -77,12 +106,24 @@ def _turn(value: Any) -> Turn:
     return msgspec.convert(value, Turn)
 
 
-def _line(item: EvalItem, hypothesis: Hypothesis, form: str) -> str:
-    if form == "text":
-        return " ".join(hypothesis.text.split())
-    context = [turn.text for turn in item.context]
-    record = {"id": item.id, "context": context, "hypothesis": hypothesis.text, "logprob": round(hypothesis.logprob, 4)}
-    return msgspec.json.encode({**record, "ended": hypothesis.ended}).decode()
+def _line(item: EvalItem, reply: Reply, config: GenerateConfig) -> str:
+    if config.format == "text":
+        return " ".join(reply.text.split())
+    said = next((hypothesis for hypothesis in reply.hypotheses if hypothesis.rejected is None), None)
+    record: dict[str, Any] = {
+        "id": item.id,
+        "context": [turn.text for turn in item.context],
+        "hypothesis": reply.text,
+        "logprob": None if said is None else round(said.logprob, 4),
+        "ended": True if said is None else said.ended,
+    }
+    if config.show_hypotheses:
+        record["hypotheses"] = [
+            {"text": h.text, "logprob": round(h.logprob, 4), "ended": h.ended,
+             "scores": {name: round(score, 4) for name, score in h.scores.items()}, "rejected": h.rejected}
+            for h in reply.hypotheses
+        ]  # fmt: skip
+    return msgspec.json.encode(record).decode()
 
 
 def _write(lines: Sequence[str], out: Path | None) -> Path | None:

@@ -1,23 +1,27 @@
-"""Contexts -> hypotheses: prefill once, then a token a row until each row has ended.
+"""Contexts -> hypotheses: each context is read once, then its rows get a token a step until they have ended.
 
 A context is the turns before the reply, each ended by the end token; what does not fit is dropped by whole turns, the
-oldest first.
+oldest first. A turn with `learn=False` is read like any other.
 """
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
 
 from dialogpt.decoding import DecodingConfig, Hypothesis
-from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.sampling import allowed, draw
+from dialogpt.decoding.beam import beam_search
+from dialogpt.decoding.engine import Engine, Kept
+from dialogpt.decoding.rows import Row, Rows
 from dialogpt.errors import DataError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
 log = logging.getLogger(__name__)
+
+Seed = int | tuple[int, ...]
+
+REFILL = 1 / 8  # of a batch has ended before new contexts are read: reading them together is cheaper
 
 
 def reply_room(n_ctx: int, max_new_tokens: int) -> int:
@@ -42,61 +46,104 @@ def context_tokens(tokenizer: Tokenizer, turns: Iterable[Turn], n_ctx: int, max_
     return [token for turn in kept for token in turn]
 
 
-def decode_rows(
-    engine: TorchEngine, contexts: Sequence[Sequence[int]], config: DecodingConfig, end_id: int, seeds: Sequence[int]
-) -> Iterator[list[tuple[int, int, float]]]:
-    """Yield, step by step, (row, token, log-probability) for every row that has not ended.
+def stream_tokens(
+    engine: Engine, end_id: int, context: Sequence[int], config: DecodingConfig, seed: Seed, kept: Kept | None
+) -> Iterator[tuple[int, Kept]]:
+    """Yield the tokens of one reply as they are drawn, the end token too, each with what the conversation keeps."""
+    logits, kept = engine.resume(context, kept)
+    rows = Rows(engine, end_id)
+    rows.start(_rows([context], config, [[seed]], engine.n_ctx)[0], logits, kept.cache)
+    while rows.alive:
+        ((_, token),) = rows.draw()
+        if rows.alive:
+            kept.tokens.append(token)  # what `advance` will read
+        yield token, kept
+        if rows.alive:
+            rows.advance()
 
-    The end token is yielded too, as a row's last. The log-probability is the model's own, before any filter.
+
+def make(
+    engine: Engine, tokenizer: Tokenizer, contexts: Sequence[Sequence[int]], config: DecodingConfig,
+    seeds: Sequence[Sequence[Seed]], batch_size: int = 64,
+) -> list[list[Hypothesis]]:  # fmt: skip
+    """As many hypotheses of each context as it has seeds, `batch_size` rows together; beams come the best first.
+
+    A hypothesis depends on its context and its seed alone, whatever batch it is in.
     """
-    generators = [np.random.default_rng(seed) for seed in seeds]
-    longest = max(map(len, contexts))
-    steps = min(reply_room(engine.n_ctx, config.max_new_tokens), engine.n_ctx - longest)
-    logits, cache = engine.prefill(contexts, steps)
-    replies: list[list[int]] = [[] for _ in contexts]
-    rows = list(range(len(contexts)))  # the row of `contexts` that each row of the batch decodes
-    for step in range(steps):
-        if not torch.isfinite(logits).all():
-            raise DataError(
-                "the model's logits are not finite", "its weights are damaged, or overflow in this precision"
-            )
-        chosen = draw(
-            allowed(logits, [replies[r] for r in rows], end_id, config), config, [generators[r] for r in rows]
-        )
-        logprobs = logits.float().log_softmax(-1).gather(-1, chosen[:, None])[:, 0].tolist()
-        drawn = list(zip(rows, chosen.tolist(), logprobs, strict=True))
-        yield drawn
-        alive = [place for place, (_, token, _) in enumerate(drawn) if token != end_id]
-        for place in alive:
-            replies[rows[place]].append(drawn[place][1])
-        if not alive or step == steps - 1:
-            return
-        if len(alive) < len(rows):  # rows that have ended leave the batch
-            keep = torch.tensor(alive, device=chosen.device)
-            rows, chosen, cache = [rows[place] for place in alive], chosen[keep], cache.select(keep)
-        logits = engine.decode(chosen, cache)
+    if config.num_beams == 1:
+        rows = _rows(contexts, config, seeds, engine.n_ctx)
+        _decode(engine, tokenizer.end_id, rows, batch_size)
+        return [[_hypothesis(tokenizer, row.tokens, row.logprob) for row in group] for group in rows]
+    found: list[list[Hypothesis]] = [[] for _ in contexts]
+    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
+    together = max(batch_size // config.num_beams, 1)
+    for start in range(0, len(order), together):
+        places = order[start : start + together]
+        chosen = [contexts[i] for i in places]
+        rooms = [_room(engine.n_ctx, context, config) for context in chosen]
+        begun = engine.prefill(chosen, max(rooms))
+        for i, beams in zip(places, beam_search(engine, tokenizer.end_id, chosen, config, rooms, *begun), strict=True):
+            found[i] = [_hypothesis(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds[i])]]
+    return found
 
 
-def hypotheses(
-    engine: TorchEngine,
-    tokenizer: Tokenizer,
-    contexts: Sequence[Sequence[int]],
-    config: DecodingConfig,
-    seeds: Sequence[int],
-) -> list[Hypothesis]:
-    """One hypothesis for each context; row i draws with `seeds[i]`, whatever batch it is in."""
-    tokens: list[list[int]] = [[] for _ in contexts]
-    logprobs = [0.0] * len(contexts)
-    for drawn in decode_rows(engine, contexts, config, tokenizer.end_id, seeds):
-        for row, token, logprob in drawn:
-            tokens[row].append(token)
-            logprobs[row] += logprob
+def make_from(
+    engine: Engine, tokenizer: Tokenizer, context: Sequence[int], config: DecodingConfig, seeds: Sequence[Seed],
+    kept: Kept | None,
+) -> tuple[list[Hypothesis], Kept]:  # fmt: skip
+    """As `make` for one context of a conversation, of which only what is new is read."""
+    logits, kept = engine.resume(context, kept)
+    room = _room(engine.n_ctx, context, config)
+    if config.num_beams > 1:
+        cache = kept.cache.select([0], len(context) + room)
+        (beams,) = beam_search(engine, tokenizer.end_id, [context], config, [room], logits, cache)
+        return [_hypothesis(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds)]], kept
+    (rows,) = _rows([context], config, [seeds], engine.n_ctx)
+    batch = Rows(engine, tokenizer.end_id)
+    batch.start(rows, logits.expand(len(rows), -1).clone(), kept.cache.select([0] * len(rows), len(context) + room))
+    while batch.alive:
+        batch.draw()
+        batch.shrink()
+        if batch.alive:
+            batch.advance()
+    return [_hypothesis(tokenizer, row.tokens, row.logprob) for row in rows], kept
+
+
+def _decode(engine: Engine, end_id: int, groups: Sequence[list[Row]], batch_size: int) -> None:
+    """Complete the rows of every context, the longest first: whoever takes an ended row's place fits."""
+    waiting = sorted((group for group in groups if group and group[0].room), key=lambda group: len(group[0].context))
+    batch = Rows(engine, end_id)
+    while waiting or batch.alive:
+        free = batch.free if batch.alive else max(batch_size, len(waiting[-1]))
+        if waiting and free >= max(REFILL * batch_size, len(waiting[-1])):
+            new = [waiting.pop()]
+            while waiting and sum(map(len, new)) + len(waiting[-1]) <= free:
+                new.append(waiting.pop())
+            batch.add(new)
+        batch.draw()
+        if not waiting:
+            batch.shrink()
+        if batch.alive:
+            batch.advance()
+
+
+def _rows(
+    contexts: Sequence[Sequence[int]], config: DecodingConfig, seeds: Sequence[Sequence[Seed]], n_ctx: int
+) -> list[list[Row]]:
     return [
-        Hypothesis(
-            text=tokenizer.decode(ids).strip(),
-            tokens=tuple(ids),
-            logprob=logprob,
-            ended=bool(ids) and ids[-1] == tokenizer.end_id,
-        )
-        for ids, logprob in zip(tokens, logprobs, strict=True)
+        [Row(context, config, np.random.default_rng(seed), _room(n_ctx, context, config)) for seed in mine]
+        for context, mine in zip(contexts, seeds, strict=True)
     ]
+
+
+def _room(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> int:
+    return min(reply_room(n_ctx, config.max_new_tokens), n_ctx - len(context))
+
+
+def _hypothesis(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:
+    return Hypothesis(
+        text=tokenizer.decode(tokens).strip(),
+        tokens=tuple(tokens),
+        logprob=logprob,
+        ended=bool(tokens) and tokens[-1] == tokenizer.end_id,
+    )

@@ -1,24 +1,47 @@
-"""From logits to a token: filters that take tokens out, then a draw.
+"""From logits to a token: what a row may not say is taken out, a few candidates are left, one of them is drawn.
 
-Filters are pure: logits (B, V) in, logits (B, V) out, -inf where a token may not be drawn. Draws take one uniform
-number a row from that row's own generator, so a reply depends neither on the batch it was made in nor on the device.
+B rows, V tokens, K candidates, the likeliest first; of equally likely ones the lower id comes first. All is pure; a
+draw takes one uniform number from its row's own generator, so a reply depends neither on the batch it was made in nor
+on the device.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dialogpt.decoding import DecodingConfig
+from dialogpt.errors import DataError
 
 COLDEST = 1e-30  # as a divisor in fp32 still not zero
+NUCLEUS = 1024  # candidates in which a nucleus is looked for before the whole vocabulary is sorted
 
 
-def allowed(logits: Tensor, replies: Sequence[Sequence[int]], end_id: int, config: DecodingConfig) -> Tensor:
-    """Apply what depends on each row's reply so far: minimum length, repetition penalty, no-repeat n-grams."""
+class Candidates(NamedTuple):
+    """What may be drawn. logits, tokens: (B, K), the likeliest first; -inf where a row has fewer than K."""
+
+    logits: Tensor
+    tokens: Tensor
+
+
+def check_finite(total: Tensor) -> None:
+    """DataError when the logsumexp (B,) of any row's logits is not finite."""
+    if not bool(torch.isfinite(total).all()):
+        raise DataError("the model's logits are not finite", "its weights are damaged, or overflow in this precision")
+
+
+def allowed(
+    logits: Tensor,
+    contexts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[int]],
+    end_id: int,
+    config: DecodingConfig,
+) -> Tensor:
+    """Apply what depends on what each row has read and said: the shortest length, the penalty, no n-gram twice."""
     logits = logits.clone()
-    for row, reply in enumerate(replies):
+    for row, (context, reply) in enumerate(zip(contexts, replies, strict=True)):
         if len(reply) < config.min_new_tokens:
             logits[row, end_id] = -torch.inf
         if config.repetition_penalty != 1.0 and reply:
@@ -26,48 +49,71 @@ def allowed(logits: Tensor, replies: Sequence[Sequence[int]], end_id: int, confi
             scores = logits[row, seen]
             penalised = torch.where(scores > 0, scores / config.repetition_penalty, scores * config.repetition_penalty)
             logits[row, seen] = penalised
-        if config.no_repeat_ngram:
-            banned = repeated_next(reply, config.no_repeat_ngram)
-            if banned:
-                logits[row, banned] = -torch.inf
+        banned = repeated_next(reply, config.no_repeat_ngram) if config.no_repeat_ngram else []
+        if config.no_repeat_context:
+            banned += repeated_next([*context, *reply], config.no_repeat_context)
+        if banned:
+            logits[row, banned] = -torch.inf
     return logits
 
 
-def repeated_next(reply: Sequence[int], n: int) -> list[int]:
-    """The tokens that would complete an n-gram which already stands in `reply`."""
-    prefix = tuple(reply[len(reply) - n + 1 :]) if n > 1 else ()
-    starts = range(len(reply) - n + 1)
-    return sorted({reply[i + n - 1] for i in starts if tuple(reply[i : i + n - 1]) == prefix})
+def repeated_next(tokens: Sequence[int], n: int) -> list[int]:
+    """The tokens that would complete an n-gram which already stands in `tokens`."""
+    prefix = tuple(tokens[len(tokens) - n + 1 :]) if n > 1 else ()
+    starts = range(len(tokens) - n + 1)
+    return sorted({tokens[i + n - 1] for i in starts if tuple(tokens[i : i + n - 1]) == prefix})
 
 
-def top_k(logits: Tensor, k: int) -> Tensor:
-    """Keep the k largest of each row; of equal ones at the edge, those with the lower id."""
-    if not 0 < k < logits.shape[-1]:
-        return logits
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    return logits.scatter(-1, order[..., k:], -torch.inf)
+def likeliest(logits: Tensor, k: int) -> Candidates:
+    """The k likeliest tokens of each row; exactly k, also when others are as likely as the last of them."""
+    k = min(k, logits.shape[-1])
+    found, tokens = logits.topk(k, dim=-1)
+    if bool(((logits >= found[:, -1:]).sum(-1) > k).any()):  # ties at the edge: the lower ids are meant
+        tokens = logits.argsort(dim=-1, descending=True, stable=True)[:, :k]
+    else:  # ties inside
+        tokens = tokens.sort(dim=-1).values
+        tokens = tokens.gather(-1, logits.gather(-1, tokens).argsort(dim=-1, descending=True, stable=True))
+    return Candidates(logits.gather(-1, tokens), tokens)
 
 
-def top_p(logits: Tensor, p: float) -> Tensor:
-    """Keep the smallest set of likeliest tokens whose probability reaches p."""
-    if p >= 1:
-        return logits
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    probabilities = logits.double().softmax(-1).gather(-1, order)
-    before = probabilities.cumsum(-1) - probabilities  # what the likelier tokens already have
-    return logits.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= p), -torch.inf)
+def candidates(logits: Tensor, config: DecodingConfig) -> Candidates:
+    """Top-k, then temperature, then top-p and min-p of what is left; the logits returned are over the temperature."""
+    vocabulary = logits.shape[-1]
+    k = config.top_k or vocabulary
+    below = logits.float() - logits.amax(-1, keepdim=True).float()  # the first stays 0 however cold it gets
+    scaled = below / max(config.temperature, COLDEST)
+    if k >= vocabulary and config.top_p == 1 and config.min_p == 0:
+        tokens = torch.arange(vocabulary, device=logits.device).expand_as(logits)
+        return Candidates(scaled, tokens)  # nothing is left out, so nothing needs an order
+    if k < vocabulary:
+        kept = likeliest(scaled, k)
+        total = kept.logits.logsumexp(-1, keepdim=True)
+    else:
+        kept, total = likeliest(scaled, NUCLEUS), scaled.logsumexp(-1, keepdim=True)
+    inside, complete = _nucleus(kept.logits, total, config)
+    if not complete and k >= vocabulary:
+        kept = likeliest(scaled, vocabulary)
+        inside, _ = _nucleus(kept.logits, total, config)
+    return Candidates(kept.logits.masked_fill(~inside, -torch.inf), kept.tokens)
+
+
+def _nucleus(logits: Tensor, total: Tensor, config: DecodingConfig) -> tuple[Tensor, bool]:
+    """Which of the candidates (B, K) are in the smallest set that reaches top-p, and at least min-p as likely as the
+    first; and whether none can be among the tokens that are no candidates. total: (B, 1), logsumexp of all."""
+    odds = (logits - total).double().exp()
+    reached = odds.cumsum(-1)
+    inside = ((reached - odds < config.top_p) | (config.top_p == 1)) & (odds >= config.min_p * odds[:, :1])
+    return inside, bool((reached[:, -1] >= config.top_p).all() | (odds[:, -1] < config.min_p * odds[:, 0]).all())
 
 
 def draw(logits: Tensor, config: DecodingConfig, generators: Sequence[np.random.Generator]) -> Tensor:
-    """One token a row, (B,): the likeliest at temperature 0, else a draw after top-k and top-p."""
+    """One token a row, (B,): the likeliest at temperature 0, else one of the candidates by their odds."""
     if config.temperature == 0:
         return logits.argmax(-1)
-    likeliest = top_k(logits.float(), config.top_k)
-    below = likeliest - likeliest.amax(-1, keepdim=True)  # the first stays 0 however cold it gets
-    kept = top_p(below / max(config.temperature, COLDEST), config.top_p)
-    probabilities, order = kept.softmax(-1).sort(dim=-1, descending=True, stable=True)
+    found = candidates(logits, config)
     uniform = torch.tensor([g.random() for g in generators], device=logits.device, dtype=torch.float64)
-    cumulative = probabilities.double().cumsum(-1)
-    place = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
-    last = (probabilities > 0).sum(-1, keepdim=True) - 1
-    return order.gather(-1, torch.minimum(place, last)).squeeze(-1)
+    odds = found.logits.double().exp()
+    reached = odds.cumsum(-1)
+    place = torch.searchsorted(reached, (uniform * reached[:, -1])[:, None], right=True)
+    last = odds.shape[-1] - 1 - (odds > 0).flip(-1).byte().argmax(-1, keepdim=True)  # rounding may lead past it
+    return found.tokens.gather(-1, torch.minimum(place, last)).squeeze(-1)

@@ -5,8 +5,6 @@ L layers. Source: Radford et al. 2019; DialoGPT (arXiv 1911.00536, section 3) us
 """
 
 import math
-from dataclasses import dataclass
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -14,44 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dialogpt.model import GPTConfig
-
-
-@dataclass(slots=True)
-class KVCache:
-    """Keys and values of the tokens seen so far, with room for `capacity` of them.
-
-    k, v: (L, B, H, capacity, D), of which the first `length` positions are filled; rows share one `length`, so rows
-    of unequal contexts are padded on the left. starts: (B,) the first position of each row that is no padding.
-    """
-
-    k: Tensor
-    v: Tensor
-    starts: Tensor
-    length: int = 0
-
-    @classmethod
-    def empty(cls, model: "GPT", rows: int, capacity: int, starts: Tensor | None = None) -> Self:
-        c, weight = model.config, model.transformer.wte.weight
-        shape = (c.n_layer, rows, c.n_head, capacity, c.n_embd // c.n_head)
-        k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-        if starts is None:
-            starts = torch.zeros(rows, dtype=torch.long, device=weight.device)
-        return cls(k, torch.zeros_like(k), starts)
-
-    @property
-    def capacity(self) -> int:
-        return self.k.shape[3]
-
-    def select(self, rows: Tensor) -> "KVCache":
-        """A cache of the given rows, in that order; a row may be taken several times (beams, N hypotheses)."""
-        return KVCache(self.k[:, rows], self.v[:, rows], self.starts[rows], self.length)
-
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a layer's new keys and values (B, H, T, D); returns all of that layer's, (B, H, S, D)."""
-        end = self.length + k.shape[2]
-        self.k[layer, :, :, self.length : end] = k
-        self.v[layer, :, :, self.length : end] = v
-        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+from dialogpt.model.cache import KVCache
 
 
 class Attention(nn.Module):
@@ -123,6 +84,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.recompute = False  # activations of blocks in the backward pass: memory for a third more work
+        self.output_layer: nn.Module | None = None  # a copy of the token embedding in 8 bits (see `quantize`)
         self.transformer = Transformer(config)
         self._init_weights()
 
@@ -152,14 +114,17 @@ class GPT(nn.Module):
         """
         past = cache.length if cache is not None else 0
         end = past + tokens.shape[1]
-        if end > self.config.n_ctx:
-            raise ValueError(f"{end} tokens do not fit into n_ctx {self.config.n_ctx}")
+        longest = end if cache is None else end - min(cache.starts)
+        if longest > self.config.n_ctx:
+            raise ValueError(f"{longest} tokens do not fit into n_ctx {self.config.n_ctx}")
         positions = torch.arange(past, end, device=tokens.device)  # (T,)
         mask = None
-        if cache is not None:
-            positions = (positions - cache.starts[:, None]).clamp(min=0)  # (B, T)
-            if (past and tokens.shape[1] > 1) or bool(cache.starts.any()):
-                mask = _visible(past, end, cache.starts)
+        if cache is not None and any(cache.starts):
+            starts = torch.tensor(cache.starts, device=tokens.device)
+            positions = (positions - starts[:, None]).clamp(min=0)  # (B, T)
+            mask = _visible(past, end, starts)
+        elif past and tokens.shape[1] > 1:
+            mask = _visible(past, end, torch.zeros(1, dtype=torch.long, device=tokens.device))
         x = self.transformer.drop(self.transformer.wte(tokens) + self.transformer.wpe(positions))  # (B, T, C)
         for block in self.transformer.h:
             if self.recompute and self.training:
@@ -173,6 +138,9 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., C) -> (..., V), by the token embedding."""
+        if self.output_layer is not None:
+            out: Tensor = self.output_layer(hidden)
+            return out
         return F.linear(hidden, self.transformer.wte.weight)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:

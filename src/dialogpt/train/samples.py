@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dialogpt.decoding import DecodingConfig
 from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.hypotheses import context_tokens, hypotheses
+from dialogpt.decoding.hypotheses import context_tokens, make
 from dialogpt.model.gpt import GPT
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
@@ -33,5 +33,5 @@ def sample_replies(model: GPT, tokenizer: Tokenizer, contexts: Sequence[Sequence
     tokens = [
         context_tokens(tokenizer, map(Turn, context), engine.n_ctx, config.max_new_tokens) for context in contexts
     ]
-    made = hypotheses(engine, tokenizer, tokens, config, [SEED] * len(tokens)) if tokens else []
-    return [Sample(list(context), reply.text) for context, reply in zip(contexts, made, strict=True)]
+    made = make(engine, tokenizer, tokens, config, [[SEED]] * len(tokens))
+    return [Sample(list(context), reply.text) for context, (reply,) in zip(contexts, made, strict=True)]

@@ -1,0 +1,87 @@
+"""What `generate` has done, kept beside its output until all is: `.NAME.part`, a header and then a line per entry.
+
+Killed at any moment, nothing but the entry that was being written is lost. An entry is a JSON object, number of the
+context -> reply. Without an output file nothing is kept.
+"""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Self
+
+import msgspec
+import numpy as np
+
+from dialogpt.decoding import GenerateConfig, Reply
+from dialogpt.session import EvalItem
+
+log = logging.getLogger(__name__)
+
+FREE = ("out", "report", "format", "show_hypotheses", "batch_size", "device", "seed")  # settings that change no reply
+
+
+class Journal:
+    """The replies so far, by the number of their context, and the seed that they were drawn with."""
+
+    def __init__(self, config: GenerateConfig, items: Sequence[EvalItem]) -> None:
+        self.replies: dict[int, Reply] = {}
+        self.seed = config.seed if config.seed is not None else int(np.random.default_rng().integers(2**31))
+        self._path = None if config.out is None else config.out.parent / f".{config.out.name}.part"
+        self._file: IO[bytes] | None = None
+        self._asked_seed = config.seed
+        self._key = _digest(config, items)
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            self._read()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab" if self.replies else "wb")
+            if not self.replies:
+                self._append([self._key, self.seed])
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._file is not None and self._path is not None:
+            self._file.close()
+            if error is None or not self.replies:
+                self._path.unlink()
+            else:
+                log.info("%d replies are kept; the same command goes on", len(self.replies))
+
+    def add(self, replies: Mapping[int, Reply]) -> None:
+        """Keep some more replies."""
+        self.replies.update(replies)
+        self._append(replies)
+
+    def _append(self, entry: Any) -> None:
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(entry) + b"\n")
+            self._file.flush()
+
+    def _read(self) -> None:
+        """Take over what an earlier start with the same settings did; a line cut short is as if it were not there."""
+        assert self._path is not None
+        if not self._path.is_file():
+            return
+        header, *lines = self._path.read_bytes().split(b"\n")
+        try:
+            key, seed = msgspec.json.decode(header, type=tuple[str, int])
+        except msgspec.DecodeError:
+            return
+        if key != self._key or self._asked_seed not in (None, seed):
+            log.warning("%s is of other settings or contexts: beginning anew", self._path)
+            return
+        self.seed = seed
+        whole = lines[:-1]  # the last one has no end of line
+        for line in whole:
+            self.replies.update(msgspec.json.decode(line, type=dict[int, Reply]))
+        if lines[-1]:
+            self._path.write_bytes(b"\n".join([header, *whole, b""]))
+        log.info("going on: %d replies are there", len(self.replies))
+
+
+def _digest(config: GenerateConfig, items: Sequence[EvalItem]) -> str:
+    """Equal for equal settings and contexts."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE}
+    return hashlib.sha256(msgspec.json.encode([settings, items], enc_hook=str)).hexdigest()

@@ -1,0 +1,68 @@
+"""Hypotheses in the order of what rankers think of them.
+
+A ranker is a function (context, hypotheses) -> scores, higher is better, with a name. `MMI` is the authors': log
+P(source | hypothesis) by a backward model that reads `hypothesis <eos> last source turn <eos> older turns <eos>`, with
+loss on the source alone (paper, section 3.3). Rankers compose by weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from dialogpt.decoding import Hypothesis
+from dialogpt.decoding.engine import Engine
+from dialogpt.session import Turn
+from dialogpt.tokens.bpe import Tokenizer
+
+
+class Ranker(Protocol):
+    """Scores the hypotheses of a context, one number each; higher is better."""
+
+    @property
+    def name(self) -> str: ...
+    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """log P(hypothesis | context), as the model that made it has it."""
+
+    name: str = "forward"
+
+    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
+        return [hypothesis.logprob for hypothesis in hypotheses]
+
+
+@dataclass(frozen=True, slots=True)
+class MMI:
+    """log P(source | hypothesis) by a backward model, in nats; the source is the last turn, or all turns."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    source: Literal["last", "all"] = "last"
+    name: str = "mmi"
+
+    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
+        turns = context[-1:] if self.source == "last" else context[::-1]
+        source = [token for turn in self.tokenizer.encode_turns(turns) for token in turn]
+        made = [self.tokenizer.encode_turns([Turn(hypothesis.text)])[0] for hypothesis in hypotheses]
+        room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, or they do not compare
+        return [-nats for nats in self.engine.nats([(tokens, source[:room]) for tokens in made])]
+
+
+def rerank(
+    context: Sequence[Turn], hypotheses: Sequence[Hypothesis], rankers: Sequence[tuple[Ranker, float]]
+) -> list[Hypothesis]:
+    """The hypotheses with their scores, the best first: by the sum of weight * score; equal ones keep their order."""
+    if not hypotheses:
+        return []
+    scored = [dict(hypothesis.scores) for hypothesis in hypotheses]
+    totals = [0.0] * len(hypotheses)
+    for ranker, weight in rankers:
+        for i, score in enumerate(ranker(context, hypotheses)):
+            scored[i][ranker.name] = score
+            totals[i] += weight * score
+    order = sorted(range(len(hypotheses)), key=lambda i: -totals[i])
+    return [msgspec.structs.replace(hypotheses[i], scores=scored[i]) for i in order]

@@ -1,0 +1,64 @@
+"""What is not said: guards reject a hypothesis with a reason, before reranking.
+
+A guard is a function (context, text) -> the reason, or None; a classifier is one more of them. The phrases are those of
+the data filters (`data/blocklist.py`).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialogpt.data.blocklist import OFFENSIVE_PHRASES, Blocklist, load_phrases, shipped
+from dialogpt.session import Turn
+
+Guard = Callable[[Sequence[Turn], str], str | None]
+
+POLITE = "Let's talk about something else."  # said when every hypothesis was rejected, twice
+
+# The first words of a reply that agrees, in English and Arabic.
+_AGREES = re.compile(
+    r"\W*(?:(?:yes|yeah|yep|yup|true|exactly|indeed|agreed|absolutely|definitely|certainly|totally|same|right|correct"
+    r"|sure|of course|me too|so true|i agree|i think so|i know|you(?:'re| are) right|that(?:'s| is) (?:true|right))"
+    r"|نعم|أجل|اجل|ايوه|أيوه|صحيح|بالضبط|طبعا|طبعًا|بالتأكيد|أكيد|اكيد|أتفق|اتفق|أوافق|معك حق)\b",
+    re.IGNORECASE,
+)
+
+
+def empty(context: Sequence[Turn], text: str) -> str | None:
+    """A reply without a word."""
+    return None if text.strip() else "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A reply that holds a listed phrase."""
+
+    phrases: Blocklist
+
+    def __call__(self, context: Sequence[Turn], text: str) -> str | None:
+        found = self.phrases.find(text)
+        return f"listed phrase: {found}" if found is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreesWithOffence:
+    """A reply that agrees to a turn with a listed phrase."""
+
+    phrases: Blocklist
+
+    def __call__(self, context: Sequence[Turn], text: str) -> str | None:
+        if context and _AGREES.match(text) and self.phrases.find(context[-1].text) is not None:
+            return "agrees with an offence"
+        return None
+
+
+def default_guards(blocklist: Path | None = None) -> list[Guard]:
+    """The guards of `--safety`, by a list of phrases or the one that ships."""
+    phrases = load_phrases(blocklist or shipped(OFFENSIVE_PHRASES))
+    return [empty, Blocked(phrases), AgreesWithOffence(phrases)]
+
+
+def rejection(guards: Sequence[Guard], context: Sequence[Turn], text: str) -> str | None:
+    """The first guard's reason, or None."""
+    return next((reason for guard in guards if (reason := guard(context, text)) is not None), None)
