@@ -7,6 +7,7 @@ import sys
 from dialogpt.chat import ChatConfig
 from dialogpt.chat.bot import Chatbot
 from dialogpt.data.readers import tidy
+from dialogpt.model.device import frugal_with_memory
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ def chat(config: ChatConfig) -> None:
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
+    frugal_with_memory()
     bot = Chatbot.load(config.model or None, settings=config, device=config.device)
     if sys.stdin.isatty():
         _talk(bot, config.model or "the bundled model", show=config.show_hypotheses)

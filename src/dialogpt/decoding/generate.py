@@ -21,6 +21,7 @@ from dialogpt.decoding.report import repetition
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
+from dialogpt.model.device import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import EvalItem, Turn
 
@@ -35,6 +36,7 @@ def generate(config: GenerateConfig) -> Path | None:
     items = list(read_contexts(config.contexts))
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")
+    frugal_with_memory()
     responder = Responder.load(config.model or None, config, device=config.device)
     with Journal(config, items) as journal:
         _reply_to_all(responder, items, journal, config)

@@ -22,7 +22,7 @@ def load_engine(name: str | None, *, device: str = "auto", precision: str = "aut
     place = choose_device(device)
     if precision == "int8" and place.type != "cpu":
         raise UsageError("--precision int8 is for a CPU", "leave it out, or add --device cpu")
-    model, tokenizer = checkpoint.load(name or None)
+    model, tokenizer = checkpoint.load(name or None, mapped=True)
     if precision == "int8" or (precision == "auto" and place.type == "cpu" and _worth_8_bits(model.config.n_embd)):
         return TorchEngine(quantize(model)), tokenizer
     dtype = torch.float32 if precision == "auto" and place.type == "cpu" else choose_precision(precision, place)

@@ -45,10 +45,13 @@ class _HFConfig(msgspec.Struct, kw_only=True):
     layer_norm_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
 
 
-def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer]:
+def load(
+    name: str | Path | None = None, *, dtype: torch.dtype = torch.float32, mapped: bool = False
+) -> tuple[GPT, Tokenizer]:
     """Open a checkpoint (see `hub.model_path`) as a model in evaluation mode and its tokenizer.
 
-    A single file of weights has its tokenizer beside it. Raises CheckpointError for another architecture, missing,
+    `mapped`: weights that the file has in this precision stay in it and are read when they are used; such a model is not
+    for training. A single file of weights has its tokenizer beside it. Raises CheckpointError for another architecture, missing,
     surplus or wrongly shaped weights, and a tokenizer that does not fit the model.
     """
     source = model_path(name)
@@ -72,7 +75,10 @@ def load(name: str | Path | None = None, *, dtype: torch.dtype = torch.float32) 
         raise CheckpointError(
             f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
         )
-    model.load_state_dict({name: weight.to(dtype) for name, weight in weights.items()}, assign=True)
+    typed = {name: weight.to(dtype) for name, weight in weights.items()}
+    if not mapped:
+        typed = {name: weight.contiguous() for name, weight in typed.items()}
+    model.load_state_dict(typed, assign=True)
     return model.eval(), tokenizer
 
 
@@ -175,7 +181,7 @@ def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":
             continue
         key = name if name.startswith("transformer.") else f"transformer.{name}"
-        ours[key] = weight.T.contiguous() if key.endswith(TRANSPOSED) and weight.dim() == 2 else weight
+        ours[key] = weight.T if key.endswith(TRANSPOSED) and weight.dim() == 2 else weight
     return ours
 
 

@@ -104,7 +104,9 @@ class GPT(nn.Module):
 
     def _init_weights(self) -> None:
         """GPT-2's initialisation: N(0, 0.02), residual projections scaled by 1/sqrt(2L), biases zero."""
-        if self.device.type == "meta":  # weights will be loaded; and `normal_` would import torch's compiler, for a second
+        if (
+            self.device.type == "meta"
+        ):  # weights will be loaded; and `normal_` would import torch's compiler, for a second
             return
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
