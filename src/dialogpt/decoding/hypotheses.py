@@ -95,12 +95,12 @@ def make_from(
     logits, kept = engine.resume(context, kept)
     room = _room(engine.n_ctx, context, config)
     if config.num_beams > 1:
-        cache = kept.cache.select([0], len(context) + room)
+        cache = kept.cache.branch(1, room)
         (beams,) = beam_search(engine, tokenizer.end_id, [context], config, [room], logits, cache)
         return [_hypothesis(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds)]], kept
     (rows,) = _rows([context], config, [seeds], engine.n_ctx)
     batch = Rows(engine, tokenizer.end_id)
-    batch.start(rows, logits.expand(len(rows), -1).clone(), kept.cache.select([0] * len(rows), len(context) + room))
+    batch.start(rows, logits.expand(len(rows), -1).clone(), kept.cache.branch(len(rows), room))
     while batch.alive:
         batch.draw()
         batch.shrink()

@@ -1,7 +1,8 @@
 """Keys and values of what a model has read, so that a token costs what is new.
 
 Rows are padded on the left and share one `length`: a step appends one slice, whatever the rows' own lengths are. A row
-that has ended may be overwritten by a new one; when the padding of all rows has grown, `compact` takes it away.
+that has ended may be overwritten by a new one; when the padding of all rows has grown, `compact` takes it away. Rows that
+branch off one row share what it has read (N hypotheses of a context, beams).
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,15 @@ from dialogpt.model import GPTConfig
 class KVCache:
     """k, v: (L, B, H, capacity, D), of which the first `length` positions are filled.
 
-    starts: the first position of each row that is no padding.
+    starts: the first position of each row that is no padding. shared: the cache of one row, which was read before;
+    positions count from its beginning.
     """
 
     k: Tensor
     v: Tensor
     starts: list[int]
     length: int = 0
+    shared: "KVCache | None" = None
 
     @classmethod
     def empty(cls, config: GPTConfig, rows: int, capacity: int, like: Tensor, starts: list[int] | None = None) -> Self:
@@ -36,6 +39,11 @@ class KVCache:
     @property
     def capacity(self) -> int:
         return self.k.shape[3]
+
+    @property
+    def past(self) -> int:
+        """How many positions have been read, those that are shared included."""
+        return self.length + (self.shared.length if self.shared is not None else 0)
 
     @property
     def rows(self) -> int:
@@ -52,15 +60,23 @@ class KVCache:
     def select(self, rows: Sequence[int], capacity: int | None = None) -> "KVCache":
         """A cache of the given rows, in that order; a row may be taken several times (beams, N hypotheses)."""
         starts = [self.starts[row] for row in rows]
-        cache = KVCache(self._room(len(rows), capacity), self._room(len(rows), capacity), starts, self.length)
+        k, v = self._room(len(rows), capacity), self._room(len(rows), capacity)
+        cache = KVCache(k, v, starts, self.length, self.shared)
         index = torch.tensor(rows, device=self.k.device)
         for new, old in ((cache.k, self.k), (cache.v, self.v)):
             new[:, :, :, : self.length] = old[:, :, :, : self.length].index_select(1, index)
         return cache
 
+    def branch(self, rows: int, room: int) -> "KVCache":
+        """A cache for several rows that go on from this one's only row, with room for that many tokens each.
+
+        It reads this one, which must stay as it is meanwhile.
+        """
+        return KVCache(self._room(rows, room), self._room(rows, room), [0] * rows, shared=self)
+
     @torch.inference_mode()
-    def reorder(self, rows: Sequence[int], since: int) -> None:
-        """Give row i what row rows[i] has from position `since` on; before it, all rows of a context are alike."""
+    def reorder(self, rows: Sequence[int], since: int = 0) -> None:
+        """Give row i what row rows[i] has from `since` on; before it, all rows of a context are alike."""
         index = torch.tensor(rows, device=self.k.device)
         for old in (self.k, self.v):
             old[:, :, :, since : self.length] = old[:, :, :, since : self.length].index_select(1, index)
@@ -78,8 +94,9 @@ class KVCache:
             self.starts[place] = start + pad
 
     def drop(self, row: int) -> None:
-        """Forget what a row has read; its place waits for another."""
-        self.starts[row] = self.length
+        """Forget what a row has read; its place waits for another. Rows that share a context go on to need no mask."""
+        if self.shared is None:
+            self.starts[row] = self.length
 
     @torch.inference_mode()
     def compact(self) -> None:

@@ -50,9 +50,9 @@ def load(
 ) -> tuple[GPT, Tokenizer]:
     """Open a checkpoint (see `hub.model_path`) as a model in evaluation mode and its tokenizer.
 
-    `mapped`: weights that the file has in this precision stay in it and are read when they are used; such a model is not
-    for training. A single file of weights has its tokenizer beside it. Raises CheckpointError for another architecture, missing,
-    surplus or wrongly shaped weights, and a tokenizer that does not fit the model.
+    `mapped`: weights that the file has in this precision stay in it and are read when they are used; such a model is
+    not for training. A single file of weights has its tokenizer beside it. Raises CheckpointError for another
+    architecture, missing, surplus or wrongly shaped weights, and a tokenizer that does not fit the model.
     """
     source = model_path(name)
     if source.is_file():

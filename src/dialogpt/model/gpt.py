@@ -45,8 +45,14 @@ class Attention(nn.Module):
         )
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and T > 1)
+        if cache is not None and cache.shared is not None:
+            y = _attend_shared(
+                q, k, v, cache.shared.k[self.layer, 0], cache.shared.v[self.layer, 0], cache.shared.length
+            )
+        else:
+            dropout = self.dropout if self.training else 0.0
+            causal = mask is None and T > 1
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         y = y.transpose(1, 2).reshape(B, T, C)
         out: Tensor = self.resid_dropout(self.c_proj(y))
         return out
@@ -130,7 +136,7 @@ class GPT(nn.Module):
         The cache is extended in place. Without one, rows start at position 0 and padding belongs on the right, where
         causal attention keeps it from mattering.
         """
-        past = cache.length if cache is not None else 0
+        past = cache.past if cache is not None else 0
         end = past + tokens.shape[1]
         longest = end if cache is None else end - min(cache.starts)
         if longest > self.config.n_ctx:
@@ -150,7 +156,7 @@ class GPT(nn.Module):
             else:
                 x = block(x, mask, cache)
         if cache is not None:
-            cache.length = end
+            cache.length += tokens.shape[1]
         out: Tensor = self.transformer.ln_f(x)
         return out
 
@@ -175,3 +181,17 @@ def _visible(past: int, end: int, starts: Tensor) -> Tensor:
     key = torch.arange(end, device=starts.device)  # (S,)
     real = key >= starts[:, None, None]  # (B, 1, S)
     return ((key <= query) & real | (key == query))[:, None]
+
+
+def _attend_shared(q: Tensor, k: Tensor, v: Tensor, first_k: Tensor, first_v: Tensor, length: int) -> Tensor:
+    """Attention of one new token a row, q (B, H, 1, D), to what all rows share and to the row's own.
+
+    first_k, first_v: (H, capacity, D), of which `length` positions are filled and read once for all rows; k, v: the
+    rows' own, (B, H, S, D). Returns (B, H, 1, D).
+    """
+    q = q / math.sqrt(q.shape[-1])
+    shared = q[:, :, 0].transpose(0, 1) @ first_k[:, :length].transpose(1, 2)  # (H, B, length)
+    own = k @ q.transpose(2, 3)  # (B, H, S, 1)
+    weights = torch.cat([shared.transpose(0, 1), own[..., 0]], dim=-1).softmax(-1)  # (B, H, length + S)
+    y = (weights[..., :length].transpose(0, 1) @ first_v[:, :length]).transpose(0, 1)  # (B, H, D)
+    return y[:, :, None] + weights[:, :, None, length:] @ v

@@ -22,7 +22,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        weight = weight.detach().float()
+        weight = weight.detach().float().contiguous()
         scale = weight.abs().amax(-1).clamp(min=TINY) / STEPS
         zero = torch.zeros(len(weight), dtype=torch.long)
         with warnings.catch_warnings(action="ignore"):  # that these types will go, in some later torch
