@@ -1,8 +1,8 @@
 """Keys and values of what a model has read, so that a token costs what is new.
 
 Rows are padded on the left and share one `length`: a step appends one slice, whatever the rows' own lengths are. A row
-that has ended may be overwritten by a new one; when the padding of all rows has grown, `compact` takes it away. Rows that
-branch off one row share what it has read (N hypotheses of a context, beams).
+that has ended may be overwritten by a new one; when the padding of all rows has grown, `compact` takes it away. Rows
+that branch off one row share what it has read (N hypotheses of a context, beams).
 """
 
 from collections.abc import Sequence

@@ -183,15 +183,15 @@ def _visible(past: int, end: int, starts: Tensor) -> Tensor:
     return ((key <= query) & real | (key == query))[:, None]
 
 
-def _attend_shared(q: Tensor, k: Tensor, v: Tensor, first_k: Tensor, first_v: Tensor, length: int) -> Tensor:
+def _attend_shared(q: Tensor, k: Tensor, v: Tensor, first_k: Tensor, first_v: Tensor) -> Tensor:
     """Attention of one new token a row, q (B, H, 1, D), to what all rows share and to the row's own.
 
-    first_k, first_v: (H, capacity, D), of which `length` positions are filled and read once for all rows; k, v: the
-    rows' own, (B, H, S, D). Returns (B, H, 1, D).
+    first_k, first_v: (H, S', D), read once for all rows; k, v: the rows' own, (B, H, S, D). Returns (B, H, 1, D).
     """
+    length = first_k.shape[1]
     q = q / math.sqrt(q.shape[-1])
-    shared = q[:, :, 0].transpose(0, 1) @ first_k[:, :length].transpose(1, 2)  # (H, B, length)
+    shared = q[:, :, 0].transpose(0, 1) @ first_k.transpose(1, 2)  # (H, B, S')
     own = k @ q.transpose(2, 3)  # (B, H, S, 1)
-    weights = torch.cat([shared.transpose(0, 1), own[..., 0]], dim=-1).softmax(-1)  # (B, H, length + S)
-    y = (weights[..., :length].transpose(0, 1) @ first_v[:, :length]).transpose(0, 1)  # (B, H, D)
+    weights = torch.cat([shared.transpose(0, 1), own[..., 0]], dim=-1).softmax(-1)  # (B, H, S' + S)
+    y = (weights[..., :length].transpose(0, 1) @ first_v).transpose(0, 1)  # (B, H, D)
     return y[:, :, None] + weights[:, :, None, length:] @ v
