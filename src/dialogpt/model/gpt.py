@@ -46,9 +46,9 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
         if cache is not None and cache.shared is not None:
-            y = _attend_shared(
-                q, k, v, cache.shared.k[self.layer, 0], cache.shared.v[self.layer, 0], cache.shared.length
-            )
+            read = cache.shared
+            first_k, first_v = (first[self.layer, 0, :, : read.length] for first in (read.k, read.v))
+            y = _attend_shared(q, k, v, first_k, first_v)
         else:
             dropout = self.dropout if self.training else 0.0
             causal = mask is None and T > 1

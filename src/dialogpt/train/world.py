@@ -71,6 +71,8 @@ def join(device: str) -> Iterator[World]:
         logging.getLogger("dialogpt").setLevel(logging.ERROR)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield World(chosen, rank, size, joined=True)
+        world = World(chosen, rank, size, joined=True)
+        yield world
+        world.wait()  # nobody leaves while others still talk to it
     finally:
         dist.destroy_process_group()
