@@ -5,7 +5,6 @@ they do not depend on the batch. An ended row's place waits for the next context
 halves, since leaving it means to copy what the others have read.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -115,11 +114,13 @@ class Rows:
 
 def _choose(logits: Tensor, rows: Sequence[Row], end_id: int) -> Tensor:
     """A token for each row (B,), by its own settings; rows with the same settings are drawn together."""
+    groups: dict[DecodingConfig, list[int]] = {}
+    for place, row in enumerate(rows):
+        groups.setdefault(row.config, []).append(place)
     chosen = torch.empty(len(rows), dtype=torch.long, device=logits.device)
-    for config, members in itertools.groupby(sorted(range(len(rows)), key=lambda i: id(rows[i].config)),
-                                             key=lambda i: rows[i].config):  # fmt: skip
-        places = list(members)
+    for config, places in groups.items():
         mine = [rows[place] for place in places]
-        filtered = allowed(logits[places], [r.context for r in mine], [r.tokens for r in mine], end_id, config)
-        chosen[places] = draw(filtered, config, [row.generator for row in mine])
+        left = logits if len(mine) == len(rows) else logits[places]
+        left = allowed(left, [row.context for row in mine], [row.tokens for row in mine], end_id, config)
+        chosen[places] = draw(left, config, [row.generator for row in mine])
     return chosen

@@ -79,31 +79,32 @@ def likeliest(logits: Tensor, k: int) -> Candidates:
 def candidates(logits: Tensor, config: DecodingConfig) -> Candidates:
     """Top-k, then temperature, then top-p and min-p of what is left; the logits returned are over the temperature."""
     vocabulary = logits.shape[-1]
-    k = config.top_k or vocabulary
+    k = min(config.top_k or vocabulary, vocabulary)
+    temperature = max(config.temperature, COLDEST)
     below = logits.float() - logits.amax(-1, keepdim=True).float()  # the first stays 0 however cold it gets
-    scaled = below / max(config.temperature, COLDEST)
-    if k >= vocabulary and config.top_p == 1 and config.min_p == 0:
+    if k == vocabulary and config.top_p == 1 and config.min_p == 0:
         tokens = torch.arange(vocabulary, device=logits.device).expand_as(logits)
-        return Candidates(scaled, tokens)  # nothing is left out, so nothing needs an order
-    if k < vocabulary:
-        kept = likeliest(scaled, k)
-        total = kept.logits.logsumexp(-1, keepdim=True)
-    else:
-        kept, total = likeliest(scaled, NUCLEUS), scaled.logsumexp(-1, keepdim=True)
-    inside, complete = _nucleus(kept.logits, total, config)
-    if not complete and k >= vocabulary:
-        kept = likeliest(scaled, vocabulary)
-        inside, _ = _nucleus(kept.logits, total, config)
-    return Candidates(kept.logits.masked_fill(~inside, -torch.inf), kept.tokens)
+        return Candidates(below / temperature, tokens)  # nothing is left out, so nothing needs an order
+    kept = likeliest(below, k if k < vocabulary else NUCLEUS)
+    total = ((kept.logits if k < vocabulary else below) / temperature).logsumexp(-1, keepdim=True)
+    found = kept.logits / temperature
+    inside, complete = _nucleus(found, total, config)
+    if not complete and k == vocabulary:
+        kept = likeliest(below, vocabulary)
+        found = kept.logits / temperature
+        inside, _ = _nucleus(found, total, config)
+    return Candidates(found.masked_fill(~inside, -torch.inf), kept.tokens)
 
 
 def _nucleus(logits: Tensor, total: Tensor, config: DecodingConfig) -> tuple[Tensor, bool]:
-    """Which of the candidates (B, K) are in the smallest set that reaches top-p, and at least min-p as likely as the
-    first; and whether none can be among the tokens that are no candidates. total: (B, 1), logsumexp of all."""
+    """Which candidates (B, K) are in the smallest set that reaches top-p, and at least min-p as likely as the first.
+
+    total: (B, 1), the logsumexp of all tokens. The flag tells that no token beyond the candidates can be one of them.
+    """
     odds = (logits - total).double().exp()
     reached = odds.cumsum(-1)
     inside = ((reached - odds < config.top_p) | (config.top_p == 1)) & (odds >= config.min_p * odds[:, :1])
-    return inside, bool((reached[:, -1] >= config.top_p).all() | (odds[:, -1] < config.min_p * odds[:, 0]).all())
+    return inside, bool(((reached[:, -1] >= config.top_p) | (odds[:, -1] < config.min_p * odds[:, 0])).all())
 
 
 def draw(logits: Tensor, config: DecodingConfig, generators: Sequence[np.random.Generator]) -> Tensor:
