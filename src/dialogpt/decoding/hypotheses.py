@@ -30,9 +30,12 @@ def reply_room(n_ctx: int, max_new_tokens: int) -> int:
 
 
 def context_tokens(tokenizer: Tokenizer, turns: Iterable[Turn], n_ctx: int, max_new_tokens: int) -> list[int]:
-    """The newest whole turns that leave room for the reply; a single turn that is too long keeps its end."""
+    """The newest whole turns that leave room for the reply; a single turn that is too long keeps its end.
+
+    Turns without text are passed over; DataError when nothing else is there.
+    """
     room = n_ctx - reply_room(n_ctx, max_new_tokens)
-    encoded = tokenizer.encode_turns(turns)
+    encoded = tokenizer.encode_turns(turn for turn in turns if turn.text.strip())
     if not encoded:
         raise DataError("the context is empty", "a reply needs at least one turn to reply to")
     if len(encoded[-1]) > room:
