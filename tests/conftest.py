@@ -102,15 +102,23 @@ def tiny_checkpoint(tiny_model: tuple[Any, Any], tmp_path_factory: pytest.TempPa
 
 @dataclass
 class ScriptedCache:
+    """Which script each row plays, and how far it is; rows that have ended go on with their last token."""
+
     rows: list[int]
     step: int = 0
 
-    def select(self, keep: Any) -> "ScriptedCache":
-        return replace(self, rows=[self.rows[i] for i in keep.tolist()])
+    def select(self, keep: Sequence[int]) -> "ScriptedCache":
+        return replace(self, rows=[self.rows[place] for place in keep])
+
+    def branch(self, rows: int, room: int) -> "ScriptedCache":
+        return replace(self, rows=self.rows * rows)
+
+    def drop(self, row: int) -> None:
+        pass
 
 
 class ScriptedEngine:
-    """Plays the engine's two calls: row r's reply is `scripts[r]`, whatever it is asked; `contexts` are those seen."""
+    """Plays the engine's calls: row r's reply is `scripts[r]`, whatever it is asked; `contexts` are those seen."""
 
     def __init__(self, scripts: Sequence[Sequence[int]], vocab_size: int, n_ctx: int = 256) -> None:
         import torch
@@ -125,16 +133,25 @@ class ScriptedEngine:
 
         logits = torch.zeros(len(cache.rows), self.vocab_size)
         for place, row in enumerate(cache.rows):
-            logits[place, self.scripts[row][cache.step]] = 100.0
+            logits[place, self._token(row, cache.step)] = 100.0
         return logits
+
+    def _token(self, row: int, step: int) -> int:
+        return self.scripts[row][min(step, len(self.scripts[row]) - 1)]
 
     def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[Any, ScriptedCache]:
         self.contexts += [list(context) for context in contexts]
         cache = ScriptedCache(list(range(len(contexts))))
         return self._logits(cache), cache
 
-    def decode(self, tokens: Any, cache: ScriptedCache) -> Any:
-        assert tokens.tolist() == [self.scripts[row][cache.step] for row in cache.rows]
+    def resume(self, context: Sequence[int], kept: Any) -> tuple[Any, Any]:
+        from dialogpt.decoding.engine import Kept
+
+        logits, cache = self.prefill([context], 0)
+        return logits, Kept(list(context), cache)  # type: ignore[arg-type]
+
+    def decode(self, tokens: Sequence[int], cache: ScriptedCache) -> Any:
+        assert list(tokens) == [self._token(row, cache.step) for row in cache.rows]
         self.decoded_rows.append(cache.rows)
         cache.step += 1
         return self._logits(cache)

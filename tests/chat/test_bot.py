@@ -13,17 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogpt import GPT, Chatbot, Tokenizer, Turn
-from dialogpt.decoding import DecodingConfig
+from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.engine import TorchEngine
+from dialogpt.decoding.responder import Responder
 from dialogpt.errors import CheckpointError, DataError
 
 Pair = tuple[GPT, Tokenizer]
 SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀"]
-GREEDY = DecodingConfig(temperature=0, min_new_tokens=0, no_repeat_ngram=0, max_new_tokens=100)
+GREEDY = ReplyConfig(temperature=0, min_new_tokens=0, no_repeat_ngram=0, max_new_tokens=100)
 
 
 def bot_of(pair: Pair, **config: Any) -> Chatbot:
-    return Chatbot(TorchEngine(pair[0]), pair[1], DecodingConfig(**{"max_new_tokens": 8, **config}))
+    return Chatbot(Responder(TorchEngine(pair[0]), pair[1], ReplyConfig(**{"max_new_tokens": 8, **config})))
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +37,10 @@ def bytes_tokenizer() -> Tokenizer:
 def scripted_bot(scripted_engine: Callable[..., Any], bytes_tokenizer: Tokenizer) -> Callable[..., Chatbot]:
     """A bot whose model says the given tokens, or spells a text byte by byte, then ends."""
 
-    def make(says: str | list[int], config: DecodingConfig = GREEDY) -> Chatbot:
+    def make(says: str | list[int], config: ReplyConfig = GREEDY) -> Chatbot:
         script = bytes_tokenizer.encode(says) if isinstance(says, str) else says
         script = [*script, bytes_tokenizer.end_id]
-        return Chatbot(scripted_engine([script], bytes_tokenizer.vocab_size), bytes_tokenizer, config)
+        return Chatbot(Responder(scripted_engine([script], bytes_tokenizer.vocab_size), bytes_tokenizer, config))
 
     return make
 
@@ -70,26 +71,29 @@ def test_a_reset_bot_reads_nothing_old(scripted_bot: Callable[..., Chatbot], byt
     bot.reply("two")
     bot.reset()
     bot.reply("three")
-    read = [bytes_tokenizer.decode([64 if t == bytes_tokenizer.end_id else t for t in c]) for c in bot.engine.contexts]
+    read = [
+        bytes_tokenizer.decode([64 if t == bytes_tokenizer.end_id else t for t in c])
+        for c in bot.responder.engine.contexts
+    ]
     end = bytes_tokenizer.decode([64])
     assert read == [f"one{end}", f"one{end}ok{end}two{end}", f"three{end}"]
 
 
 class RecordingEngine(TorchEngine):
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> Any:
-        self.contexts = [*getattr(self, "contexts", []), *map(list, contexts)]
-        return super().prefill(contexts, room)
+    def resume(self, context: Sequence[int], kept: Any) -> Any:
+        self.contexts = [*getattr(self, "contexts", []), list(context)]
+        return super().resume(context, kept)
 
 
 def test_a_full_context_loses_its_oldest_whole_turns(tiny_model: Pair) -> None:
     model, tokenizer = tiny_model
-    bot = Chatbot(RecordingEngine(model), tokenizer, DecodingConfig(max_new_tokens=8, seed=3))
+    bot = Chatbot(Responder(RecordingEngine(model), tokenizer, ReplyConfig(max_new_tokens=8, seed=3)))
     texts = [f"{i} does money buy happiness?" for i in range(12)]
     for text in texts:
         bot.reply(text)
     assert [turn.text for turn in bot.history[::2]] == texts  # nothing said is forgotten, only not read
     cut = 0
-    for i, context in enumerate(bot.engine.contexts):
+    for i, context in enumerate(bot.responder.engine.contexts):
         turns = tokenizer.encode_turns(bot.history[: 2 * i + 1])
         suffixes = [[token for turn in turns[start:] for token in turn] for start in range(len(turns))]
         assert context == max((suffix for suffix in suffixes if len(suffix) <= 64 - 8), key=len)
@@ -109,11 +113,11 @@ def test_an_empty_message_is_an_error(tiny_model: Pair, text: str) -> None:
     "text", ["\ud83d hello", "<|endoftext|>", "a<|endoftext|>b", "x" * 5000, "\u202eمرحبا\u200f", "ﷺ" * 99]
 )
 def test_whatever_is_typed_is_answered(tiny_model: Pair, text: str) -> None:
-    bot = Chatbot(RecordingEngine(tiny_model[0]), tiny_model[1], DecodingConfig(max_new_tokens=8, seed=3))
+    bot = Chatbot(Responder(RecordingEngine(tiny_model[0]), tiny_model[1], ReplyConfig(max_new_tokens=8, seed=3)))
     bot.reply(text)
     bot.reply("and now?")
     assert [turn.speaker for turn in bot.history] == ["user", "bot"] * 2
-    assert bot.engine.contexts[0].count(tiny_model[1].end_id) == 1
+    assert bot.responder.engine.contexts[0].count(tiny_model[1].end_id) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_bytes_that_are_no_text_show_as_such_but_not_at_the_end(
     assert scripted_bot(a + emoji[:2] + b).reply("hi") == "a\ufffdb"
     assert list(scripted_bot(a + emoji[:2] + emoji).stream("hi")) == ["a", "\ufffd😀"]
     assert scripted_bot(a + emoji[:2]).reply("hi") == "a"
-    cut_short = DecodingConfig(temperature=0, max_new_tokens=3, no_repeat_ngram=0)
+    cut_short = ReplyConfig(temperature=0, max_new_tokens=3, no_repeat_ngram=0)
     assert scripted_bot("نعم", cut_short).reply("hi") == "ن"
 
 

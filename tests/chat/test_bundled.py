@@ -6,7 +6,7 @@ import pytest
 
 from dialogpt import Chatbot
 from dialogpt.artifact import read_manifest
-from dialogpt.decoding import DecodingConfig
+from dialogpt.decoding import ReplyConfig
 from dialogpt.hub import BUNDLED
 
 PROMPTS = [
@@ -26,7 +26,7 @@ PROMPTS = [
 @pytest.fixture(scope="module")
 def replies() -> dict[str, list[str]]:
     """Three replies to each prompt, each in a conversation of its own."""
-    bot = Chatbot.load(settings=DecodingConfig(seed=0))
+    bot = Chatbot.load(settings=ReplyConfig(seed=0))
     found: dict[str, list[str]] = {}
     for prompt in PROMPTS:
         for _ in range(3):
@@ -53,7 +53,7 @@ def test_replies_neither_loop_nor_copy(replies: dict[str, list[str]]) -> None:
 
 
 def test_a_long_conversation_outgrows_the_context_and_goes_on() -> None:
-    bot = Chatbot.load(settings=DecodingConfig(seed=1))
+    bot = Chatbot.load(settings=ReplyConfig(seed=1))
     for turn in range(24):
         assert bot.reply(f"That is interesting, tell me more about number {turn} on your list of films.")
     assert len(bot.history) == 48

@@ -18,7 +18,8 @@ import pytest
 from dialogpt import Chatbot, Tokenizer
 from dialogpt.chat import ChatConfig
 from dialogpt.chat.terminal import chat
-from dialogpt.decoding import DecodingConfig
+from dialogpt.decoding import ReplyConfig
+from dialogpt.decoding.responder import Responder
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
@@ -33,7 +34,7 @@ def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
     data = "\n".join(lines).encode() + b"\nnot utf-8: \xe9\xff\n"
     result = subprocess.run(command(tiny_checkpoint), input=data, env=ENVIRONMENT, capture_output=True, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
-    settings = DecodingConfig(seed=1, max_new_tokens=8)
+    settings = ReplyConfig(seed=1, max_new_tokens=8)
     bot = Chatbot.load(tiny_checkpoint, settings=settings, device="cpu")
     said = [line for line in lines if line.strip()] + ["not utf-8: \ufffd\ufffd"]
     assert result.stdout.decode() == "".join(f"{' '.join(bot.reply(text).split())}\n" for text in said)
@@ -84,7 +85,7 @@ def terminal(tiny_checkpoint: Path) -> Iterator[Terminal]:
 
 
 def test_a_session_at_a_terminal(terminal: Terminal, tiny_checkpoint: Path) -> None:
-    bot = Chatbot.load(tiny_checkpoint, settings=DecodingConfig(seed=1, max_new_tokens=8), device="cpu")
+    bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(seed=1, max_new_tokens=8), device="cpu")
     greeting = terminal.until("you: ")
     assert greeting.startswith(f"Talking with {tiny_checkpoint}. /new starts a new conversation")
 
@@ -150,7 +151,7 @@ def test_ctrl_c_ends_the_reply_and_not_the_chat(
         return decode(*arguments)
 
     monkeypatch.setattr(engine, "decode", interrupted)
-    bot = Chatbot(engine, tiny_tokenizer, DecodingConfig(temperature=0))
+    bot = Chatbot(Responder(engine, tiny_tokenizer, ReplyConfig(temperature=0)))
     monkeypatch.setattr(Chatbot, "load", lambda *_, **__: bot)
     typed = at_a_terminal(monkeypatch, ["hi", "again", "/exit"])
     chat(ChatConfig())

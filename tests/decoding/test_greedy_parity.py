@@ -12,7 +12,7 @@ from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import make_manifest
 from dialogpt.decoding import DecodingConfig
 from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.hypotheses import hypotheses
+from dialogpt.decoding.hypotheses import make
 from dialogpt.model import checkpoint
 
 SHAPES: list[dict[str, Any]] = [
@@ -54,8 +54,8 @@ def theirs(model: Any, contexts: Sequence[Sequence[int]], end_id: int, **setting
 
 def ours(model: GPT, tokenizer: Tokenizer, contexts: Sequence[Sequence[int]], **settings: Any) -> list[list[int]]:
     config = DecodingConfig(**{"temperature": 0, "no_repeat_ngram": 0, "min_new_tokens": 0, **settings})
-    made = hypotheses(TorchEngine(model), tokenizer, contexts, config, [0] * len(contexts))
-    return [list(hypothesis.tokens) for hypothesis in made]
+    made = make(TorchEngine(model), tokenizer, contexts, config, [[0]] * len(contexts))
+    return [list(hypothesis.tokens) for (hypothesis,) in made]
 
 
 @pytest.mark.parametrize("lengths", [[1], [12], [3, 17, 1, 8], [5] * 3])
@@ -79,4 +79,15 @@ def test_no_repeat_ngram(pair: tuple[GPT, Any], tiny_tokenizer: Tokenizer, n: in
     settings = {"max_new_tokens": 30, "min_new_tokens": 30}
     expected = theirs(pair[1], [[end]], end, no_repeat_ngram_size=n, **settings)
     assert ours(pair[0], tiny_tokenizer, [[end]], no_repeat_ngram=n, **settings) == expected
+    assert ours(pair[0], tiny_tokenizer, [[end]], no_repeat_context=n, **settings) == expected
     assert expected != theirs(pair[1], [[end]], end, **settings)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_no_repeat_context_is_their_no_repeat_ngram(pair: tuple[GPT, Any], tiny_tokenizer: Tokenizer, n: int) -> None:
+    end = tiny_tokenizer.end_id
+    settings = {"max_new_tokens": 30, "min_new_tokens": 30}
+    said = theirs(pair[1], [[7, end]], end, **settings)[0]
+    context = [7, end, *said[:12], end]  # a context that the reply would repeat
+    expected = theirs(pair[1], [context], end, no_repeat_ngram_size=n, **settings)
+    assert ours(pair[0], tiny_tokenizer, [context], no_repeat_context=n, **settings) == expected

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.sampling import allowed, draw, repeated_next, top_k, top_p
+from dialogpt.decoding.sampling import allowed, candidates, draw, repeated_next
 
 TIED = st.sampled_from([-2.0, 0.0, 0.5, 3.0])
 LOGITS = st.lists(TIED | st.floats(-20, 20, width=32), min_size=1, max_size=12)
@@ -30,61 +30,84 @@ def kept(filtered: Tensor) -> set[int]:
     return {i for i, value in enumerate(filtered.tolist()) if value != -math.inf}
 
 
+def left(logits: Tensor, **changes: float | int) -> list[list[int]]:
+    """The tokens that may be drawn, of each row (B, V), in the order of the candidates."""
+    found = candidates(logits, config(**changes))
+    return [
+        [token for token, logit in zip(tokens, row, strict=True) if logit != -math.inf]
+        for tokens, row in zip(found.tokens.tolist(), found.logits.tolist(), strict=True)
+    ]
+
+
 def likeliest_first(logits: list[float]) -> list[int]:
     return sorted(range(len(logits)), key=lambda i: (-logits[i], i))
 
 
 @settings(deadline=None)
-@given(logits=LOGITS, k=st.integers(0, 14))
-def test_top_k_keeps_exactly_k_also_on_ties(logits: list[float], k: int) -> None:
-    row = torch.tensor(logits)
-    filtered = top_k(row[None], k)[0]
-    assert kept(filtered) == set(likeliest_first(logits)[: k or None])
-    assert all(filtered[i] == row[i] for i in kept(filtered))
+@given(logits=LOGITS, k=st.integers(1, 14), temperature=st.sampled_from([1e-9, 0.7, 1.0, 1e30]))
+def test_top_k_keeps_exactly_k_also_on_ties(logits: list[float], k: int, temperature: float) -> None:
+    row = torch.tensor([logits])
+    found = candidates(row, config(top_k=k, temperature=temperature))
+    if k < len(logits):
+        assert found.tokens.tolist() == [likeliest_first(row[0].tolist())[:k]]
+    else:
+        assert sorted(found.tokens[0].tolist()) == list(range(len(logits)))
+    torch.testing.assert_close(found.logits[0], (row[0] - row.max())[found.tokens[0]] / temperature)
 
 
 @settings(deadline=None)
-@given(logits=LOGITS, p=st.floats(0.01, 1.0))
-def test_top_p_keeps_the_smallest_set_that_reaches_p(logits: list[float], p: float) -> None:
+@given(logits=LOGITS, p=st.floats(0.01, 1.0), temperature=st.sampled_from([0.5, 1.0, 2.0]))
+def test_top_p_keeps_the_smallest_set_that_reaches_p(logits: list[float], p: float, temperature: float) -> None:
     row = torch.tensor(logits)
-    odds = np.exp(row.double().numpy() - max(row.tolist()))
+    odds = np.exp((row.double().numpy() - max(row.tolist())) / temperature)
     order = likeliest_first(row.tolist())
     reached = np.cumsum(odds[order] / odds.sum())
     assume(p == 1 or min(abs(reached - p)) > 1e-5)  # else it is for rounding to decide
     count = len(order) if p == 1 else int(np.argmax(reached >= p)) + 1
-    filtered = top_p(row[None], p)[0]
-    assert kept(filtered) == set(order[:count])
-    assert all(filtered[i] == row[i] for i in kept(filtered))
+    assert sorted(left(row[None], top_p=p, temperature=temperature)[0]) == sorted(order[:count])
+
+
+@settings(deadline=None)
+@given(logits=LOGITS, p=st.floats(0.01, 1.0))
+def test_min_p_keeps_what_is_near_the_likeliest(logits: list[float], p: float) -> None:
+    row = torch.tensor(logits)
+    ratio = np.exp(row.double().numpy() - max(row.tolist()))
+    assume(min(abs(ratio - p)) > 1e-5 or p == 1)
+    expected = [i for i in likeliest_first(row.tolist()) if ratio[i] >= p]
+    assert sorted(left(row[None], min_p=p)[0]) == sorted(expected)
 
 
 def test_filters_keep_rows_apart_and_their_input_as_it_was() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
     before = logits.clone()
-    assert [kept(row) for row in top_k(logits, 2)] == [{0, 1}, {0, 3}]
-    assert [kept(row) for row in top_p(logits, 0.7)] == [{0, 1}, {3}]
-    allowed(logits, [[1], [2]], 0, config(min_new_tokens=5, repetition_penalty=2.0, no_repeat_ngram=1))
+    assert left(logits, top_k=2) == [[0, 1], [3, 0]]
+    assert left(logits, top_p=0.7) == [[0, 1], [3]]
+    assert left(logits, min_p=0.3) == [[0, 1], [3]]
+    changed = config(min_new_tokens=5, repetition_penalty=2.0, no_repeat_ngram=1, no_repeat_context=1)
+    allowed(logits, [[3], [3]], [[1], [2]], 0, changed)
     assert torch.equal(logits, before)
 
 
 @pytest.mark.parametrize("p", [1e-9, 0.3, 1 - 1e-7])
 def test_the_likeliest_token_is_never_filtered(p: float) -> None:
     logits = torch.linspace(0, 20, 50_257)[None]
-    assert 50_256 in kept(top_p(logits, p)[0])
-    assert kept(top_k(logits, 1)[0]) == {50_256}
+    assert left(logits, top_p=p)[0][0] == 50_256
+    assert left(logits, min_p=p)[0][0] == 50_256
+    assert left(logits, top_k=1) == [[50_256]]
 
 
-def test_a_nucleus_of_a_large_vocabulary_has_no_holes() -> None:
-    """Sums over 50,257 tokens are where rounding shows."""
-    logits = torch.randn(4, 50_257, generator=torch.Generator().manual_seed(0)) * 4
-    for p in (0.9, 0.999, 1 - 1e-6):
-        for row, filtered in zip(logits, top_p(logits, p), strict=True):
+@pytest.mark.parametrize("sharpness", [0.5, 4.0])
+def test_a_nucleus_of_a_large_vocabulary_has_no_holes(sharpness: float) -> None:
+    """Sums over 50,257 tokens are where rounding shows; a flat distribution needs more than 1,024 candidates."""
+    logits = torch.randn(4, 50_257, generator=torch.Generator().manual_seed(0)) * sharpness
+    for p in (0.01, 0.9, 0.999, 1 - 1e-6):
+        for row, tokens in zip(logits, left(logits, top_p=p), strict=True):
             order = row.argsort(descending=True, stable=True)
-            inside = torch.isfinite(filtered[order])
-            count = int(inside.sum())
-            assert bool(inside[:count].all())
+            count = len(tokens)
+            assert tokens == order[:count].tolist()
             reached = row.double().softmax(-1)[order].cumsum(0)
-            assert reached[count - 1] >= p - 1e-9
-            assert reached[count - 2] < p + 1e-9
+            assert reached[count - 1] >= p - 1e-7
+            assert count == 1 or reached[count - 2] < p + 1e-7
 
 
 def brute_repeats(reply: list[int], n: int, vocabulary: int) -> list[int]:
@@ -100,17 +123,26 @@ def test_repeated_next_bans_what_would_make_an_ngram_twice(reply: list[int], n: 
     assert repeated_next(reply, n) == brute_repeats(reply, n, 4)
 
 
+@settings(deadline=None)
+@given(
+    context=st.lists(st.integers(0, 3), max_size=8), reply=st.lists(st.integers(0, 3), max_size=8), n=st.integers(1, 4)
+)
+def test_no_ngram_of_the_context_either(context: list[int], reply: list[int], n: int) -> None:
+    filtered = allowed(torch.zeros(1, 5), [context], [reply], 4, config(no_repeat_context=n))
+    assert kept(filtered[0]) == {0, 1, 2, 3, 4} - set(brute_repeats([*context, *reply], n, 5))
+
+
 def test_no_end_token_before_the_shortest_length() -> None:
     logits = torch.zeros(3, 5)
-    filtered = allowed(logits, [[], [1], [1, 2]], 4, config(min_new_tokens=2))
+    filtered = allowed(logits, [[]] * 3, [[], [1], [1, 2]], 4, config(min_new_tokens=2))
     assert [kept(row) for row in filtered] == [{0, 1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3, 4}]
 
 
 def test_the_repetition_penalty_lowers_what_was_said_whatever_its_sign() -> None:
     logits = torch.tensor([[2.0, -2.0, 2.0, -2.0]])
-    filtered = allowed(logits, [[0, 1, 1]], 3, config(repetition_penalty=2.0))
+    filtered = allowed(logits, [[2]], [[0, 1, 1]], 3, config(repetition_penalty=2.0))
     assert filtered.tolist() == [[1.0, -4.0, 2.0, -2.0]]
-    assert torch.equal(allowed(logits, [[]], 3, config(repetition_penalty=2.0)), logits)
+    assert torch.equal(allowed(logits, [[1]], [[]], 3, config(repetition_penalty=2.0)), logits)
 
 
 @settings(deadline=None)
@@ -136,9 +168,11 @@ CHI_SQUARE_999 = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52, 6: 22.46, 7:
 
 
 @pytest.mark.parametrize(
-    "temperature, k, p", [(1.0, 0, 1.0), (0.5, 0, 1.0), (2.0, 0, 1.0), (1.0, 4, 1.0), (1.0, 0, 0.8), (0.8, 5, 0.9)]
-)
-def test_draws_are_distributed_as_asked(temperature: float, k: int, p: float) -> None:
+    "temperature, k, p, min_p",
+    [(1.0, 0, 1.0, 0.0), (0.5, 0, 1.0, 0.0), (2.0, 0, 1.0, 0.0), (1.0, 4, 1.0, 0.0), (1.0, 0, 0.8, 0.0),
+     (0.8, 5, 0.9, 0.0), (1.0, 0, 1.0, 0.2), (1.5, 6, 1.0, 0.3)],
+)  # fmt: skip
+def test_draws_are_distributed_as_asked(temperature: float, k: int, p: float, min_p: float) -> None:
     """A chi-square test over 10,000 rows, each with its own seed, as contexts of a batch have."""
     logits = [1.5, -0.5, 0.0, 2.0, 0.0, 1.0, -1.0, 0.7]
     rows = 10_000
@@ -146,11 +180,11 @@ def test_draws_are_distributed_as_asked(temperature: float, k: int, p: float) ->
     total = sum(odds.values())
     expected: dict[int, float] = {}
     for token, share in odds.items():
-        if sum(expected.values()) < p * total:
+        if sum(expected.values()) < p * total and share >= min_p * max(odds.values()):
             expected[token] = share
     total = sum(expected.values())
-    drawn = draw(torch.tensor([logits]).expand(rows, -1), config(temperature=temperature, top_k=k, top_p=p),
-                 generators(rows))  # fmt: skip
+    asked = config(temperature=temperature, top_k=k, top_p=p, min_p=min_p)
+    drawn = draw(torch.tensor([logits]).expand(rows, -1), asked, generators(rows))
     counts = Counter(drawn.tolist())
     assert counts.keys() == expected.keys()
     statistic = sum((counts[i] - rows * e / total) ** 2 / (rows * e / total) for i, e in expected.items())

@@ -15,7 +15,7 @@ from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import make_manifest, read_manifest
 from dialogpt.decoding import DecodingConfig
 from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.hypotheses import hypotheses
+from dialogpt.decoding.hypotheses import make
 from dialogpt.errors import UsageError
 from dialogpt.model import checkpoint
 
@@ -33,7 +33,7 @@ def assert_same_model(a: GPT, b: GPT) -> None:
 
 def our_replies(model: GPT, tokenizer: Tokenizer) -> list[list[int]]:
     contexts = [[*tokenizer.encode(text), tokenizer.end_id][-48:] for text in TEXTS]
-    made = hypotheses(TorchEngine(model), tokenizer, contexts, GREEDY, [0] * len(TEXTS))
+    made = [group[0] for group in make(TorchEngine(model), tokenizer, contexts, GREEDY, [[0]] * len(TEXTS))]
     return [list(hypothesis.tokens) for hypothesis in made]
 
 

@@ -89,7 +89,13 @@ def test_a_left_padded_row_equals_the_row_alone(make_model: Make, lengths: list[
     rows = [random_tokens(model, length, seed=i) for i, length in enumerate(lengths)]
     batch = torch.stack([pad(row, (longest - len(row), 0), value=7) for row in rows])
     with torch.no_grad():
-        cache = KVCache.empty(model.config, len(rows), longest, model.transformer.wte.weight, torch.tensor([longest - length for length in lengths]))
+        cache = KVCache.empty(
+            model.config,
+            len(rows),
+            longest,
+            model.transformer.wte.weight,
+            [longest - length for length in lengths],
+        )
         pieces = [model(piece, cache) for piece in (batch[:, :first], batch[:, first:]) if piece.shape[1]]
         logits = torch.cat(pieces, dim=1)
         for row, padded in zip(rows, logits, strict=True):
@@ -112,8 +118,8 @@ def test_select_takes_rows_in_any_order_and_several_times(make_model: Make) -> N
     batch = torch.stack([pad(row, (9 - len(row), 0)) for row in contexts])
     rows = [2, 0, 0]
     follow = random_tokens(model, 3, 2, seed=5)
-    with torch.no_grad():
-        cache = KVCache.empty(model.config, 3, 11, model.transformer.wte.weight, torch.tensor([4, 0, 2]))
+    with torch.inference_mode():
+        cache = KVCache.empty(model.config, 3, 11, model.transformer.wte.weight, [4, 0, 2])
         model(batch, cache)
         selected = cache.select(rows)
         logits = model(follow, selected)

@@ -15,7 +15,7 @@ import torch
 
 from dialogpt.decoding import DecodingConfig
 from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.hypotheses import context_tokens, hypotheses
+from dialogpt.decoding.hypotheses import context_tokens, make
 from dialogpt.errors import DataError, UsageError
 from dialogpt.model import checkpoint
 from dialogpt.session import Session, Turn, read_sessions
@@ -46,7 +46,7 @@ def greedy_replies(model: Path, contexts: list[tuple[Turn, ...]]) -> list[str]:
     config = DecodingConfig(temperature=0, no_repeat_ngram=0, max_new_tokens=30)
     engine = TorchEngine(network)
     tokens = [context_tokens(tokenizer, turns, engine.n_ctx, config.max_new_tokens) for turns in contexts]
-    made = hypotheses(engine, tokenizer, tokens, config, [0] * len(contexts))
+    made = [group[0] for group in make(engine, tokenizer, tokens, config, [[0]] * len(contexts))]
     assert all(hypothesis.ended for hypothesis in made)
     return [hypothesis.text for hypothesis in made]
 

@@ -145,7 +145,7 @@ def _room(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> int:
 
 def _hypothesis(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:
     return Hypothesis(
-        text=tokenizer.decode(tokens).strip(),
+        text=tokenizer.decode(tokens).rstrip("\ufffd").strip(),  # it may end within a code point
         tokens=tuple(tokens),
         logprob=logprob,
         ended=bool(tokens) and tokens[-1] == tokenizer.end_id,

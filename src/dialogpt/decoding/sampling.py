@@ -80,20 +80,22 @@ def candidates(logits: Tensor, config: DecodingConfig) -> Candidates:
     """Top-k, then temperature, then top-p and min-p of what is left; the logits returned are over the temperature."""
     vocabulary = logits.shape[-1]
     k = min(config.top_k or vocabulary, vocabulary)
-    temperature = max(config.temperature, COLDEST)
-    below = logits.float() - logits.amax(-1, keepdim=True).float()  # the first stays 0 however cold it gets
+    raw = logits.float()
+    first = raw.amax(-1, keepdim=True)
+
+    def cooled(values: Tensor) -> Tensor:
+        return (values - first) / max(config.temperature, COLDEST)  # the first stays 0 however cold it gets
+
     if k == vocabulary and config.top_p == 1 and config.min_p == 0:
         tokens = torch.arange(vocabulary, device=logits.device).expand_as(logits)
-        return Candidates(below / temperature, tokens)  # nothing is left out, so nothing needs an order
-    kept = likeliest(below, k if k < vocabulary else NUCLEUS)
-    total = ((kept.logits if k < vocabulary else below) / temperature).logsumexp(-1, keepdim=True)
-    found = kept.logits / temperature
-    inside, complete = _nucleus(found, total, config)
+        return Candidates(cooled(raw), tokens)  # nothing is left out, so nothing needs an order
+    kept = likeliest(raw, k if k < vocabulary else NUCLEUS)
+    total = cooled(kept.logits if k < vocabulary else raw).double().logsumexp(-1, keepdim=True)
+    inside, complete = _nucleus(cooled(kept.logits), total, config)
     if not complete and k == vocabulary:
-        kept = likeliest(below, vocabulary)
-        found = kept.logits / temperature
-        inside, _ = _nucleus(found, total, config)
-    return Candidates(found.masked_fill(~inside, -torch.inf), kept.tokens)
+        kept = likeliest(raw, vocabulary)
+        inside, _ = _nucleus(cooled(kept.logits), total, config)
+    return Candidates(cooled(kept.logits).masked_fill(~inside, -torch.inf), kept.tokens)
 
 
 def _nucleus(logits: Tensor, total: Tensor, config: DecodingConfig) -> tuple[Tensor, bool]:
@@ -101,7 +103,7 @@ def _nucleus(logits: Tensor, total: Tensor, config: DecodingConfig) -> tuple[Ten
 
     total: (B, 1), the logsumexp of all tokens. The flag tells that no token beyond the candidates can be one of them.
     """
-    odds = (logits - total).double().exp()
+    odds = (logits.double() - total).exp()
     reached = odds.cumsum(-1)
     inside = ((reached - odds < config.top_p) | (config.top_p == 1)) & (odds >= config.min_p * odds[:, :1])
     return inside, bool(((reached[:, -1] >= config.top_p) | (odds[:, -1] < config.min_p * odds[:, 0])).all())
