@@ -1,0 +1,81 @@
+"""What `generate` has done is kept until all is: a real process is killed, and goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dialogpt.decoding import GenerateConfig
+from dialogpt.decoding.generate import generate
+
+TEXTS = [f"{i} does money buy happiness? صباح الخير" for i in range(60)]
+SETTINGS = ("--seed", "3", "--max-new-tokens", "12", "--device", "cpu", "--batch-size", "2", "--format", "jsonl")
+
+
+@pytest.fixture
+def contexts(tmp_path: Path) -> Path:
+    path = tmp_path / "contexts.txt"
+    path.write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
+    return path
+
+
+def start(model: Path, contexts: Path, out: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "dialogpt", "generate", str(contexts), "--model", str(model), "--out", str(out)]
+    return subprocess.Popen([*command, *SETTINGS], env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+
+
+def whole(model: Path, contexts: Path, out: Path) -> str:
+    config = GenerateConfig(
+        contexts=contexts,
+        model=str(model),
+        out=out,
+        seed=3,
+        max_new_tokens=12,
+        device="cpu",
+        batch_size=5,
+        format="jsonl",
+    )
+    generate(config)
+    return out.read_text(encoding="utf-8")
+
+
+def replies(text: str) -> list[tuple[str, str]]:
+    return [(record["id"], record["hypothesis"]) for record in map(json.loads, text.splitlines())]
+
+
+def test_a_killed_process_goes_on_and_comes_to_the_same_file(
+    tiny_checkpoint: Path, contexts: Path, tmp_path: Path
+) -> None:
+    expected = whole(tiny_checkpoint, contexts, tmp_path / "expected.jsonl")
+    out, part = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.part"
+    process = start(tiny_checkpoint, contexts, out)
+    deadline = time.monotonic() + 120
+    while not (part.is_file() and part.read_bytes().count(b"\n") > 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not out.exists()
+    done = part.read_bytes()
+    part.write_bytes(done[: done.rindex(b"\n") + 1] + b'{"3":{"text":"cut sho')  # killed within a write
+    again = start(tiny_checkpoint, contexts, out)
+    _, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert b"going on: " in said
+    assert replies(out.read_text(encoding="utf-8")) == replies(expected)
+    assert not part.exists()
+
+
+def test_other_settings_or_contexts_begin_anew(tiny_checkpoint: Path, contexts: Path, tmp_path: Path) -> None:
+    expected = whole(tiny_checkpoint, contexts, tmp_path / "expected.jsonl")
+    part = tmp_path / ".out.jsonl.part"
+    for header in (b'["another",3]\n', b"nonsense\n", b""):
+        part.write_bytes(header + b'{"0":{"text":"not of here","hypotheses":[]}}\n')
+        assert whole(tiny_checkpoint, contexts, tmp_path / "out.jsonl") == expected
+        assert not part.exists()
