@@ -20,6 +20,7 @@ from dialogpt.files import decode_text, read_lines
 from dialogpt.session import Turn
 
 T = TypeVar("T")
+ENGLISH = "--clean keeps English letters only"
 
 _JSON = re.compile(r'\s*\{\s*"')
 _SCORE = re.compile(r"\s*-?\d+(?:\.\d+)?\|")
@@ -59,6 +60,13 @@ class Inputs:
     def references(self) -> list[tuple[str, ...]]:
         return [segment.references for segment in self.segments]
 
+    @property
+    def contexts(self) -> list[tuple[tuple[str, ...], ...]] | None:
+        """Each system's contexts, its file's own or the references'; None when they are not told for every reply."""
+        own = tuple(segment.context for segment in self.segments)
+        told = [system.contexts if system.contexts and all(system.contexts) else own for system in self.systems]
+        return told if all(map(all, told)) else None
+
 
 class _Item(msgspec.Struct):
     """A line of references in JSONL."""
@@ -83,19 +91,17 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
     """
     segments = _read_references(refs)
     systems = [_read_system(path, name, segments) for path, name in zip(hyps, _names(hyps), strict=True)]
-    if clean is not None:
-        segments, systems = _cleaned(segments, systems, clean)
     dropped: Counter[str] = Counter()
-    kept = [_without_blank(segment, dropped) for segment in segments]
+    if clean is not None:
+        segments, systems = _cleaned(segments, systems, clean, dropped)
     for system in systems:
         if not any(reply.strip() for reply in system.replies):
             raise DataError(
-                f"{system.name}: no reply has a word",
-                "--clean keeps English letters only: leave it out" if clean else "a line is a reply",
+                f"{system.name}: no reply has a word", f"{ENGLISH}: leave it out" if clean else "a line is a reply"
             )
         if blank := sum(not reply.strip() for reply in system.replies):
             dropped[f"blank replies of {system.name}, which count as empty"] += blank
-    return Inputs(tuple(kept), tuple(systems), dropped)
+    return Inputs(tuple(_without_blank(segment, dropped) for segment in segments), tuple(systems), dropped)
 
 
 def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
@@ -108,15 +114,28 @@ def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
 
 
 def _cleaned(
-    segments: Sequence[Segment], systems: Sequence[System], clean: Callable[[str], str]
+    segments: Sequence[Segment], systems: Sequence[System], clean: Callable[[str], str], dropped: Counter[str]
 ) -> tuple[list[Segment], list[System]]:
+    """All texts cleaned; segments of whose references nothing is left are left out, and counted, for every system."""
+
     def all_of(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(map(clean, texts))
 
-    return (
-        [Segment(each.place, all_of(each.references), all_of(each.context), each.id) for each in segments],
-        [System(each.name, all_of(each.replies), tuple(map(all_of, each.contexts))) for each in systems],
-    )
+    made = [Segment(each.place, all_of(each.references), all_of(each.context), each.id) for each in segments]
+    kept = [place for place, each in enumerate(made) if any(each.references) or not any(segments[place].references)]
+    if not kept:
+        raise DataError("no reference has a word", f"{ENGLISH}: leave it out")
+    if len(kept) < len(made):
+        dropped["segments without a reference after cleaning, left out"] += len(made) - len(kept)
+    cleaned = [
+        System(
+            each.name,
+            all_of([each.replies[place] for place in kept]),
+            tuple(all_of(each.contexts[place]) for place in kept) if each.contexts else (),
+        )
+        for each in systems
+    ]
+    return [made[place] for place in kept], cleaned
 
 
 def _read_references(paths: Sequence[Path]) -> list[Segment]:

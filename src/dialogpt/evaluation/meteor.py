@@ -40,27 +40,41 @@ def statistics(systems: Sequence[Sequence[str]], references: Sequence[Sequence[s
     rows = [row.split() for row in _run("\n".join(lines) + "\n", _START_S + _PAIR_S * pairs).splitlines()]
     if len(rows) != len(lines) or any(len(row) != STATISTICS for row in rows):
         raise DialoGPTError(f"METEOR answered {len(rows)} of {len(lines)} lines", "leave it out, or try another Java")
-    table = np.array(rows, np.float64).reshape(len(systems), len(references), STATISTICS)
-    return list(table)
+    table = without_whole_chunks(np.array(rows, np.float64))
+    return list(table.reshape(len(systems), len(references), STATISTICS))
+
+
+def without_whole_chunks(table: Floats) -> Floats:
+    """The statistics, (S, 23), without the chunk of a reply that is its reference: the jar does not add it either."""
+    lengths, chunks = table[:, 0:2], table[:, 20]
+    same = (_matches(table) == lengths).all(axis=1) & (chunks == 1)
+    return np.concatenate([table[:, :20], np.where(same, 0, chunks)[:, None], table[:, 21:]], axis=1)
 
 
 def scores(sums: Floats) -> Floats:
     """METEOR, (..., 1), of summed statistics, (..., 23); 0 when nothing matches."""
     lengths, functions = sums[..., 0:2], sums[..., 2:4]  # of replies, of references
-    stages = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 2, 2)  # stage, content or function word, side
-    matches = stages.sum(axis=(-3, -2))
     chunks, words = sums[..., 20], sums[..., 21:23]
     kinds = np.array([_DELTA, 1 - _DELTA])
-    weighted = np.einsum("...skx,s,k->...x", stages, _STAGES, kinds)
+    weighted = np.einsum("...skx,s,k->...x", _stages(sums), _STAGES, kinds)
     weighted_lengths = _DELTA * (lengths - functions) + (1 - _DELTA) * functions
     with np.errstate(divide="ignore", invalid="ignore"):
         precision, recall = np.moveaxis(weighted / weighted_lengths, -1, 0)
         mean = 1 / ((1 - _ALPHA) / precision + _ALPHA / recall)
-        fragments = chunks / words.mean(axis=-1)
-        same = (matches == lengths).all(axis=-1) & (chunks == 1)
-        meteor = mean * (1 - _GAMMA * np.where(same, 0, fragments) ** _BETA)
+        meteor = mean * (1 - _GAMMA * (chunks / words.mean(axis=-1)) ** _BETA)
     known: Floats = np.nan_to_num(meteor, nan=0.0)[..., None]
     return known
+
+
+def _stages(sums: Floats) -> Floats:
+    """Matches by stage, content or function word, and reply or reference, (..., 4, 2, 2)."""
+    return sums[..., 4:20].reshape(*sums.shape[:-1], 4, 2, 2)
+
+
+def _matches(sums: Floats) -> Floats:
+    """Matched words of replies and of references, (..., 2)."""
+    matches: Floats = _stages(sums).sum(axis=(-3, -2))
+    return matches
 
 
 def _score_line(reply: str, references: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ class _Order:
         texts, ids, counts = asked.counted()
         keys = segments[texts] * grams.kinds + ids
         order = np.lexsort((counts, keys))
-        last = np.append(np.diff(keys[order]) > 0, [True] * (len(keys) > 0))  # of equal keys, the highest count
+        last = np.diff(keys[order], append=-1) != 0  # of equal keys, the highest count
         self._keys, self._most = keys[order][last], counts[order][last]
 
     def match(self, first: int) -> tuple[Floats, Floats, Floats]:
