@@ -50,7 +50,7 @@ def test_bootstrap_intervals_cover_the_truth() -> None:
 
 
 def test_jackknife_error_is_the_means_own() -> None:
-    values = np.random.default_rng(0).normal(size=50)
+    values = np.random.default_rng(0).normal(9, size=50)
     left_out = (values.sum() - values) / 49
     measure = Jackknifed(("mean",), "", values.mean(keepdims=True), left_out[:, None])
     low, high = sig.jackknife(measure)[0]
@@ -71,6 +71,12 @@ def test_jackknife_error_is_that_of_fresh_replies() -> None:
         spread = np.std([measure[kind].values for measure in measures], axis=0, ddof=1)
         widths = np.mean([np.diff(sig.jackknife(measure[kind]))[:, 0] for measure in measures], axis=0)
         assert widths / (2 * sig.WIDTH) == pytest.approx(spread, rel=0.34)
+
+
+def test_an_interval_stays_within_what_can_be() -> None:
+    entropies, distincts = diversity([["a", "b", "c", "d"], ["a", "a", "a", "a"], ["x", "y"]])
+    assert sig.jackknife(entropies).min() == 0
+    assert sig.jackknife(distincts).max() == 1
 
 
 def test_one_segment_has_no_interval() -> None:

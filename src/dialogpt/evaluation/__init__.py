@@ -19,10 +19,11 @@ class EvaluateConfig:
 
     hyps: Annotated[tuple[Path, ...], "a file for each system: text, a reply a line, or what `generate` writes"]
     refs: Annotated[
-        tuple[Path, ...], "text files, one for each reference; or one TSV or JSONL, several references a line"
+        tuple[Path, ...],
+        "text files, one for each reference: --refs A B C; or one TSV or JSONL, several references a line",
     ]
     metrics: Annotated[
-        tuple[str, ...], "families or names, such as: bleu nist-4 distinct (default: all that can be computed)"
+        tuple[str, ...], "families or names: --metrics bleu nist-4 distinct (default: all that can be computed)"
     ] = ()
     format: Annotated[Format, "how the scores are printed"] = "table"
     clean: Annotated[

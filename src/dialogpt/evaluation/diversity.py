@@ -22,8 +22,8 @@ def diversity(replies: Sequence[Sequence[str]]) -> tuple[Jackknifed, Jackknifed]
     entropies = [entropy(grams, len(replies)) for grams in orders]
     distincts = [distinct(grams, len(replies)) for grams in orders[:2]]
     return (
-        _measure("entropy", SIGNATURE + "|unit:nats", entropies),
-        _measure("distinct", SIGNATURE, distincts),
+        _measure("entropy", SIGNATURE + "|unit:nats", entropies, math.inf),
+        _measure("distinct", SIGNATURE, distincts, 1),
     )
 
 
@@ -61,7 +61,7 @@ def _weighed(counts: Ints) -> Floats:
     return counts.astype(np.float64) * np.log(np.maximum(counts, 1))
 
 
-def _measure(family: str, signature: str, found: Sequence[tuple[float, Floats]]) -> Jackknifed:
+def _measure(family: str, signature: str, found: Sequence[tuple[float, Floats]], most: float) -> Jackknifed:
     names = tuple(f"{family}-{n}" for n in range(1, len(found) + 1))
     values, left_out = zip(*found, strict=True)
-    return Jackknifed(names, signature, np.array(values), np.stack(left_out, axis=1))
+    return Jackknifed(names, signature, np.array(values), np.stack(left_out, axis=1), most)

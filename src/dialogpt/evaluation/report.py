@@ -76,7 +76,8 @@ def as_latex(scores: Sequence[Score]) -> str:
     for system in systems:
         values = [_escaped(_value(by_place.get((system, name)))) for name in columns]
         lines.append(" & ".join([_escaped(system), *values]) + r" \\")
-    return "\n".join([*lines, "\\hline", "\\end{tabular}", *(f"% {line}" for line in _signatures(scores))])
+    shown = [score for score in scores if score.name in columns]
+    return "\n".join([*lines, "\\hline", "\\end{tabular}", *(f"% {line}" for line in _signatures(shown))])
 
 
 _FORMS: dict[str, Callable[[Sequence[Score]], str]] = {

@@ -37,13 +37,14 @@ class Additive:
 class Jackknifed:
     """N scores that are no function of sums, (N,), and what they are when a segment is left out, (S, N).
 
-    NaN in `left_out`: this score has no interval.
+    NaN in `left_out`: this score has no interval. None of them is below 0 or above `most`.
     """
 
     names: tuple[str, ...]
     signature: str
     values: Floats
     left_out: Floats
+    most: float = math.inf
 
 
 Measure = Additive | Jackknifed
@@ -83,8 +84,8 @@ def percentiles(samples: Floats) -> Floats:
 
 def jackknife(measure: Jackknifed) -> Floats:
     """The 95% intervals from the scores with each segment left out, (N, 2)."""
-    error = _standard_error(measure.left_out)
-    return np.stack([measure.values - WIDTH * error, measure.values + WIDTH * error], axis=1)
+    far = WIDTH * _standard_error(measure.left_out)
+    return np.clip(np.stack([measure.values - far, measure.values + far], axis=1), 0, measure.most)
 
 
 def bootstrap_p(difference: Floats, samples: Floats) -> Floats:
