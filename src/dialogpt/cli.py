@@ -24,13 +24,17 @@ from dialogpt.errors import DataError, DialoGPTError, UsageError
 
 
 class Command(NamedTuple):
-    """Where a command's configuration and function are, and which field is the positional argument."""
+    """Where a command's configuration and function are, and which field is the positional argument.
+
+    Options named in `lists` take all the words up to the next option: `--refs a b c`.
+    """
 
     config: str
     function: str
     argument: str
     quiet: bool = False
     optional: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -43,6 +47,9 @@ COMMANDS = {
     "tokenize": Command("dialogpt.tokens:TokenizeConfig", "dialogpt.tokens.shards:tokenize", "sessions"),
     "train": Command("dialogpt.train:TrainConfig", "dialogpt.train.loop:train", "shards"),
     "generate": Command("dialogpt.decoding:GenerateConfig", "dialogpt.decoding.generate:generate", "contexts"),
+    "evaluate": Command(
+        "dialogpt.evaluation:EvaluateConfig", "dialogpt.evaluation.evaluate:evaluate", "hyps", lists=("refs", "metrics")
+    ),
     "chat": Command("dialogpt.chat:ChatConfig", "dialogpt.chat.terminal:chat", "model", quiet=True),
     "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
     "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True),
@@ -129,6 +136,27 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class _Command(click.Command):
+    """A command some of whose options take several words, `--refs a b`, which click reads as `--refs a --refs b`."""
+
+    def __init__(self, name: str, *, lists: tuple[str, ...], **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.lists = lists
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words: list[str] = []
+        option = ""
+        for place, word in enumerate(args):
+            if word == "--":
+                return super().parse_args(ctx, words + args[place:])
+            if word.startswith("-"):
+                option = word if word in self.lists else ""
+            elif option and words[-1] != option:
+                words.append(option)
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
 def _command(name: str) -> click.Command:
     where = COMMANDS[name]
     config_type = _locate(where.config)
@@ -151,8 +179,9 @@ def _command(name: str) -> click.Command:
 
     doc = (config_type.__doc__ or "").strip()
     text = doc.split(": ", 1)[-1] + f"\n\n{where.argument.upper()}: {typing.get_args(hints[where.argument])[1]}"
-    return click.Command(
+    return _Command(
         name,
+        lists=tuple(f"--{field}" for field in where.lists),
         params=params,
         callback=run,
         help=text[:1].upper() + text[1:],

@@ -1,0 +1,133 @@
+"""How sure a score is: 95% intervals, and whether two systems differ.
+
+Scores that are arithmetic on sums over segments are resampled as matrix products over one table of statistics (the
+design of sacreBLEU). Entropy and Distinct are no such sums, and a bootstrap misses them: its samples repeat segments,
+and so Distinct-2 of 6,000 human replies falls from 0.63 to 0.43. They get the jackknife, each segment left out once.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dialogpt.evaluation.ngrams import Floats
+
+COVERED = (0.025, 0.975)
+WIDTH = 1.959963984540054  # standard errors to each side of 95%
+CELLS = 1 << 23  # weights held at once
+TINY = 1e-12  # sums in another order differ by less
+
+
+@dataclass(frozen=True, slots=True)
+class Additive:
+    """Statistics of S segments, (S, C), and the N scores of their sums: (..., C) -> (..., N)."""
+
+    names: tuple[str, ...]
+    signature: str
+    statistics: Floats
+    scores: Callable[[Floats], Floats]
+
+    @property
+    def values(self) -> Floats:
+        return self.scores(self.statistics.sum(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Jackknifed:
+    """N scores that are no function of sums, (N,), and what they are when a segment is left out, (S, N).
+
+    NaN in `left_out`: this score has no interval. None of them is below 0 or above `most`.
+    """
+
+    names: tuple[str, ...]
+    signature: str
+    values: Floats
+    left_out: Floats
+    most: float = math.inf
+
+
+Measure = Additive | Jackknifed
+
+
+def ratio(sums: Floats) -> Floats:
+    """The first statistic per unit of the second, (..., 1), of (..., 2); NaN, undefined, where there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return sums[..., :1] / np.where(sums[..., 1:] > 0, sums[..., 1:], np.nan)
+
+
+def resampled(statistics: Floats, samples: int, seed: int) -> Floats:
+    """Sums over bootstrap samples of the segments, (samples, C); the same segments for every column."""
+    count = len(statistics)
+    rng = np.random.default_rng(seed)
+
+    def drawn(rows: int) -> Floats:
+        places = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
+        return np.bincount(places.reshape(-1), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+    return np.concatenate([drawn(rows) @ statistics for rows in _chunks(samples, count)])
+
+
+def halves(statistics: Floats, trials: int, seed: int) -> Floats:
+    """Sums over random halves of the segments (each in or out by a coin), (trials, C)."""
+    count = len(statistics)
+    rng = np.random.default_rng(seed)
+    return np.concatenate(
+        [rng.integers(0, 2, (rows, count), np.int8).astype(np.float64) @ statistics for rows in _chunks(trials, count)]
+    )
+
+
+def percentiles(samples: Floats) -> Floats:
+    """The 95% intervals of scores from their bootstrap samples, (B, N) -> (N, 2); NaN where a sample is undefined."""
+    return np.quantile(samples, COVERED, axis=0).T
+
+
+def jackknife(measure: Jackknifed) -> Floats:
+    """The 95% intervals from the scores with each segment left out, (N, 2)."""
+    far = WIDTH * _standard_error(measure.left_out)
+    return np.clip(np.stack([measure.values - far, measure.values + far], axis=1), 0, measure.most)
+
+
+def bootstrap_p(difference: Floats, samples: Floats) -> Floats:
+    """Two-sided p of the observed differences, (N,), from those of paired samples, (B, N), shifted to mean 0."""
+    shifted = np.abs(samples - samples.mean(axis=0))
+    return _share_as_far(np.abs(difference), shifted)
+
+
+def randomised_p(one: Additive, other: Additive, trials: int, seed: int) -> Floats:
+    """Two-sided p of the systems' differences, (N,), when replies are exchanged by a coin in each segment."""
+    exchanged = halves(one.statistics - other.statistics, trials, seed)
+    ones = one.scores(one.statistics.sum(axis=0) - exchanged)
+    others = one.scores(other.statistics.sum(axis=0) + exchanged)
+    return _share_as_far(np.abs(one.values - other.values), np.abs(ones - others))
+
+
+def jackknife_p(one: Jackknifed, other: Jackknifed) -> Floats:
+    """Two-sided p of the systems' differences, (N,), by their jackknife error and the normal distribution."""
+    error = _standard_error(one.left_out - other.left_out)
+    difference = np.abs(one.values - other.values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        far = np.where((difference == 0) & (error == 0), 0.0, difference / error)
+    return np.array([math.erfc(each / math.sqrt(2)) for each in far])
+
+
+def _standard_error(left_out: Floats) -> Floats:
+    count = len(left_out)
+    if count < 2:
+        return np.full(left_out.shape[1], np.nan)
+    spread: Floats = (count - 1) * left_out.var(axis=0)
+    return np.sqrt(spread)
+
+
+def _share_as_far(observed: Floats, drawn: Floats) -> Floats:
+    """The share of draws at least as far out, the observation among them, so that p is never 0; NaN stays NaN."""
+    share: Floats = (1 + (drawn >= observed - TINY).sum(axis=0)) / (len(drawn) + 1)
+    undefined = np.isnan(observed) | np.isnan(drawn).any(axis=0)
+    return np.where(undefined, np.nan, share)
+
+
+def _chunks(rows: int, count: int) -> Iterator[int]:
+    """How many rows to take at once, of `count` cells each."""
+    at_once = max(CELLS // max(count, 1), 1)
+    for start in range(0, rows, at_once):
+        yield min(at_once, rows - start)

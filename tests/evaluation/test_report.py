@@ -1,0 +1,90 @@
+"""Scores as a table, JSON, TSV and LaTeX."""
+
+import json
+
+import pytest
+
+from dialogpt.evaluation import Score
+from dialogpt.evaluation.report import render
+
+
+def score(system: str, name: str, value: float | None, low: float | None = None, high: float | None = None) -> Score:
+    metric, _, test = name.partition(":")
+    signature = "not computed: no Java" if value is None else "sig-p" if test else f"sig-{metric.partition('-')[0]}"
+    return Score(system=system, name=name, value=value, signature=signature, low=low, high=high)
+
+
+SCORES = [
+    score("human", "nist-4", 3.4999, 3.4, 3.61),
+    score("human", "bleu-2", 0.179, 0.17, 0.1888),
+    score("human", "meteor", None),
+    score("human", "entropy-1", 6.865),
+    score("ours_2", "nist-4", 2.41),
+    score("ours_2", "bleu-2", 0.1054),
+    score("ours_2", "meteor", 0.0753),
+    score("ours_2", "entropy-1", 6.5, 6.4, 6.6),
+    score("ours_2", "nist-4:p-bootstrap", 0.00099),
+    score("ours_2", "nist-4:p-randomisation", 0.00001),
+]
+
+
+def test_the_table() -> None:
+    assert render(SCORES, "table") == "\n".join([
+        "           NIST-4     BLEU-2 %  METEOR %",
+        "human        3.50        17.90       n/a",
+        "        3.40-3.61  17.00-18.88",
+        "ours_2       2.41        10.54      7.53",
+        "",
+        "           human            ours_2",
+        "Entropy-1   6.87  6.50 (6.40-6.60)",
+        "",
+        "p, against human            ours_2",
+        "NIST-4            0.0010 / <0.0001  bootstrap / randomisation",
+        "",
+        "nist-4: sig-nist",
+        "bleu-2: sig-bleu",
+        "meteor of human: not computed: no Java",
+        "entropy-1: sig-entropy",
+        "meteor of ours_2: sig-meteor",
+        "p-bootstrap p-randomisation: sig-p",
+    ])  # fmt: skip
+
+
+def test_json_holds_every_number_as_it_is() -> None:
+    made = json.loads(render(SCORES, "json"))
+    assert len(made) == len(SCORES)
+    assert made[1] == {
+        "system": "human", "name": "bleu-2", "value": 0.179, "signature": "sig-bleu", "low": 0.17, "high": 0.1888,
+    }  # fmt: skip
+    assert (made[2]["value"], made[2]["low"]) == (None, None)
+
+
+def test_tsv_is_a_row_a_score() -> None:
+    header, *rows = [line.split("\t") for line in render([*SCORES, score("a\tb", "length", 3.0)], "tsv").splitlines()]
+    assert header == ["system", "name", "value", "low", "high", "signature"]
+    assert rows[1] == ["human", "bleu-2", "0.179", "0.17", "0.1888", "sig-bleu"]
+    assert rows[2][2:] == ["", "", "", "not computed: no Java"]
+    assert rows[-1][0] == "a b"
+
+
+def test_latex_is_the_papers_columns() -> None:
+    lines = render(SCORES, "latex").splitlines()
+    assert lines[:6] == [
+        r"\begin{tabular}{lrrr}",
+        r"\hline",
+        r"System & NIST-4 & BLEU-2 \% & METEOR \% \\ \hline",
+        r"human & 3.50 & 17.90 & n/a \\",
+        r"ours\_2 & 2.41 & 10.54 & 7.53 \\",
+        r"\hline",
+    ]
+    assert lines[7:] == [
+        "% nist-4: sig-nist", "% bleu-2: sig-bleu", "% meteor of human: not computed: no Java",
+        "% meteor of ours_2: sig-meteor",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["table", "latex", "tsv", "json"])
+def test_scores_that_are_not_the_papers(form: str) -> None:
+    text = render([score("a", "bleu-1", 0.5), score("a", "length-max", 12.0)], form)  # type: ignore[arg-type]
+    assert "12.0" in text
+    assert ("50.00" if form in ("table", "latex") else "0.5") in text

@@ -1,0 +1,121 @@
+"""Intervals that cover, p-values that are not too small, and both without a second count."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialogpt.evaluation import significance as sig
+from dialogpt.evaluation.diversity import diversity
+from dialogpt.evaluation.significance import Additive, Jackknifed, ratio
+
+DRAWS = 60
+
+
+def mean(values: np.ndarray) -> Additive:
+    return Additive(("mean",), "", np.stack([values, np.ones(len(values))], axis=1), ratio)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 5))
+def test_a_sample_is_as_large_as_the_set(segments: int, samples: int, seed: int) -> None:
+    weights = sig.resampled(np.eye(segments), samples, seed)
+    assert weights.shape == (samples, segments)
+    assert (weights.sum(axis=1) == segments).all()
+    assert np.array_equal(weights, sig.resampled(np.eye(segments), samples, seed))
+    halves = sig.halves(np.eye(segments), samples, seed)
+    assert set(halves.reshape(-1)) <= {0, 1}
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.random.default_rng(1).normal(size=(30, 2))
+    whole, halves = sig.resampled(table, 50, 3), sig.halves(table, 50, 3)
+    monkeypatch.setattr(sig, "CELLS", 128)
+    assert np.allclose(sig.resampled(table, 50, 3), whole)
+    monkeypatch.setattr(sig, "CELLS", 240)  # halves are drawn in bytes, eight at a time
+    assert np.allclose(sig.halves(table, 50, 3).mean(), halves.mean(), atol=2)
+
+
+def test_bootstrap_intervals_cover_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for draw in range(DRAWS):
+        measure = mean(rng.normal(5, 2, size=200))
+        low, high = sig.percentiles(measure.scores(sig.resampled(measure.statistics, 300, draw)))[0]
+        covered += low < 5 < high
+        assert high - low == pytest.approx(4 * 1.96 / math.sqrt(200), rel=0.35)
+    assert covered > 0.85 * DRAWS
+
+
+def test_jackknife_error_is_the_means_own() -> None:
+    values = np.random.default_rng(0).normal(9, size=50)
+    left_out = (values.sum() - values) / 49
+    measure = Jackknifed(("mean",), "", values.mean(keepdims=True), left_out[:, None])
+    low, high = sig.jackknife(measure)[0]
+    assert (high - low) / 2 == pytest.approx(sig.WIDTH * values.std(ddof=1) / math.sqrt(50))
+
+
+def test_jackknife_error_is_that_of_fresh_replies() -> None:
+    """Distinct of replies drawn again and again spreads as the jackknife of each says, within a third."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{n}" for n in range(2000)])
+    shares = 1 / np.arange(1, 2001)
+
+    def replies() -> list[list[str]]:
+        return [rng.choice(words, rng.integers(3, 12), p=shares / shares.sum()).tolist() for _ in range(150)]
+
+    measures = [diversity(replies()) for _ in range(DRAWS)]
+    for kind in (0, 1):
+        spread = np.std([measure[kind].values for measure in measures], axis=0, ddof=1)
+        widths = np.mean([np.diff(sig.jackknife(measure[kind]))[:, 0] for measure in measures], axis=0)
+        assert widths / (2 * sig.WIDTH) == pytest.approx(spread, rel=0.34)
+
+
+def test_an_interval_stays_within_what_can_be() -> None:
+    entropies, distincts = diversity([["a", "b", "c", "d"], ["a", "a", "a", "a"], ["x", "y"]])
+    assert sig.jackknife(entropies).min() == 0
+    assert sig.jackknife(distincts).max() == 1
+
+
+def test_one_segment_has_no_interval() -> None:
+    (entropies, _) = diversity([["a", "b", "c", "d"]])
+    assert np.isnan(sig.jackknife(entropies)).all()
+
+
+@pytest.mark.parametrize("test", ["bootstrap", "randomised"])
+def test_p_values(test: str) -> None:
+    rng = np.random.default_rng(2)
+
+    def p(one: np.ndarray, other: np.ndarray) -> float:
+        first, second = mean(one), mean(other)
+        if test == "randomised":
+            return float(sig.randomised_p(first, second, 300, 1)[0])
+        table = np.concatenate([first.statistics, second.statistics], axis=1)
+        one_sums, other_sums = np.split(sig.resampled(table, 300, 1), 2, axis=1)
+        return float(sig.bootstrap_p(first.values - second.values, ratio(one_sums) - ratio(other_sums))[0])
+
+    same = rng.normal(size=100)
+    assert p(same, same) == 1
+    assert p(same, same + rng.normal(1, 0.5, size=100)) == pytest.approx(1 / 301)
+    assert p(same + 1e-9, same) == pytest.approx(1 / 301)  # tiny and in every segment
+    nothing = [p(same, same + rng.normal(0, 1, size=100)) for _ in range(DRAWS)]  # no difference: p is uniform
+    assert np.mean(np.array(nothing) < 0.1) < 0.25
+    assert 0.3 < np.mean(nothing) < 0.7
+
+
+def test_p_of_the_jackknife() -> None:
+    one, other = (diversity(replies)[1] for replies in ([["a", "b"], ["c", "d"]] * 9, [["a", "a"]] * 18))
+    assert sig.jackknife_p(one, one).tolist() == [1, 1]
+    assert (sig.jackknife_p(one, other) < 0.01).all()
+    unknown = Jackknifed(("max",), "", np.array([3.0]), np.full((9, 1), np.nan))
+    assert np.isnan(sig.jackknife_p(unknown, unknown)).all()
+
+
+def test_what_is_undefined_stays_undefined() -> None:
+    nothing = Additive(("share",), "", np.zeros((5, 2)), ratio)
+    assert np.isnan(nothing.values).all()
+    assert np.isnan(sig.percentiles(ratio(sig.resampled(nothing.statistics, 9, 1)))).all()
+    assert np.isnan(sig.randomised_p(nothing, nothing, 9, 1)).all()
+    assert np.isnan(sig.bootstrap_p(np.array([np.nan]), np.zeros((9, 1)))).all()
