@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chat = ["12/31/20, 9:15 PM - Ann: Happy new year!", "12/31/20, 9:16 PM - Bo: And to you", "with all the best"]
     (folder / "WhatsApp Chat with Ann.txt").write_text("\n".join(chat), encoding="utf-8")
     (folder / "contexts.txt").write_text("Hello\nHi\tHello, who is there?\n", encoding="utf-8")
+    (folder / "references.txt").write_text("Hello, how are you?\nIt is me.\n", encoding="utf-8")
     subprocess.run([sys.executable, str(ROOT / "tests/data/mini_dump.py"), str(folder)], check=True)
     (folder / "RC_2015-01.bz2").rename(folder / "RC_2006-01.bz2")
     submissions = gzip.decompress((folder / "RS_2015-01.gz").read_bytes())
