@@ -106,6 +106,8 @@ class ScriptedCache:
 
     rows: list[int]
     step: int = 0
+    length: int = 0
+    capacity: int = 1 << 30
 
     def select(self, keep: Sequence[int]) -> "ScriptedCache":
         return replace(self, rows=[self.rows[place] for place in keep])

@@ -69,16 +69,17 @@ def beam_search(
     live = [search for search in searches if search.room]
     read = cache.length
     while live:
+        widths = [len(search.beams) for search in live]
         first = 0  # the row of a search's first beam
         rows: list[int] = []
-        for search, found in zip(live, _likeliest(logits, live, end_id, config), strict=True):
-            width = len(search.beams)
+        for search, width, found in zip(live, widths, _likeliest(logits, live, end_id, config), strict=True):
             rows += [first + parent for parent in search.step(found, end_id, config)]
             first += width
+        alike = widths == [len(search.beams) for search in live]  # each row has a parent of its own context
         live = [search for search in live if search.beams]
         if not live:
             break
-        if len(rows) == cache.rows:
+        if alike:
             cache.reorder(rows, read)
         else:
             cache = cache.select(rows)

@@ -60,16 +60,19 @@ class TorchEngine:
 
     @torch.inference_mode()
     def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[Tensor, Kept]:
-        """Read what is new in a conversation's context; `kept` is what an earlier call returned, and is used up.
+        """Read what is new in a conversation's context; `kept` is what an earlier call returned, and is brought along.
 
         Returns the logits (1, V) of the next token, and what to keep, with room up to n_ctx. What the two have in
         common is not read again, so that a turn that was taken back or replaced costs no more than what follows it.
+        Interrupted at any point, `kept` is still true: its tokens, up to the cache's length, are those of the cache.
         """
-        cache = kept.cache if kept is not None else self._empty(1, self.n_ctx)
-        cache.length = _common(context[:-1], kept.tokens[: cache.length]) if kept is not None else 0
+        kept = kept or Kept([], self._empty(1, self.n_ctx))
+        cache = kept.cache
+        cache.length = _common(context[:-1], kept.tokens[: cache.length])
+        kept.tokens = list(context)
         tokens = torch.tensor([context[cache.length :]], device=self.device)
         hidden = self.model.hidden(tokens, cache)
-        return self.model.logits(hidden[:, -1]), Kept(list(context), cache)
+        return self.model.logits(hidden[:, -1]), kept
 
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], cache: KVCache) -> Tensor:

@@ -7,6 +7,7 @@ context -> reply. Without an output file nothing is kept.
 import dataclasses
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Self
 
@@ -19,6 +20,8 @@ from dialogpt.session import EvalItem
 log = logging.getLogger(__name__)
 
 FREE = ("out", "report", "format", "show_hypotheses", "batch_size", "device", "seed")  # settings that change no reply
+
+_DAMAGED = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class Journal:
@@ -60,25 +63,30 @@ class Journal:
             self._file.flush()
 
     def _read(self) -> None:
-        """Take over what an earlier start with the same settings did; a line cut short is as if it were not there."""
+        """Take over what an earlier start with the same settings did, up to a line that is cut short or damaged."""
         assert self._path is not None
         if not self._path.is_file():
             return
         header, *lines = self._path.read_bytes().split(b"\n")
         try:
             key, seed = msgspec.json.decode(header, type=tuple[str, int])
-        except msgspec.DecodeError:
+        except _DAMAGED:
             return
         if key != self._key or self._asked_seed not in (None, seed):
             log.warning("%s is of other settings or contexts: beginning anew", self._path)
             return
         self.seed = seed
-        whole = lines[:-1]  # the last one has no end of line
-        for line in whole:
-            self.replies.update(msgspec.json.decode(line, type=dict[int, Reply]))
-        if lines[-1]:
-            self._path.write_bytes(b"\n".join([header, *whole, b""]))
-        log.info("going on: %d replies are there", len(self.replies))
+        whole = [header]
+        for line in lines[:-1]:  # the last one has no end of line
+            try:
+                self.replies.update(msgspec.json.decode(line, type=dict[int, Reply]))
+            except _DAMAGED:
+                log.warning("%s:%d is damaged: what follows is done again", self._path, len(whole) + 1)
+                break
+            whole.append(line)
+        if self.replies:  # else the file is begun anew
+            os.truncate(self._path, sum(len(line) + 1 for line in whole))
+            log.info("going on: %d replies are there", len(self.replies))
 
 
 def _digest(config: GenerateConfig, items: Sequence[EvalItem]) -> str:

@@ -47,7 +47,8 @@ class MMI:
     def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
         turns = context[-1:] if self.source == "last" else context[::-1]
         source = [token for turn in self.tokenizer.encode_turns(turns) for token in turn]
-        made = [self.tokenizer.encode_turns([Turn(hypothesis.text)])[0] for hypothesis in hypotheses]
+        longest = self.engine.n_ctx // 2  # as the context of a reply, a hypothesis that is too long keeps its end
+        made = [self.tokenizer.encode_turns([Turn(hypothesis.text)])[0][-longest:] for hypothesis in hypotheses]
         room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, or they do not compare
         return [-nats for nats in self.engine.nats([(tokens, source[:room]) for tokens in made])]
 

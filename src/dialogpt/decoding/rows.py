@@ -67,7 +67,7 @@ class Rows:
             self.start(rows, logits, cache)
             return
         free = [place for place, row in enumerate(self.places) if row is None][: len(rows)]
-        self._cache.compact()
+        self._compact(self._cache)
         self._cache.put(free, cache)
         self._logits[free] = logits
         for place, row in zip(free, rows, strict=True):
@@ -108,8 +108,17 @@ class Rows:
     def advance(self) -> None:
         """Read the tokens that were drawn."""
         assert self._cache is not None
+        if self._cache.length == self._cache.capacity:
+            self._compact(self._cache)
         tokens = [row.tokens[-1] if row is not None else self.end_id for row in self.places]
         self._logits = self.engine.decode(tokens, self._cache)
+
+    def _compact(self, cache: KVCache) -> None:
+        """Take away the padding that all rows have; what stands at the places of ended rows is padding too."""
+        for place, row in enumerate(self.places):
+            if row is None:
+                cache.drop(place)
+        cache.compact()
 
 
 def _choose(logits: Tensor, rows: Sequence[Row], end_id: int) -> Tensor:

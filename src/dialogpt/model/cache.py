@@ -101,7 +101,8 @@ class KVCache:
     @torch.inference_mode()
     def compact(self) -> None:
         """Take away the padding that all rows have."""
-        self._shift(-min(self.starts))
+        if padding := min(self.starts):
+            self._shift(-padding)
 
     def _shift(self, by: int) -> None:
         """Move what is stored to the right, or to the left (negative)."""
