@@ -278,7 +278,10 @@ FULL_DISK: dict[str, tuple[int, list[str]]] = {
     "import": (1_000, ["import", "LONG"]),
     "tokenizer": (2_000, ["tokenizer", "SESSIONS", "--vocab-size", "270"]),
     "tokenize": (8_000, ["tokenize", "LONG", "--tokenizer", "TOKENIZER"]),
-    "generate": (2_000, ["generate", "CONTEXTS", "--model", "RUN", "--max-new-tokens", "8"]),
+    "generate": (
+        9_000,
+        ["generate", "CONTEXTS", "--model", "RUN", "--max-new-tokens", "8", "--batch-size", "8", "--seed", "1"],
+    ),
     "train": (20_000, ["train", "SHARDS", "--steps", "1", *TINY]),
     "train, later": (50_000, ["train", "SHARDS", "--steps", "1", *TINY]),
     "export": (8_000, ["export", "RUN"]),
@@ -300,10 +303,15 @@ def test_a_full_disk_leaves_nothing_half_written(made: Made, tmp_path: Path, kin
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     out = tmp_path / "out"
-    assert_fails(dialogpt(*given, "--out", out, preexec_fn=limited), 1, str(out), "space")
+    assert_fails(dialogpt(*given, "--out", out, preexec_fn=limited), 1, str(tmp_path / ".?out"), "space")
     left = set(listing(tmp_path)) - {"long.jsonl", "contexts.txt"}
     if kind.startswith("train"):  # the run is begun, and holds no checkpoint
         assert left == {"out", "out/checkpoints", "out/manifest.json", "out/settings.json"}
+    elif kind == "generate":  # what was done is kept
+        assert left == {".out.part"}
+        assert dialogpt(*given, "--out", out).returncode == 0
+        assert set(listing(tmp_path)) == {"long.jsonl", "contexts.txt", "out"}
+        assert len(out.read_text("utf-8").splitlines()) == 300
     else:
         assert left == set()
 

@@ -14,8 +14,9 @@ from dialogpt.progress import listen
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
-    from ctypes import c_int64
+    from ctypes import Array, c_int64
     from multiprocessing.connection import Connection
+    from multiprocessing.sharedctypes import Synchronized
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Workers:
         if address and engine != "ray":
             raise UsageError(f"--address {address} is for --engine ray", "add --engine ray")
         self.count, self.engine, self.address = count, engine, address
-        self._pool: tuple[ProcessPoolExecutor, c_int64] | None = None  # and what its processes have reported
+        self._pool: tuple[ProcessPoolExecutor, Array[c_int64]] | None = None  # and what each process has reported
         self._ends = ExitStack()
 
     def __enter__(self) -> Self:
@@ -81,11 +82,11 @@ class Workers:
         for _ in range(ATTEMPTS):
             try:
                 executor, reports = self._pool or self._begin_pool()
-                heard = reports.value
+                heard = sum(reports)
                 futures = {executor.submit(work): number for number, work in left.items()}
                 while futures:
                     done, _ = wait(futures, LISTEN_EVERY_S, FIRST_COMPLETED)
-                    reported = reports.value
+                    reported = sum(reports)
                     on_report(reported - heard)
                     heard = reported
                     for future in done:
@@ -102,15 +103,16 @@ class Workers:
             "was it memory? fewer --workers need less; start again and finished tasks are kept",
         )
 
-    def _begin_pool(self) -> "tuple[ProcessPoolExecutor, c_int64]":
+    def _begin_pool(self) -> "tuple[ProcessPoolExecutor, Array[c_int64]]":
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
         spawn = get_context("spawn")  # a fork would copy the locks of the progress bar's thread as they happen to be
         leash, held = spawn.Pipe(duplex=False)
-        reports = spawn.RawValue("q", 0)  # no lock, which a killed worker would keep: a count may be lost, of a bar
+        reports = spawn.RawArray("q", self.count)  # one of each process: no lock, which a killed one would keep
+        given = leash, spawn.Value("i", 0), reports
         self._ends.enter_context(leash)
-        executor = self._ends.enter_context(ProcessPoolExecutor(self.count, spawn, _begin_worker, (leash, reports)))
+        executor = self._ends.enter_context(ProcessPoolExecutor(self.count, spawn, _begin_worker, given))
         self._ends.enter_context(held)  # closed first
         self._pool = executor, reports
         return self._pool
@@ -120,14 +122,17 @@ class Workers:
         self._ends.close()
 
 
-def _begin_worker(leash: "Connection", reports: "c_int64") -> None:
-    """In a worker: stay on while the leash is held, and add what tasks report to `reports`."""
+def _begin_worker(leash: "Connection", begun: "Synchronized[int]", reports: "Array[c_int64]") -> None:
+    """In a worker: stay on while the leash is held, and add what tasks report to its own of the `reports`."""
+    _stay_on(leash)
+    with begun.get_lock():
+        number = begun.value
+        begun.value += 1
 
     def add(count: int) -> None:
-        reports.value += count
+        reports[number] += count
 
     listen(add)
-    _stay_on(leash)
 
 
 def _stay_on(leash: "Connection") -> None:

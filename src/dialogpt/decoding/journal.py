@@ -9,12 +9,14 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import IO, Any, Self
 
 import msgspec
 import numpy as np
 
 from dialogpt.decoding import GenerateConfig, Reply
+from dialogpt.errors import DataError
 from dialogpt.session import EvalItem
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ class Journal:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._file is not None and self._path is not None:
-            self._file.close()
+            with suppress(OSError):  # what a full disk refused is refused once more; all else was flushed
+                self._file.close()
             if error is None or not self.replies:
                 self._path.unlink()
             else:
@@ -54,13 +57,18 @@ class Journal:
 
     def add(self, replies: Mapping[int, Reply]) -> None:
         """Keep some more replies."""
-        self.replies.update(replies)
         self._append(replies)
+        self.replies.update(replies)
 
     def _append(self, entry: Any) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(msgspec.json.encode(entry) + b"\n")
             self._file.flush()
+        except OSError as error:
+            message = f"{self._path} cannot be written: {error.strerror or error}"
+            raise DataError(message, "check space and rights; the same command goes on") from error
 
     def _read(self) -> None:
         """Take over what an earlier start with the same settings did, up to a line that is cut short or damaged."""
