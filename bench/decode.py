@@ -1,0 +1,303 @@
+"""How fast `dialogpt` makes replies, beside transformers, CTranslate2 and llama.cpp.
+
+    pip install transformers ctranslate2 llama-cpp-python gguf
+    python bench/decode.py --tokenizer DIR --sizes 117M 345M --repeats 3
+    python bench/decode.py --tokenizer DIR --device cuda --engines dialogpt transformers
+
+DIR has a vocabulary (`tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`). Models have random weights, the same
+for all engines; the tasks are those of `bench/decode_tasks.py`. Every measurement is a process of its own, and the
+rounds alternate; start-up and a first pass are not counted. Peers run with each of their precisions and numbers of
+threads, in an environment of their own when --peers-python names one; one that is not installed is left out, and so is
+OpenVINO, which has no way from GPT-2 to a model with a cache but the package optimum.
+
+A ratio is how many times faster ours is (its first precision): the median of the rounds' pairs. Of `interactive`,
+tokens/s do not count the first token, which is told in ms, and the roofline is the share of the measured bandwidth of
+memory that is used to read each weight once a token. Memory is resident, libraries included; on CUDA what tensors took.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from decode_tasks import BANDWIDTH, CONVERT, MAKE, PASSES, TASKS, Measured, Work
+from train import parameters
+
+from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.model import SIZES, GPTConfig
+from dialogpt.tokens.bpe import Tokenizer
+
+OURS = "dialogpt"
+PEERS = ["transformers", "ctranslate2", "llama.cpp"]
+HERE = Path(__file__).parent
+BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "q8_0": 34 / 32}  # of a weight
+UNABLE = {("llama.cpp", "beam")}
+AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """An engine as it is run: how many threads, and how many workers share a bulk."""
+
+    engine: str
+    precision: str
+    threads: int
+    workers: int = 1
+
+    @property
+    def title(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.engine} {self.precision}, {f'{self.workers} workers' if self.workers > 1 else threads}"
+
+    def runs(self, task: str) -> bool:
+        return (self.engine, task) not in UNABLE and (self.workers == 1 or task == "bulk")
+
+
+def runners_of(arguments: argparse.Namespace, engines: list[str]) -> list[Runner]:
+    """Ours first, in its precisions; then each peer as it may be at its best."""
+    most, cuda = arguments.threads, arguments.device == "cuda"
+    found = [Runner(OURS, precision, most) for precision in arguments.ours_precisions]
+    if "transformers" in engines:
+        found += [Runner("transformers", precision, most) for precision in arguments.transformers_precisions]
+    for engine, precision in (("ctranslate2", "int8"), ("llama.cpp", "q8_0")):
+        if engine in engines and not cuda:
+            found += [Runner(engine, precision, threads) for threads in sorted({1, most})]
+            if engine == "ctranslate2" and most > 1:
+                found.append(Runner(engine, precision, 1, workers=most))
+    return found
+
+
+def run(work: Work, python: str) -> Measured:
+    """A job in a process of its own; one that fails is an `error`, and what it wrote goes to stderr."""
+    script = HERE / ("decode_ours.py" if work.engine == OURS else "decode_peers.py")
+    told_env = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    try:
+        done = subprocess.run(
+            [sys.executable if work.engine == OURS else python, str(script)], input=json.dumps(asdict(work)).encode(),
+            capture_output=True, check=False, env=os.environ | (told_env if work.device == "cuda" else {}),
+        )  # fmt: skip
+    except OSError as error:
+        raise UsageError(f"--peers-python {python} does not run: {error}", "name a Python interpreter") from error
+    if done.returncode == -9:
+        return Measured(error="killed, out of memory")
+    if done.returncode:
+        written = done.stderr.decode(errors="replace")
+        sys.stderr.write(written)
+        return Measured(error="failed: " + written.strip().split("\n")[-1].replace("|", "/")[:200])
+    return Measured(**json.loads(done.stdout.rpartition(b"\n")[2]))
+
+
+@dataclass(slots=True)
+class Case:
+    """One size and one task: each runner's processes, round by round, until one fails."""
+
+    size: str
+    shape: GPTConfig
+    work: Work
+    runs: dict[Runner, list[Measured]]
+
+    def measure(self, number: int, python: str) -> None:
+        for runner, measured in self.runs.items():  # in turn, so that a busy moment of the machine meets all
+            if measured and measured[-1].error:
+                continue
+            work = replace(self.work, seed=self.work.seed + number, **asdict(runner))
+            took = run(work, python)
+            measured.append(took)
+            said = took.error or f"{took.seconds:.2f} s"
+            print(f"{self.size}, {work.task}, round {number + 1}, {runner.title}: {said}", file=sys.stderr)
+
+    @property
+    def ours(self) -> Runner:
+        return next(iter(self.runs))
+
+    @property
+    def task(self) -> str:
+        return self.work.task
+
+    def time(self, measured: Measured) -> float:
+        """What the task is compared by."""
+        return measured.after_first_s if self.task == "interactive" else measured.seconds
+
+    def median(self, runner: Runner, value: Callable[[Measured], float]) -> float:
+        return statistics.median(map(value, self.runs[runner]))
+
+    def error(self, runner: Runner) -> str:
+        return self.runs[runner][-1].error
+
+    def ratio(self, runner: Runner) -> str:
+        """Its time over ours: the median of the rounds in which both ran."""
+        pairs = zip(self.runs[runner], self.runs[self.ours], strict=False)
+        ratios = [self.time(a) / self.time(b) for a, b in pairs if not a.error and not b.error]
+        return f"{statistics.median(ratios):.2f}" if ratios else "-"
+
+    def best(self, engine: str) -> Runner | None:
+        """The fastest of an engine's runners that ran in every round."""
+        ran = [runner for runner in self.runs if runner.engine == engine and not self.error(runner)]
+        return min(ran, key=lambda runner: self.median(runner, self.time), default=None)
+
+    def agreed(self, runner: Runner) -> str:
+        """`interactive`: the tokens alike from the first on; `mmi`: the scores of the same hypotheses, over ours."""
+        ours, its = self.runs[self.ours][0], self.runs[runner][0]
+        if self.task == "mmi":
+            return f"{its.nats / ours.nats:.4f}" if ours.nats else "-"
+        alike = next((i for i, (a, b) in enumerate(zip(ours.said, its.said, strict=False)) if a != b), len(its.said))
+        return f"{alike} of {len(its.said)}" if its.said else "-"
+
+
+def figures(case: Case, runner: Runner, bandwidth: float) -> list[str]:
+    """The columns of one runner's row: time or rate, first token, roofline."""
+    task_s = case.median(runner, case.time)
+    if case.task == "interactive":
+        least_s = parameters(case.shape) * BYTES[runner.precision] / bandwidth
+        first_s = case.median(runner, lambda measured: measured.first_s)
+        return [f"{1 / task_s:,.1f} tokens/s", f"{1000 * first_s:,.0f} ms", f"{least_s / task_s:.0%}"]
+    tokens = case.runs[runner][0].tokens
+    return [f"{tokens / task_s:,.0f} tokens/s" if case.task == "bulk" else f"{task_s:.3g} s", "-", "-"]
+
+
+def table(cases: list[Case], bandwidth: float) -> Iterator[str]:
+    """A row for each runner of each case."""
+    yield "| size | task | run | | first token | roofline | peak memory | agrees with ours | dialogpt, times faster |"
+    yield "|---" * 9 + "|"
+    for case in cases:
+        for runner in case.runs:
+            cells = [case.size, case.task, runner.title]
+            if case.error(runner):
+                cells += [case.error(runner), *["-"] * 5]
+            else:
+                memory = case.median(runner, lambda measured: measured.peak_bytes)
+                agreed = "-" if case.error(case.ours) else case.agreed(runner)
+                cells += [*figures(case, runner, bandwidth), f"{memory / 1e6:,.0f} MB", agreed, case.ratio(runner)]
+            yield f"| {' | '.join(cells)} |"
+
+
+def summary(cases: list[Case], engines: list[str], bandwidth: float) -> Iterator[str]:
+    """A row for each case: ours, and how many times faster it is than each peer at its best."""
+    yield "| size | task | dialogpt |" + "".join(f" / {engine} |" for engine in engines)
+    yield "|---" * (3 + len(engines)) + "|"
+    for case in cases:
+        own = case.error(case.ours) or figures(case, case.ours, bandwidth)[0]
+        best = [case.best(engine) for engine in engines]
+        ratios = [f"{case.ratio(runner)} ({runner.title})" if runner else "-" for runner in best]
+        yield f"| {' | '.join([case.size, case.task, own, *ratios])} |"
+
+
+def arguments_of(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with a vocabulary")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=[], help="the paper's shapes, in turn")
+    for name, default in (("n_layer", 12), ("n_head", 12), ("n_embd", 768)):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help="of a shape of your own")
+    parser.add_argument("--engines", nargs="+", choices=[OURS, *PEERS], default=[OURS, *PEERS], help="ours always runs")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--ours-precisions", nargs="+", choices=["int8", "bf16", "fp32"], help="the first is compared")
+    parser.add_argument("--transformers-precisions", nargs="+", choices=["bf16", "fp32"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="the most of an engine")
+    parser.add_argument("--bulk-contexts", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=64, help="contexts of a bulk that are decoded together")
+    parser.add_argument("--passes", type=int, help="timed ones of a process (1 to 5, by the task)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument("--seed", type=int, default=0, help="of the first round's contexts; each has its own")
+    parser.add_argument("--peers-python", default=sys.executable, help="the interpreter with the peers' packages")
+    parser.add_argument("--work", type=Path, help="folder for models, which are made once (default: a temporary one)")
+    arguments = parser.parse_args(argv)
+    cuda = arguments.device == "cuda"
+    arguments.ours_precisions = arguments.ours_precisions or (["bf16"] if cuda else ["int8"])
+    arguments.transformers_precisions = arguments.transformers_precisions or (["bf16"] if cuda else ["fp32", "bf16"])
+    counts = ("threads", "bulk_contexts", "batch", "repeats", "n_layer", "n_head", "n_embd")
+    if min(getattr(arguments, name) for name in counts) < 1 or (arguments.passes or 1) < 1:
+        parser.error("threads, contexts, batch, passes, rounds and shapes are above 0")
+    if arguments.n_embd % arguments.n_head:
+        parser.error(f"--n-embd {arguments.n_embd} is no multiple of --n-head {arguments.n_head}")
+    return arguments
+
+
+def installed(engines: list[str], python: str) -> list[str]:
+    """Those of the peers that the interpreter has; the others are named on stderr."""
+    try:
+        told = subprocess.run([python, HERE / "decode_peers.py", "--missing"], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(f"--peers-python {python} does not run: {error}", "name a Python that has numpy") from error
+    missing: dict[str, list[str]] = json.loads(told)
+    for engine in engines:
+        if missing[engine]:
+            print(f"{engine} is left out: no {' and '.join(missing[engine])}", file=sys.stderr)
+    return [engine for engine in engines if not missing[engine]]
+
+
+def cases_of(arguments: argparse.Namespace, engines: list[str], folder: Path) -> Iterator[list[Case]]:
+    """Each size's tasks, once its models are made and converted."""
+    tokenizer = Tokenizer.load(arguments.tokenizer)
+    own = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd)
+    sizes = {size: SIZES[size] for size in arguments.sizes} or {f"{own.n_layer} x {own.n_embd}": own}
+    for size, chosen in sizes.items():
+        shape = replace(chosen, vocab_size=tokenizer.vocab_size)
+        models = folder / size.replace(" ", "")
+        made = Work(
+            engine=OURS, task=MAKE, model=str(models / "forward"), backward=str(models / "backward"),
+            tokenizer=str(arguments.tokenizer), shape=asdict(shape), vocab_size=tokenizer.vocab_size,
+            end_id=tokenizer.end_id, batch=arguments.batch, bulk_contexts=arguments.bulk_contexts,
+            device=arguments.device, seed=arguments.seed,
+        )  # fmt: skip
+        failed = dict[str, str]()
+        for engine, job in [(OURS, MAKE), *((engine, CONVERT) for engine in engines)]:
+            done = models / f"{engine}.made"
+            if not done.exists():
+                failed[engine] = run(replace(made, engine=engine, task=job), arguments.peers_python).error
+                if not failed[engine]:
+                    done.touch()
+        if failed.get(OURS):
+            raise DialoGPTError(f"no model of {size}: {failed[OURS]}")
+        yield [
+            Case(size, shape, replace(made, task=task, passes=arguments.passes or PASSES[task]), {
+                runner: [Measured(error=failed[runner.engine])] if failed.get(runner.engine) else []
+                for runner in runners_of(arguments, engines) if runner.runs(task)
+            })
+            for task in arguments.tasks
+        ]  # fmt: skip
+
+
+def bench(arguments: argparse.Namespace, folder: Path) -> int:
+    """All runs of all cases, and both tables; 1 when a run failed for another reason than memory."""
+    peers = [engine for engine in PEERS if engine in arguments.engines]
+    if arguments.device == "cuda":
+        peers = [engine for engine in peers if engine == "transformers"]
+    engines = installed(peers, arguments.peers_python)
+    first = Work(engine=OURS, task=BANDWIDTH, threads=arguments.threads, device=arguments.device)
+    memory = run(first, arguments.peers_python)
+    if memory.error:
+        raise DialoGPTError(f"the bandwidth of memory: {memory.error}")
+    cases: list[Case] = []
+    for of_size in cases_of(arguments, engines, folder):
+        for number in range(arguments.repeats):
+            for case in of_size:
+                case.measure(number, arguments.peers_python)
+        cases += of_size
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(
+        f"medians of {arguments.repeats} rounds on {arguments.device}; memory is read at {memory.rate / 1e9:.1f} GB/s; "
+        f"bulk: {arguments.bulk_contexts:,} contexts, {arguments.batch} together\n"
+    )
+    print("\n".join([*table(cases, memory.rate), "", *summary(cases, engines, memory.rate)]))
+    return int(any(case.error(runner).startswith("failed") for case in cases for runner in case.runs))
+
+
+def main() -> None:
+    arguments = arguments_of(sys.argv[1:])
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            sys.exit(bench(arguments, (arguments.work or Path(temporary)).resolve()))
+    except DialoGPTError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The benchmark of decoding: all engines are asked the same and answer alike, and a row says how each was run."""
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dialogpt.model import GPTConfig
+
+BENCH = Path(__file__).parents[2] / "bench"
+SHAPE = GPTConfig(vocab_size=360, n_ctx=1024, n_layer=2, n_head=2, n_embd=32)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Any]:
+    """bench/decode.py, which imports its neighbours by their bare names."""
+    sys.path.insert(0, str(BENCH))
+    try:
+        spec = importlib.util.spec_from_file_location("bench_decode", BENCH / "decode.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["bench_decode"] = module  # where dataclasses look their module up
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(BENCH))
+
+
+@pytest.fixture(scope="module")
+def tasks(bench: Any) -> Any:
+    return importlib.import_module("decode_tasks")
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vocabulary")
+    tiny_tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(
+    bench: Any, tasks: Any, tiny_tokenizer: Any, vocabulary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A job of two random checkpoints that are made."""
+    folder = tmp_path_factory.mktemp("models")
+    given = tasks.Work(
+        engine="dialogpt", task="interactive", model=str(folder / "forward"), backward=str(folder / "backward"),
+        tokenizer=str(vocabulary), shape=asdict(SHAPE), precision="fp32", threads=torch.get_num_threads(), batch=4,
+        bulk_contexts=9, passes=2, vocab_size=tiny_tokenizer.vocab_size, end_id=tiny_tokenizer.end_id,
+    )  # fmt: skip
+    importlib.import_module("decode_ours").make_checkpoints(given)
+    return given
+
+
+@pytest.fixture(scope="module")
+def decoders(work: Any) -> tuple[Any, Any]:
+    """Ours and transformers', of the same checkpoint."""
+    pytest.importorskip("transformers")
+    ours, peers = importlib.import_module("decode_ours"), importlib.import_module("decode_peers")
+    return ours.Ours(work, work.model), peers.Transformers(work, work.model)
+
+
+def test_engines_answer_alike(tasks: Any, work: Any, decoders: tuple[Any, Any]) -> None:
+    ours, theirs = decoders
+    contexts = tasks.draw(work, [12, 5, 30, 7, 9, 18])
+    told: list[int] = []
+    assert ours.reply(contexts[0], 20, lambda: told.append(1)) == theirs.reply(contexts[0], 20, lambda: told.append(2))
+    assert told == [1] * 20 + [2] * 20
+    assert ours.converse(contexts[:3], 8) == theirs.converse(contexts[:3], 8)
+    assert ours.beam(contexts[1], 4, 8) == theirs.beam(contexts[1], 4, 8)
+    assert ours.bulk(contexts, 6, 4) == theirs.bulk(contexts, 6, 4)
+    hypotheses = tasks.draw(work, [6, 6, 6])
+    assert ours.nats(hypotheses, contexts[1]) == pytest.approx(theirs.nats(hypotheses, contexts[1]), rel=1e-5)
+    for decoder in decoders:
+        drawn = decoder.hypotheses(contexts[0], 5, 7, seed=1)
+        assert [len(tokens) for tokens in drawn] == [7] * 5
+        assert len(set(map(tuple, drawn))) > 1
+
+
+@pytest.mark.parametrize(
+    "task, tokens", [("interactive", 64), ("turns", 250), ("mmi", 512), ("beam", 32), ("bulk", 180)]
+)
+def test_every_task_is_measured(tasks: Any, work: Any, task: str, tokens: int) -> None:
+    measured = tasks.measure(tasks.Work(**asdict(work) | {"task": task}), importlib.import_module("decode_ours").Ours)
+    assert measured.tokens == tokens
+    assert measured.seconds > 0
+    assert measured.peak_bytes > 1e7
+    assert (measured.first_s > 0) is (task == "interactive")
+    assert len(measured.said) == (64 if task == "interactive" else 0)
+    assert (measured.nats > 0) is (task == "mmi")
+
+
+def test_fewer_tokens_are_not_measured(tasks: Any, work: Any) -> None:
+    class Short:
+        def beam(self, context: list[int], beams: int, new: int) -> list[int]:
+            return [1] * (new - 1)
+
+    with pytest.raises(RuntimeError, match=r"1 replies of \[31\] tokens, in place of 1 of 32 without end"):
+        tasks.beam(Short(), None, work, False)
+
+
+def test_every_run_has_a_row(bench: Any, vocabulary: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    command = [sys.executable, str(BENCH / "decode.py"), "--tokenizer", str(vocabulary), "--n-layer", "1", "--n-head"]
+    command += ["2", "--n-embd", "16", "--engines", "transformers", "--transformers-precisions", "fp32"]
+    command += ["--tasks", "interactive", "mmi", "--repeats", "1", "--passes", "1", "--threads", "1"]
+    done = subprocess.run([*command, "--work", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
+    details, summary = rows[2:6], rows[-2:]
+    names = ["dialogpt int8, 1 thread", "transformers fp32, 1 thread"]
+    assert [row[:3] for row in details] == [["1 x 16", task, name] for task in ("interactive", "mmi") for name in names]
+    for row in details[:2]:
+        assert row[3].endswith(" tokens/s")
+        assert row[4].endswith(" ms")
+        assert 0 <= int(row[5].rstrip("%")) <= 100
+    for row in details:
+        assert float(row[6].removesuffix(" MB").replace(",", "")) > 10
+        assert float(row[8]) > 0
+    assert details[0][7] == "64 of 64"
+    assert abs(float(details[3][7]) - 1) < bench.AGREED
+    assert [row[3] for row in summary] == [f"{row[8]} ({names[1]})" for row in (details[1], details[3])]
+
+
+def test_a_peer_is_run_at_its_best(bench: Any) -> None:
+    arguments = bench.arguments_of(["--tokenizer", "x", "--threads", "4"])
+    titles = [runner.title for runner in bench.runners_of(arguments, bench.PEERS)]
+    assert titles == [
+        "dialogpt int8, 4 threads", "transformers fp32, 4 threads", "transformers bf16, 4 threads",
+        "ctranslate2 int8, 1 thread", "ctranslate2 int8, 4 threads", "ctranslate2 int8, 4 workers",
+        "llama.cpp q8_0, 1 thread", "llama.cpp q8_0, 4 threads",
+    ]  # fmt: skip
+    tasks = {
+        runner.title: [task for task in bench.TASKS if runner.runs(task)]
+        for runner in bench.runners_of(arguments, bench.PEERS)
+    }
+    assert tasks["ctranslate2 int8, 4 workers"] == ["bulk"]
+    assert tasks["llama.cpp q8_0, 1 thread"] == ["interactive", "turns", "mmi", "bulk"]
+    on_cuda = bench.arguments_of(["--tokenizer", "x", "--device", "cuda"])
+    assert {runner.precision for runner in bench.runners_of(on_cuda, ["transformers"])} == {"bf16"}
+
+
+def test_ratios_are_of_the_rounds_pairs(bench: Any, tasks: Any, work: Any) -> None:
+    ours, peer, failed = (bench.Runner(name, "int8", 1) for name in ("dialogpt", "ctranslate2", "llama.cpp"))
+
+    def took(*seconds: float) -> list[Any]:
+        return [tasks.Measured(seconds=s, tokens=100, said=[1, 2, 3]) for s in seconds]
+
+    beam = tasks.Work(**asdict(work) | {"task": "beam"})
+    runs = {ours: took(1, 2, 10), peer: took(3, 4, 10), failed: [*took(1), tasks.Measured(error="failed: no")]}
+    case = bench.Case("toy", SHAPE, beam, runs)
+    assert case.ratio(peer) == "2.00"  # of 3, 2 and 1
+    assert (case.best("ctranslate2"), case.best("llama.cpp")) == (peer, None)
+    rows = list(bench.table([case], 1e9))
+    assert {row.count("|") for row in rows} == {10}
+    assert "| failed: no |" in rows[-1]
+    assert list(bench.summary([case], ["ctranslate2", "llama.cpp"], 1e9))[-1] == (
+        "| toy | beam | 2 s | 2.00 (ctranslate2 int8, 1 thread) | - |"
+    )
+
+
+def test_the_gguf_has_the_weights_of_the_checkpoint(work: Any) -> None:
+    gguf = pytest.importorskip("gguf")
+    peers = importlib.import_module("decode_peers")
+    peers.write_gguf(Path(work.model))
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(Path(work.model) / peers.GGUF).tensors}
+    assert len(tensors) == 12 * SHAPE.n_layer + 4
+    assert list(tensors["blk.1.ffn_up.weight"].shape) == [32, 128]  # written from the last dimension on
+
+
+def test_names_of_a_gguf(bench: Any) -> None:
+    name = importlib.import_module("decode_peers").gguf_name
+    assert name("transformer.h.3.mlp.c_fc.bias") == "blk.3.ffn_up.bias"
+    assert name("transformer.wpe.weight") == "position_embd.weight"
+
+
+def test_a_peer_that_is_not_installed_is_left_out(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {name: [] if name == "transformers" else ["some_package"] for name in bench.PEERS}
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
+    python.chmod(0o755)
+    assert bench.installed(bench.PEERS, str(python)) == ["transformers"]
+    assert "llama.cpp is left out: no some_package" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--n-head", "5"], "--n-embd 768 is no multiple of --n-head 5"),
+        (["--repeats", "0"], "are above 0"),
+        (["--device", "tpu"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    bench: Any, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bench.arguments_of(["--tokenizer", "x", *options])
+    assert message in capsys.readouterr().err
+
+
+def test_a_failing_run_says_why(bench: Any, tasks: Any, work: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tasks.Work(**asdict(work) | {"model": os.devnull})
+    assert bench.run(missing, sys.executable).error.startswith("failed: ")
+    assert "Traceback" in capsys.readouterr().err
+    with pytest.raises(bench.UsageError, match="--peers-python /nowhere does not run"):
+        bench.run(tasks.Work(engine="transformers", task="beam"), "/nowhere")
