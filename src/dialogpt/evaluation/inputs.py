@@ -89,7 +89,7 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
 
     `clean` is done to every text before blank references are left out.
     """
-    segments = _read_references(refs)
+    segments = read_references(refs)
     systems = [_read_system(path, name, segments) for path, name in zip(hyps, _names(hyps), strict=True)]
     dropped: Counter[str] = Counter()
     if clean is not None:
@@ -138,7 +138,8 @@ def _cleaned(
     return [made[place] for place in kept], cleaned
 
 
-def _read_references(paths: Sequence[Path]) -> list[Segment]:
+def read_references(paths: Sequence[Path]) -> list[Segment]:
+    """The segments of one or several files of references; a DataError names the file and line that is wrong."""
     if len(paths) == 1:
         path = paths[0]
         lines = _lines(path)
