@@ -68,7 +68,7 @@ class TorchEngine:
         """
         kept = kept or Kept([], self._empty(1, self.n_ctx))
         cache = kept.cache
-        cache.length = _common(context[:-1], kept.tokens[: cache.length])
+        cache.length = common_length(context[:-1], kept.tokens[: cache.length])
         kept.tokens = list(context)
         tokens = torch.tensor([context[cache.length :]], device=self.device)
         hidden = self.model.hidden(tokens, cache)
@@ -112,7 +112,7 @@ class TorchEngine:
         return KVCache.empty(self.model.config, rows, capacity, self.model.transformer.ln_f.weight, starts)
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens at the beginning are the same."""
     for place, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:

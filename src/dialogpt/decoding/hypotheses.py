@@ -76,7 +76,7 @@ def make(
     if config.num_beams == 1:
         rows = _rows(contexts, config, seeds, engine.n_ctx)
         _decode(engine, tokenizer.end_id, rows, batch_size)
-        return [[_hypothesis(tokenizer, row.tokens, row.logprob) for row in group] for group in rows]
+        return [[hypothesis_of(tokenizer, row.tokens, row.logprob) for row in group] for group in rows]
     found: list[list[Hypothesis]] = [[] for _ in contexts]
     order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
     together = max(batch_size // config.num_beams, 1)
@@ -86,7 +86,7 @@ def make(
         rooms = [_room(engine.n_ctx, context, config) for context in chosen]
         begun = engine.prefill(chosen, max(rooms))
         for i, beams in zip(places, beam_search(engine, tokenizer.end_id, chosen, config, rooms, *begun), strict=True):
-            found[i] = [_hypothesis(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds[i])]]
+            found[i] = [hypothesis_of(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds[i])]]
     return found
 
 
@@ -100,7 +100,7 @@ def make_from(
     if config.num_beams > 1:
         cache = kept.cache.branch(1, room)
         (beams,) = beam_search(engine, tokenizer.end_id, [context], config, [room], logits, cache)
-        return [_hypothesis(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds)]], kept
+        return [hypothesis_of(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds)]], kept
     (rows,) = _rows([context], config, [seeds], engine.n_ctx)
     batch = Rows(engine, tokenizer.end_id)
     batch.start(rows, logits.expand(len(rows), -1).clone(), kept.cache.branch(len(rows), room))
@@ -109,7 +109,7 @@ def make_from(
         batch.shrink()
         if batch.alive:
             batch.advance()
-    return [_hypothesis(tokenizer, row.tokens, row.logprob) for row in rows], kept
+    return [hypothesis_of(tokenizer, row.tokens, row.logprob) for row in rows], kept
 
 
 def _decode(engine: Engine, end_id: int, groups: Sequence[list[Row]], batch_size: int) -> None:
@@ -143,7 +143,8 @@ def _room(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> int:
     return min(reply_room(n_ctx, config.max_new_tokens), n_ctx - len(context))
 
 
-def _hypothesis(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:
+def hypothesis_of(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:
+    """What a row's tokens say."""
     return Hypothesis(
         text=tokenizer.decode(tokens).rstrip("\ufffd").strip(),  # it may end within a code point
         tokens=tuple(tokens),

@@ -50,7 +50,9 @@ class Responder:
 
         def draw(_: Sequence[int], config: ReplyConfig, attempt: int) -> list[list[Hypothesis]]:
             nonlocal kept
-            made, kept = make_from(self.engine, self.tokenizer, tokens, config, self._seeds(seed, attempt), kept)
+            made, kept = make_from(
+                self.engine, self.tokenizer, tokens, config, seeds_of(self.config, seed, attempt), kept
+            )
             return [made]
 
         (reply,) = self._answer([context], draw)
@@ -61,7 +63,7 @@ class Responder:
         tokens = [self._tokens(context) for context in contexts]
 
         def draw(which: Sequence[int], config: ReplyConfig, attempt: int) -> list[list[Hypothesis]]:
-            chosen, drawn_by = [tokens[i] for i in which], [self._seeds(seeds[i], attempt) for i in which]
+            chosen, drawn_by = [tokens[i] for i in which], [seeds_of(self.config, seeds[i], attempt) for i in which]
             return make(self.engine, self.tokenizer, chosen, config, drawn_by, batch_size)
 
         return self._answer(contexts, draw)
@@ -69,31 +71,12 @@ class Responder:
     def _answer(self, contexts: Sequence[Sequence[Turn]], draw: Draw) -> list[Reply]:
         everyone = range(len(contexts))
         first = draw(everyone, self.config, 0)
-        judged = [self._judge(contexts[i], first[i]) for i in everyone]
+        judged = [judge(self.guards, contexts[i], first[i], self.counts) for i in everyone]
         if again := [i for i in everyone if all(hypothesis.rejected for hypothesis in judged[i])]:
             self.counts["drawn again"] += len(again)
-            # What is not drawn at random would come out the same.
-            config = replace(self.config, num_beams=1, temperature=self.config.temperature or 1.0)
-            for i, made in zip(again, draw(again, config, 1), strict=True):
-                judged[i] += self._judge(contexts[i], made)
-        return [self._best(contexts[i], judged[i]) for i in everyone]
-
-    def _judge(self, context: Sequence[Turn], made: Sequence[Hypothesis]) -> list[Hypothesis]:
-        judged = []
-        for hypothesis in made:
-            reason = rejection(self.guards, context, hypothesis.text)
-            if reason is not None:
-                self.counts[reason.partition(":")[0]] += 1
-            judged.append(msgspec.structs.replace(hypothesis, rejected=reason))
-        return judged
-
-    def _best(self, context: Sequence[Turn], judged: Sequence[Hypothesis]) -> Reply:
-        left = [hypothesis for hypothesis in judged if hypothesis.rejected is None]
-        ranked = rerank(context, left, self.rankers)
-        if not ranked:
-            self.counts["replaced by the polite line"] += 1
-        text = ranked[0].text if ranked else POLITE
-        return Reply(text=text, hypotheses=(*ranked, *(h for h in judged if h.rejected is not None)))
+            for i, made in zip(again, draw(again, drawn_again(self.config), 1), strict=True):
+                judged[i] += judge(self.guards, contexts[i], made, self.counts)
+        return [best(self.rankers, contexts[i], judged[i], self.counts) for i in everyone]
 
     @property
     def has_a_choice(self) -> bool:
@@ -103,20 +86,75 @@ class Responder:
     def stream(self, context: Sequence[Turn], seed: int, kept: Kept | None = None) -> Iterator[tuple[str, Kept]]:
         """A reply without guards or rankers, in pieces of whole code points as made, each with what to keep."""
         made = stream_tokens(
-            self.engine, self.tokenizer.end_id, self._tokens(context), self.config, self._seeds(seed, 0)[0], kept
+            self.engine, self.tokenizer.end_id, self._tokens(context), self.config, seeds_of(self.config, seed)[0], kept
         )
-        tokens: list[int] = []
-        shown = ""
+        pieces = Pieces(self.tokenizer)
         for token, keep in made:
-            tokens.append(token)
-            text = self.tokenizer.decode(tokens).lstrip()
-            whole = text.rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
-            if len(whole) > len(shown):
-                yield whole[len(shown) :], keep
-                shown = whole
+            if piece := pieces.feed(token):
+                yield piece, keep
 
     def _tokens(self, context: Sequence[Turn]) -> list[int]:
         return context_tokens(self.tokenizer, context, self.engine.n_ctx, self.config.max_new_tokens)
 
-    def _seeds(self, seed: int, attempt: int) -> list[tuple[int, ...]]:
-        return [(seed, attempt, i) for i in range(self.config.hypotheses)]
+
+class Pieces:
+    """The tokens of a reply -> its text, in pieces of whole code points, up to the first of some strings, if any."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
+        self.text = ""  # what has been told
+        self.stopped = False
+        self._tokenizer, self._stops = tokenizer, stops
+        self._tokens: list[int] = []
+
+    def feed(self, token: int) -> str:
+        """What a further token adds to the text, perhaps nothing."""
+        self._tokens.append(token)
+        text = self._tokenizer.decode(self._tokens).lstrip()
+        whole = text.rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
+        if found := [place for stop in self._stops if (place := whole.find(stop)) >= 0]:
+            whole, self.stopped = whole[: min(found)], True
+        else:
+            whole = whole[: len(whole) - max((_begun(whole, stop) for stop in self._stops), default=0)]
+        piece = whole[len(self.text) :]
+        self.text += piece
+        return piece
+
+
+def _begun(text: str, stop: str) -> int:
+    """How many of the text's last characters may be the beginning of `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def judge(
+    guards: Sequence[Guard], context: Sequence[Turn], made: Sequence[Hypothesis], counts: Counter[str]
+) -> list[Hypothesis]:
+    """The hypotheses, those that a guard rejects with the reason, which is counted."""
+    judged = []
+    for hypothesis in made:
+        reason = rejection(guards, context, hypothesis.text)
+        if reason is not None:
+            counts[reason.partition(":")[0]] += 1
+        judged.append(msgspec.structs.replace(hypothesis, rejected=reason))
+    return judged
+
+
+def best(
+    rankers: Sequence[tuple[Ranker, float]], context: Sequence[Turn], judged: Sequence[Hypothesis], counts: Counter[str]
+) -> Reply:
+    """The reply: the rankers' first of those that were not rejected, or the polite line."""
+    left = [hypothesis for hypothesis in judged if hypothesis.rejected is None]
+    ranked = rerank(context, left, rankers)
+    if not ranked:
+        counts["replaced by the polite line"] += 1
+    text = ranked[0].text if ranked else POLITE
+    return Reply(text=text, hypotheses=(*ranked, *(h for h in judged if h.rejected is not None)))
+
+
+def drawn_again(config: ReplyConfig) -> ReplyConfig:
+    """How hypotheses are drawn once all have been rejected: at random, or they would come out the same."""
+    return replace(config, num_beams=1, temperature=config.temperature or 1.0)
+
+
+def seeds_of(config: ReplyConfig, seed: int, attempt: int = 0) -> list[tuple[int, ...]]:
+    """A seed for each hypothesis of a reply."""
+    return [(seed, attempt, i) for i in range(config.hypotheses)]

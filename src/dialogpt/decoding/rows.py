@@ -17,10 +17,15 @@ from dialogpt.decoding.engine import Engine
 from dialogpt.decoding.sampling import allowed, check_finite, draw
 from dialogpt.model.cache import KVCache
 
+GROWTH = 64  # tokens by which a cache that is full grows
+
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A context, how to reply to it, and the reply so far; `logprob` is the model's own, before any filter."""
+    """A context, how to reply to it, and the reply so far; `logprob` is the model's own, before any filter.
+
+    With `keeps`, `read` is the cache of context and reply once it has ended, but for the reply's last token.
+    """
 
     context: Sequence[int]
     config: DecodingConfig
@@ -28,6 +33,8 @@ class Row:
     room: int  # the most tokens of the reply
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
+    keeps: bool = False
+    read: KVCache | None = None
 
 
 class Rows:
@@ -55,7 +62,7 @@ class Rows:
     def add(self, groups: Sequence[Sequence[Row]]) -> None:
         """Read the contexts of new rows; those of a group have the same one, which is read once.
 
-        They take the places of ended rows, which must be as many, unless no row is left.
+        They take the places of ended rows first.
         """
         rows = [row for group in groups for row in group]
         room = max(row.room for row in rows)
@@ -63,15 +70,30 @@ class Rows:
         if len(rows) > len(groups):
             source = [number for number, group in enumerate(groups) for _ in group]
             logits, cache = logits[source], cache.select(source)
+        self.join(rows, logits, cache)
+
+    @torch.inference_mode()
+    def join(self, rows: Sequence[Row], logits: Tensor, cache: KVCache) -> None:
+        """Take in rows whose contexts have been read: at the places of ended rows, and then at new ones."""
         if self._cache is None or not self.alive:
             self.start(rows, logits, cache)
             return
-        free = [place for place, row in enumerate(self.places) if row is None][: len(rows)]
         self._compact(self._cache)
+        missing = max(len(rows) - self.free, 0)
+        length = max(self._cache.length, cache.length)
+        if missing or length > self._cache.capacity:
+            self._grow(missing, max(self._cache.capacity, length + GROWTH))
+        free = [place for place, row in enumerate(self.places) if row is None][: len(rows)]
         self._cache.put(free, cache)
         self._logits[free] = logits
         for place, row in zip(free, rows, strict=True):
             self.places[place] = row
+
+    def _grow(self, places: int, capacity: int) -> None:
+        assert self._cache is not None
+        self._cache = self._cache.widened(len(self.places) + places, capacity)
+        self._logits = torch.cat([self._logits, self._logits[:1].expand(places, -1)])
+        self.places += [None] * places
 
     @torch.inference_mode()
     def draw(self) -> list[tuple[Row, int]]:
@@ -89,12 +111,17 @@ class Rows:
             row.logprob += logprob
             drawn.append((row, token))
             if token == self.end_id or len(row.tokens) == row.room:
-                self.remove(place)
+                self._remove(place)
         return drawn
 
-    def remove(self, place: int) -> None:
-        """Take a row out."""
-        self.places[place] = None
+    def remove(self, row: Row) -> None:
+        """Take a row out before its end."""
+        self._remove(self.places.index(row))
+
+    def _remove(self, place: int) -> None:
+        row, self.places[place] = self.places[place], None
+        if row is not None and row.keeps and self._cache is not None:
+            row.read = self._cache.prefix(place, self._cache.length - self._cache.starts[place])
         if self._cache is not None and self.alive:
             self._cache.drop(place)
 
@@ -110,6 +137,8 @@ class Rows:
         assert self._cache is not None
         if self._cache.length == self._cache.capacity:
             self._compact(self._cache)
+            if self._cache.length == self._cache.capacity:
+                self._grow(0, self._cache.capacity + GROWTH)
         tokens = [row.tokens[-1] if row is not None else self.end_id for row in self.places]
         self._logits = self.engine.decode(tokens, self._cache)
 

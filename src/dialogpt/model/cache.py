@@ -93,6 +93,26 @@ class KVCache:
         for place, start in zip(places, other.starts, strict=True):
             self.starts[place] = start + pad
 
+    @torch.inference_mode()
+    def widened(self, rows: int, capacity: int) -> "KVCache":
+        """A copy with room for more rows, which have read nothing, and for that many tokens a row."""
+        starts = [*self.starts, *[self.length] * (rows - self.rows)]
+        cache = KVCache(self._room(rows, capacity), self._room(rows, capacity), starts, self.length)
+        for new, old in ((cache.k, self.k), (cache.v, self.v)):
+            new[:, : self.rows, :, : self.length] = old[:, :, :, : self.length]
+        return cache
+
+    @torch.inference_mode()
+    def prefix(self, row: int, length: int) -> "KVCache":
+        """A copy of the first tokens that one row has read, without padding and without room for more."""
+        start = self.starts[row]
+        k, v = (stored[:, row : row + 1, :, start : start + length].clone() for stored in (self.k, self.v))
+        return KVCache(k, v, [0], length)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.k.nbytes + self.v.nbytes
+
     def drop(self, row: int) -> None:
         """Forget what a row has read; its place waits for another. Rows that share a context go on to need no mask."""
         if self.shared is None:

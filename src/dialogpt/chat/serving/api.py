@@ -1,0 +1,208 @@
+"""The HTTP server as an application: OpenAI's routes, /health, /metrics, and the page.
+
+A request becomes a job of the worker; what the job tells, in the worker's thread, reaches the request by its event
+loop. Whoever goes away takes his job along. Errors have OpenAI's form, {"error": {"message": ..., "type": ...}}.
+"""
+
+import hmac
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from dialogpt import __version__
+from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving.limits import BodyLimit
+from dialogpt.chat.serving.messages import Answer, ChatRequest, TextRequest, check_model, told
+from dialogpt.chat.serving.metrics import Metrics
+from dialogpt.chat.serving.talk import Talk, Told
+from dialogpt.chat.serving.worker import BusyError, Worker
+from dialogpt.decoding.batcher import Job
+from dialogpt.errors import DialoGPTError, UsageError
+
+log = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "invalid_request_error",
+         413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
+
+
+def make_app(config: ServeConfig, worker: Worker, name: str) -> FastAPI:
+    """The application; it closes the worker when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.close()
+
+    app = FastAPI(title="DialoGPT", version=__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    metrics = Metrics(worker)
+    server = _Server(config, worker, name, metrics)
+    needs_key = [Depends(_key_check(config.api_key))] if config.api_key else []
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
+        for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
+                             (413, "the request is too large"), (422, "the request has not the right form"),
+                             (429, "too many requests wait"), (500, "an error of the server"))
+    }  # fmt: skip
+    app.post("/v1/chat/completions", dependencies=needs_key, responses=errors)(server.chat)
+    app.post("/v1/completions", dependencies=needs_key, responses=errors)(server.text)
+    app.get("/v1/models", dependencies=needs_key, responses={401: errors[401]})(server.models)
+    app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
+    app.get("/health", responses={503: {"description": "decoding has ended"}})(server.health)
+    app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
+    app.add_middleware(BodyLimit, most_bytes=config.max_body)
+    if config.cors:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(config.cors), allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+    if config.page and PAGE.is_dir():
+        app.mount("/", _Page(directory=PAGE, html=True))
+    return app
+
+
+class _Page(StaticFiles):
+    """The page's files; a browser may load nothing from anywhere else for them."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+class _Server:
+    """The routes."""
+
+    def __init__(self, config: ServeConfig, worker: Worker, name: str, metrics: "Metrics") -> None:
+        self.config, self.worker, self.name, self.metrics = config, worker, name, metrics
+        self._seeds = np.random.default_rng(config.seed)
+
+    async def chat(self, body: ChatRequest, request: Request) -> Response:
+        """Reply to a conversation."""
+        return await self._complete(body, request, chat=True)
+
+    async def text(self, body: TextRequest, request: Request) -> Response:
+        """Reply to a prompt, whose turns stand between end-of-text tokens."""
+        return await self._complete(body, request, chat=False)
+
+    async def models(self) -> dict[str, Any]:
+        """The one model that is served."""
+        return {"object": "list", "data": [{"id": self.name, "object": "model", "created": 0, "owned_by": "dialogpt"}]}
+
+    async def health(self) -> Response:
+        """Whether replies are being made."""
+        status = {"status": "ok" if self.worker.alive else "ended", "model": self.name, "version": __version__}
+        return JSONResponse(status, status_code=200 if self.worker.alive else 503)
+
+    async def _complete(self, body: ChatRequest | TextRequest, request: Request, *, chat: bool) -> Response:
+        check_model(body.model, self.name)
+        settings = body.settings(self.config)
+        if settings.mmi and not self.worker.batcher.rankers:
+            raise UsageError("mmi needs a backward model", "start the server with --backward")
+        talk = Talk(self.worker, self.metrics)
+        seed = int(self._seeds.integers(2**63)) if body.seed is None else body.seed
+        turns = body.turns()
+        if self.config.log_text:
+            log.info("asked: %s", " | ".join(turn.text for turn in turns))
+        job = Job(
+            context=turns, config=settings, seed=seed, stops=body.stops, on_done=talk.on_done,
+            on_text=talk.on_text if body.stream and body.n == 1 else None,
+        )  # fmt: skip
+        talk.begin(job)
+        answer = Answer(self.name, chat)
+        if body.stream:
+            first = await talk.first(request)
+            if isinstance(first, Exception):
+                raise first
+            events = _events(talk, first, answer, body)
+            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        told_all = await talk.all(request, body.n)
+        more = {"hypotheses": told(told_all.hypotheses)} if body.hypotheses else {}
+        whole = answer.whole(told_all.texts, told_all.reasons, told_all.usage, **more)
+        return Response(msgspec.json.encode(whole), media_type="application/json")
+
+
+async def _events(
+    talk: Talk, first: str | Told, answer: Answer, body: ChatRequest | TextRequest
+) -> AsyncIterator[bytes]:
+    """A reply as server-sent events, in pieces as it is made; at the end why it ended, and what was asked for."""
+    try:
+        for index in range(body.n) if answer.chat else ():
+            yield _event(answer.piece(index, None))
+        said = ""
+        async for event in talk.events(first):
+            if isinstance(event, Exception):
+                yield _event(_error(500, "the reply failed", event))
+                return
+            if isinstance(event, str):
+                said += event
+                yield _event(answer.piece(0, event))
+                continue
+            texts, reasons, usage = event.some(body.n)
+            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
+                if rest := text[len(said) :] if index == 0 else text:
+                    yield _event(answer.piece(index, rest))
+                more = {"hypotheses": told(event.hypotheses)} if body.hypotheses and index == 0 else {}
+                yield _event(answer.piece(index, "", reason, **more))
+            if body.usage_at_the_end:
+                yield _event(answer.usage(usage))
+        yield b"data: [DONE]\n\n"
+    finally:
+        talk.leave()
+
+
+def _event(piece: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(piece) + b"\n\n"
+
+
+def _key_check(key: str) -> Any:
+    async def check(authorization: Annotated[str, Header()] = "") -> None:
+        sent = authorization.removeprefix("Bearer ").encode()
+        if not hmac.compare_digest(sent, key.encode()):
+            raise HTTPException(401, "the API key is missing or another one")
+
+    return check
+
+
+async def _explained(request: Request, error: DialoGPTError) -> JSONResponse:
+    """An error that the client can act upon."""
+    status = 429 if isinstance(error, BusyError) else 404 if str(error).startswith("no model ") else 400
+    headers = {"Retry-After": "1"} if status == 429 else {}
+    return JSONResponse(_error(status, str(error)), status_code=status, headers=headers)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    """A body that has not the right form."""
+    faults = [_fault(fault) for fault in error.errors()]
+    return JSONResponse(_error(422, "; ".join(faults)), status_code=422)
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in fault["loc"] if part != "body")
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+
+
+async def _refused(request: Request, error: HTTPException) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else error.headers
+    return JSONResponse(_error(error.status_code, str(error.detail)), status_code=error.status_code, headers=headers)
+
+
+def _error(status: int, message: str, cause: Exception | None = None) -> dict[str, Any]:
+    if isinstance(cause, DialoGPTError):
+        message = str(cause)
+    return {"error": {"message": message, "type": KINDS.get(status, "server_error"), "code": status}}

@@ -1,0 +1,39 @@
+"""Bodies that are too large are refused before they are read whole."""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+
+class BodyLimit:
+    """Answers 413 to a request whose body, as announced or as it comes, is larger than `most_bytes`.
+
+    A body that is not announced is read here, and handed on when it is small enough.
+    """
+
+    def __init__(self, app: Any, most_bytes: int) -> None:
+        self._app, self._most = app, most_bytes
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length")
+        messages: list[Any] = []
+        if announced is not None:
+            size = int(announced)  # the server has checked that it is a number
+        else:
+            size, more = 0, True
+            while more and size <= self._most:
+                messages.append(await receive())
+                size += len(messages[-1].get("body", b""))
+                more = messages[-1].get("more_body", False)
+        if size > self._most:
+            error = {"message": f"the request is larger than {self._most:,} bytes", "type": "invalid_request_error"}
+            await JSONResponse({"error": error | {"code": 413}}, status_code=413)(scope, receive, send)
+            return
+
+        async def again() -> Any:
+            return messages.pop(0) if messages else await receive()
+
+        await self._app(scope, again, send)

@@ -1,0 +1,178 @@
+"""What clients send and get: OpenAI's chat and text completions, and what this server adds to them.
+
+Beyond OpenAI's: `top_k`, `min_p`, `repetition_penalty`, `mmi`, `num_hypotheses`, `safety`; with `hypotheses` the answer
+tells what the reply was chosen from. What the model cannot do is an error, not passed over.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dialogpt.chat.bot import BOT, USER
+from dialogpt.chat.serving import ServeConfig
+from dialogpt.data.readers import tidy
+from dialogpt.decoding import Hypothesis, ReplyConfig
+from dialogpt.errors import DataError, UsageError
+from dialogpt.session import Turn
+from dialogpt.tokens.bpe import END_TEXT
+
+MOST = 16  # replies, or hypotheses, of a request
+NOT_HERE = ("tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty")
+
+
+class Part(BaseModel):
+    type: str
+    text: str | None = None
+
+
+class Message(BaseModel):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part]
+
+
+class Request(BaseModel):
+    """What both kinds of completions share."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = ""
+    temperature: float | None = Field(None, ge=0, le=5)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    n: int = Field(1, ge=1, le=MOST)
+    stop: str | list[str] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+    mmi: bool | None = None
+    num_hypotheses: int | None = Field(None, ge=1, le=MOST)
+    safety: bool | None = None
+    hypotheses: bool = False
+
+    @model_validator(mode="after")
+    def _nothing_that_is_not_here(self) -> "Request":
+        for name in NOT_HERE:
+            if (self.model_extra or {}).get(name):
+                raise ValueError(f"{name} is not supported here")
+        return self
+
+    @property
+    def stops(self) -> list[str]:
+        found = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return [stop for stop in found if stop]
+
+    @property
+    def usage_at_the_end(self) -> bool:
+        return bool((self.stream_options or {}).get("include_usage"))
+
+    def settings(self, config: ServeConfig) -> ReplyConfig:
+        """The reply's settings: the server's, and what the request says; UsageError where they contradict."""
+        known = {field.name: getattr(config, field.name) for field in fields(ReplyConfig)}
+        asked = {name: getattr(self, name) for name in known if getattr(self, name, None) is not None}
+        if self.max_tokens is not None:
+            asked["max_new_tokens"] = self.max_tokens
+            asked["min_new_tokens"] = min(config.min_new_tokens, self.max_tokens)
+        made = ReplyConfig(**{**known, "backward": "", "seed": None, **{k: v for k, v in asked.items() if k != "seed"}})
+        if self.n > made.hypotheses:
+            made = replace(made, num_hypotheses=self.n)
+        return made
+
+
+class ChatRequest(Request):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "ChatRequest":
+        self.max_tokens = self.max_tokens or self.max_completion_tokens
+        return self
+
+    def turns(self) -> list[Turn]:
+        """The conversation. Messages of the system are left out: a model of dialogue would reply to them."""
+        turns = []
+        for number, message in enumerate(self.messages, 1):
+            if message.role in ("user", "assistant") and (text := tidy(_text(message, number))):
+                turns.append(Turn(text, USER if message.role == "user" else BOT))
+        if not turns or not tidy(_text(self.messages[-1], len(self.messages))):
+            raise DataError("the last message is empty", "a reply needs a message to reply to")
+        return turns
+
+
+class TextRequest(Request):
+    """`POST /v1/completions`: the turns of the prompt stand between end-of-text tokens."""
+
+    prompt: str
+
+    def turns(self) -> list[Turn]:
+        turns = [Turn(text) for part in self.prompt.split(END_TEXT) if (text := tidy(part))]
+        if not turns:
+            raise DataError("the prompt is empty", "a reply needs something to reply to")
+        return turns
+
+
+def _text(message: Message, number: int) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    for part in message.content:
+        if part.type != "text" or part.text is None:
+            raise DataError(f"message {number} has a part of type {part.type!r}", "this model reads text only")
+    return "".join(part.text or "" for part in message.content)
+
+
+class Answer:
+    """One request's answer, whole or in pieces, in the form of its kind."""
+
+    def __init__(self, model: str, chat: bool) -> None:
+        self.model, self.chat = model, chat
+        self.id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
+        self.created = int(time.time())
+
+    def whole(self, texts: Sequence[str], reasons: Sequence[str], usage: dict[str, int], **more: Any) -> dict[str, Any]:
+        choices: list[dict[str, Any]] = []
+        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
+            said = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
+            choices.append({"index": index, **said, "logprobs": None, "finish_reason": reason})
+        return {**self._head(""), "choices": choices, "usage": usage, **more}
+
+    def piece(self, index: int, text: str | None, reason: str | None = None, **more: Any) -> dict[str, Any]:
+        """A piece of a streamed reply; the first one, None, tells whose it is."""
+        if not self.chat:
+            said: dict[str, Any] = {"text": text or ""}
+        elif text is None:
+            said = {"delta": {"role": "assistant", "content": ""}}
+        else:
+            said = {"delta": {"content": text} if text else {}}
+        choice = {"index": index, **said, "logprobs": None, "finish_reason": reason}
+        return {**self._head(".chunk"), "choices": [choice], **more}
+
+    def usage(self, usage: dict[str, int]) -> dict[str, Any]:
+        """The last piece of a stream that was asked to count."""
+        return {**self._head(".chunk"), "choices": [], "usage": usage}
+
+    def _head(self, piece: str) -> dict[str, Any]:
+        kind = f"chat.completion{piece}" if self.chat else "text_completion"
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def told(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
+    """What a reply was chosen from: the best first, the rejected ones last."""
+    return [
+        {"text": h.text, "forward": round(h.logprob, 4), "tokens": len(h.tokens), "ended": h.ended,
+         "scores": {name: round(score, 4) for name, score in h.scores.items()}, "rejected": h.rejected}
+        for h in hypotheses
+    ]  # fmt: skip
+
+
+def check_model(asked: str, name: str) -> None:
+    """UsageError when a request names another model than the one that is served."""
+    if asked not in ("", name, "default"):
+        raise UsageError(f"no model {asked!r} here", f"name {name!r}, or none")

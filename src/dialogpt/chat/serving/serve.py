@@ -1,0 +1,94 @@
+"""The `serve` command: a model -> a server that listens until it is told to end."""
+
+import logging
+import os
+import socket
+from dataclasses import replace
+
+from dialogpt.chat.serving import ServeConfig
+from dialogpt.decoding.batcher import Batcher
+from dialogpt.decoding.loading import companion_of, load_backward, load_engine
+from dialogpt.decoding.rerank import MMI, Ranker
+from dialogpt.decoding.safety import default_guards
+from dialogpt.errors import UsageError
+from dialogpt.hub import BUNDLED, model_path
+from dialogpt.model.device import frugal_with_memory
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048  # connections that wait to be taken
+
+
+def serve(config: ServeConfig) -> None:
+    """Serve the model until Ctrl-C or SIGTERM; replies that are being made are completed first."""
+    try:
+        import uvicorn
+
+        from dialogpt.chat.serving.api import make_app
+        from dialogpt.chat.serving.worker import Worker
+    except ImportError as error:
+        raise UsageError("serve needs FastAPI and uvicorn", 'pip install "dialogpt[server]"') from error
+    _check(config)
+    config = replace(config, api_key=config.api_key or os.environ.get("DIALOGPT_API_KEY", ""))
+    listening = _listen(config.host, config.port)
+    with listening:
+        frugal_with_memory()
+        batcher = load_batcher(config)
+        worker = Worker(batcher, most_rows=config.rows, most_waiting=config.queue)
+        host, port = listening.getsockname()[:2]
+        try:
+            app = make_app(config, worker, model_name(config))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+            log.info("%s is at http://%s:%d", model_name(config), f"[{host}]" if ":" in host else host, port)
+            server.run(sockets=[listening])
+        finally:
+            worker.close()
+    for reason, count in sorted(batcher.counts.items()):
+        log.info("safety: %s: %d", reason, count)
+
+
+def load_batcher(config: ServeConfig) -> Batcher:
+    """The model with its guards, and the backward model where there is one."""
+    engine, tokenizer = load_engine(config.model, device=config.device, precision=config.precision)
+    rankers: list[tuple[Ranker, float]] = []
+    if config.mmi or config.backward or companion_of(config.model or None):
+        backward = load_backward(
+            config.backward, config.model or None, device=config.device, precision=config.precision
+        )
+        rankers.append((MMI(*backward, config.mmi_source), 1.0))
+    return Batcher(
+        engine, tokenizer, guards=default_guards(config.blocklist), rankers=rankers,
+        cache_bytes=config.cache_mb * 10**6,
+    )  # fmt: skip
+
+
+def model_name(config: ServeConfig) -> str:
+    """What clients call the model."""
+    if config.name:
+        return config.name
+    path = model_path(config.model or None)
+    return "dialogpt-bundled" if path == BUNDLED else config.model if not path.exists() else path.resolve().name
+
+
+def _check(config: ServeConfig) -> None:
+    for name, least in (("rows", 1), ("queue", 1), ("max_body", 1), ("cache_mb", 0)):
+        if getattr(config, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
+    if config.num_beams > 1:
+        raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket at the address, before the model is loaded: a port that is taken is said at once."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--host {host} --port {port} cannot be listened at: {reason}", "name another --port"
+        ) from error
+    return listening

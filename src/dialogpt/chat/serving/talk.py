@@ -1,0 +1,131 @@
+"""Between one request and its job: what the worker's thread tells, heard in the event loop.
+
+When the client goes away the job is cancelled, and its rows leave the batch before the next token.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from dialogpt.chat.serving.metrics import Metrics
+from dialogpt.chat.serving.worker import Worker
+from dialogpt.decoding import Hypothesis, Reply
+from dialogpt.decoding.batcher import Job
+from dialogpt.decoding.safety import POLITE
+from dialogpt.errors import DialoGPTError
+
+GONE = 499  # what is logged for a client that has gone away
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A reply that is complete, and what it was chosen from."""
+
+    hypotheses: Sequence[Hypothesis]
+    prompt_tokens: int
+
+    def some(self, n: int) -> tuple[list[str], list[str], dict[str, int]]:
+        """The best n texts, why each ended, and the tokens; the polite line where too few may be said."""
+        said = [hypothesis for hypothesis in self.hypotheses if hypothesis.rejected is None][:n]
+        texts = [hypothesis.text for hypothesis in said]
+        reasons = ["stop" if hypothesis.ended else "length" for hypothesis in said]
+        missing = n - len(said)
+        made = sum(len(hypothesis.tokens) for hypothesis in said)
+        usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": made,
+                 "total_tokens": self.prompt_tokens + made}  # fmt: skip
+        return texts + [POLITE] * missing, reasons + ["content_filter"] * missing, usage
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """A whole answer of some replies."""
+
+    texts: list[str]
+    reasons: list[str]
+    usage: dict[str, int]
+    hypotheses: Sequence[Hypothesis]
+
+
+Event = str | Told | Exception
+
+
+class Talk:
+    """One request's job and what it tells: pieces of text, and at last the reply or an error."""
+
+    def __init__(self, worker: Worker, metrics: Metrics) -> None:
+        self._worker, self._metrics = worker, metrics
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._job: Job | None = None
+        self._began = time.perf_counter()
+        self._heard = False
+
+    def begin(self, job: Job) -> None:
+        """Hand the job over; BusyError when too many wait."""
+        self._worker.submit(job)
+        self._job = job
+
+    def on_text(self, piece: str) -> None:
+        self._loop.call_soon_threadsafe(self._events.put_nowait, piece)
+
+    def on_done(self, done: Reply | Exception) -> None:
+        assert self._job is not None
+        event = done if isinstance(done, Exception) else Told(done.hypotheses, len(self._job.tokens))
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def first(self, request: Request) -> Event:
+        """The first event, before anything is answered: an error still has a status of its own."""
+        event = asyncio.ensure_future(self._next())
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({event, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not event.done():
+                raise HTTPException(GONE, "the client has gone away")
+            return event.result()
+        except BaseException:
+            self.leave()
+            raise
+        finally:
+            event.cancel()
+            gone.cancel()
+
+    async def events(self, first: Event) -> AsyncIterator[Event]:
+        """The first event and those after it, up to the reply or an error."""
+        event = first
+        while isinstance(event, str):
+            yield event
+            event = await self._next()
+        yield event
+
+    async def all(self, request: Request, n: int) -> All:
+        """The whole answer; raises the job's error."""
+        event = await self.first(request)
+        if isinstance(event, Exception):
+            raise event if isinstance(event, DialoGPTError) else HTTPException(500, "the reply failed") from event
+        assert isinstance(event, Told)
+        return All(*event.some(n), event.hypotheses)
+
+    def leave(self) -> None:
+        """Cancel the job, unless it is done."""
+        if self._job is not None:
+            self._worker.cancel(self._job)
+
+    async def _next(self) -> Event:
+        event = await self._events.get()
+        seconds = time.perf_counter() - self._began
+        if not self._heard:
+            self._heard = True
+            self._metrics.first_token.observe(seconds)
+        if not isinstance(event, str):
+            self._metrics.reply.observe(seconds)
+            self._job = None
+        return event
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,220 @@
+"""Replies to many conversations at once: a job joins the batch at the next token, and leaves when its reply is there.
+
+What a conversation has read is kept when a reply ends, within a budget of memory, the least recently used leaving
+first; its next turn then costs what is new in it. A job's error is its own. One thread calls `step` again and again.
+"""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
+from dialogpt.decoding.engine import Engine, Kept, common_length
+from dialogpt.decoding.hypotheses import context_tokens, hypothesis_of, reply_room
+from dialogpt.decoding.rerank import Ranker
+from dialogpt.decoding.responder import Pieces, best, drawn_again, judge, seeds_of
+from dialogpt.decoding.rows import Row, Rows
+from dialogpt.decoding.safety import Guard
+from dialogpt.session import Turn
+from dialogpt.tokens.bpe import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Job:
+    """A context and how to reply to it; the callbacks are called by the thread that steps.
+
+    on_text: what a reply that nobody has to choose or check gains with a token. on_done: the reply, or an error. It
+    ends before the first of the `stops`.
+    """
+
+    context: Sequence[Turn]
+    config: ReplyConfig
+    seed: int
+    stops: Sequence[str] = ()
+    on_text: Callable[[str], object] | None = None
+    on_done: Callable[[Reply | Exception], object]
+    cancelled: bool = False  # anybody may set it; the rows leave before the next token
+    tokens: Sequence[int] = ()  # the context's, once the job has been begun
+    rows: list[Row] = field(default_factory=list)
+    made: list[Hypothesis] = field(default_factory=list)
+    attempt: int = 0
+
+    @property
+    def streams(self) -> bool:
+        """Whether its reply is told as it is made."""
+        return self.on_text is not None and self.config.hypotheses == 1 and not self.config.safety
+
+
+class Caches:
+    """What conversations have read, newest last, within a budget in bytes."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.size_bytes = 0
+        self.hits = 0
+        self._kept: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def put(self, tokens: Sequence[int], kept: Kept) -> None:
+        """Keep what has been read, and let the oldest go that do not fit."""
+        key = tuple(tokens)
+        if key in self._kept:
+            self._forget(key)
+        self._kept[key] = kept
+        self.size_bytes += kept.cache.size_bytes
+        while self.size_bytes > self.budget_bytes:
+            self._forget(next(iter(self._kept)))
+
+    def find(self, context: Sequence[int], room: int) -> Kept | None:
+        """A copy of what has been read of the context's beginning, with that much room in all; None for nothing."""
+        key, common = None, 0
+        for other, kept in self._kept.items():
+            alike = min(common_length(context[:-1], other), kept.cache.length)
+            if alike > common:
+                key, common = other, alike
+        if key is None:
+            return None
+        self.hits += 1
+        self._kept.move_to_end(key)
+        cache = self._kept[key].cache.prefix(0, common)
+        return Kept(list(context[:common]), cache.widened(1, room))
+
+    def _forget(self, key: tuple[int, ...]) -> None:
+        self.size_bytes -= self._kept.pop(key).cache.size_bytes
+
+
+class Batcher:
+    """An engine, its tokenizer, and the jobs it works on; guards and rankers are used where a job's settings say so."""
+
+    def __init__(
+        self, engine: Engine, tokenizer: Tokenizer, *, guards: Sequence[Guard] = (),
+        rankers: Sequence[tuple[Ranker, float]] = (), cache_bytes: int = 1 << 28,
+    ) -> None:  # fmt: skip
+        self.engine, self.tokenizer = engine, tokenizer
+        self.guards, self.rankers = guards, rankers
+        self.caches = Caches(cache_bytes)
+        self.counts: Counter[str] = Counter()  # what happened to hypotheses, by reason
+        self.tokens_made = 0
+        self._jobs: dict[Row, Job] = {}
+        self._pieces: dict[Row, Pieces] = {}
+        self._rows = Rows(engine, tokenizer.end_id)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are being decoded."""
+        return self._rows.alive
+
+    def begin(self, job: Job) -> None:
+        """Read a job's context, and let its rows join; what goes wrong is the job's own error."""
+        try:
+            job.tokens = context_tokens(self.tokenizer, job.context, self.engine.n_ctx, job.config.max_new_tokens)
+            self._join(job, job.config)
+        except Exception as error:  # one job is isolated
+            self._fail(job, error)
+
+    def step(self) -> None:
+        """Give every row a token, and complete the jobs whose rows have all ended."""
+        for job in {*self._jobs.values()}:
+            if job.cancelled:
+                self._leave(job)
+        if not self._rows.alive:
+            return
+        try:
+            drawn = self._rows.draw()
+            self.tokens_made += len(drawn)
+            ended = [job for row, token in drawn if (job := self._told(row, token)) is not None]
+            self._rows.shrink()
+            if self._rows.alive:
+                self._rows.advance()
+        except Exception as error:  # of the engine: nobody knows whose it is
+            log.exception("decoding failed")
+            for job in {*self._jobs.values()}:
+                self._fail(job, error)
+            self._rows = Rows(self.engine, self.tokenizer.end_id)
+            return
+        for job in ended:
+            self._complete(job)
+
+    def _join(self, job: Job, config: ReplyConfig) -> None:
+        room = min(reply_room(self.engine.n_ctx, config.max_new_tokens), self.engine.n_ctx - len(job.tokens))
+        seeds = seeds_of(job.config, job.seed, job.attempt)
+        job.rows = [Row(job.tokens, config, np.random.default_rng(seed), room, keeps=len(seeds) == 1) for seed in seeds]
+        kept = self.caches.find(job.tokens, len(job.tokens))
+        if kept is None:
+            logits, cache = self.engine.prefill([job.tokens], 0)
+        else:
+            logits, kept = self.engine.resume(job.tokens, kept)
+            cache = kept.cache
+        if len(seeds) > 1:
+            self.caches.put(job.tokens, Kept(list(job.tokens), cache.prefix(0, cache.length)))
+            logits, cache = logits.expand(len(seeds), -1).clone(), cache.select([0] * len(seeds))
+        self._rows.join(job.rows, logits, cache)
+        for row in job.rows:
+            self._jobs[row], self._pieces[row] = job, Pieces(self.tokenizer, job.stops)
+
+    def _told(self, row: Row, token: int) -> Job | None:
+        """Take note of a row's token; returns its job when that was the last one of all its rows."""
+        job, pieces = self._jobs[row], self._pieces[row]
+        piece = pieces.feed(token)
+        if pieces.stopped and row in self._rows.places:
+            self._rows.remove(row)
+        if job.streams and piece and job.on_text is not None:
+            try:
+                job.on_text(piece)
+            except Exception:  # its listener is gone
+                log.exception("a reply's listener failed")
+                job.cancelled = True
+        if row in self._rows.places:
+            return None
+        del self._jobs[row]
+        if row.read is not None:
+            self.caches.put([*row.context, *row.tokens[:-1]], Kept([*row.context, *row.tokens[:-1]], row.read))
+            row.read = None
+        return None if any(other in self._jobs for other in job.rows) else job
+
+    def _complete(self, job: Job) -> None:
+        """Judge and order a job's hypotheses: it is done, or draws again."""
+        try:
+            made = [self._hypothesis(row) for row in job.rows]
+            job.made += judge(self.guards if job.config.safety else (), job.context, made, self.counts)
+            if job.attempt == 0 and all(hypothesis.rejected for hypothesis in job.made):
+                self.counts["drawn again"] += 1
+                job.attempt = 1
+                self._join(job, drawn_again(job.config))
+                return
+            reply = best(self.rankers if job.config.mmi else (), job.context, job.made, self.counts)
+        except Exception as error:  # one job is isolated
+            self._fail(job, error)
+        else:
+            self._tell(job, reply)
+
+    def _hypothesis(self, row: Row) -> Hypothesis:
+        pieces = self._pieces.pop(row)
+        made = hypothesis_of(self.tokenizer, row.tokens, row.logprob)
+        return msgspec.structs.replace(made, text=pieces.text.strip(), ended=True) if pieces.stopped else made
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        self._leave(job)
+        self._tell(job, error)
+
+    def _tell(self, job: Job, done: Reply | Exception) -> None:
+        try:
+            job.on_done(done)
+        except Exception:  # its listener is gone
+            log.exception("a reply's listener failed")
+
+    def _leave(self, job: Job) -> None:
+        """Take a job's rows out."""
+        for row in job.rows:
+            self._pieces.pop(row, None)
+            if self._jobs.pop(row, None) is not None and row in self._rows.places:
+                row.keeps = False
+                self._rows.remove(row)

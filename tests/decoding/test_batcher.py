@@ -1,0 +1,239 @@
+"""Jobs that come and go: their replies are those they would get alone, and what went wrong is their own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialogpt import GPT, Tokenizer, Turn
+from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
+from dialogpt.decoding.batcher import Batcher, Caches, Job
+from dialogpt.decoding.engine import Kept, TorchEngine
+from dialogpt.decoding.responder import Pieces, Responder
+from dialogpt.decoding.safety import POLITE
+from dialogpt.model import GPTConfig
+from dialogpt.model.cache import KVCache
+
+Pair = tuple[GPT, Tokenizer]
+SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀👍🏽", "what is the best way?", "no"]
+
+
+class Listener:
+    """Hears what becomes of a job."""
+
+    def __init__(
+        self, batcher: Batcher, context: Sequence[str], seed: int, stops: Sequence[str] = (), **config: Any
+    ) -> None:
+        self.pieces: list[str] = []
+        self.done: list[Reply | Exception] = []
+        self.job = Job(
+            context=[Turn(text) for text in context], seed=seed, stops=stops, on_text=self.pieces.append,
+            on_done=self.done.append, config=ReplyConfig(**{"max_new_tokens": 8, "safety": False, **config}),
+        )  # fmt: skip
+        batcher.begin(self.job)
+
+    @property
+    def reply(self) -> Reply:
+        (done,) = self.done
+        assert isinstance(done, Reply), done
+        return done
+
+
+def batcher_of(pair: Pair, **options: Any) -> Batcher:
+    return Batcher(TorchEngine(pair[0]), pair[1], **options)
+
+
+def alone(pair: Pair, listener: Listener) -> Reply:
+    responder = Responder(TorchEngine(pair[0]), pair[1], listener.job.config)
+    return responder.replies([listener.job.context], [listener.job.seed])[0]
+
+
+def finish(batcher: Batcher, steps: int = 1000) -> None:
+    for _ in range(steps):
+        batcher.step()
+    assert batcher.rows == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    arrivals=st.lists(
+        st.tuples(
+            st.integers(0, 6), st.lists(st.sampled_from(SAID), min_size=1, max_size=6), st.sampled_from([1, 1, 3]),
+            st.sampled_from([1, 7, 30]), st.booleans(),
+        ),
+        min_size=1, max_size=8,
+    ),
+    budget=st.sampled_from([0, 1 << 17, 1 << 28]),
+)  # fmt: skip
+def test_whoever_joins_no_reply_changes(tiny_model: Pair, arrivals: Any, budget: int) -> None:
+    batcher = batcher_of(tiny_model, cache_bytes=budget)
+    listeners = []
+    for seed, (wait, context, hypotheses, longest, again) in enumerate(arrivals):
+        for _ in range(wait):
+            batcher.step()
+        listeners.append(Listener(batcher, context, seed, num_hypotheses=hypotheses, max_new_tokens=longest))
+        if again and listeners[0].done:  # the first conversation goes on
+            longer = [*(turn.text for turn in listeners[0].job.context), listeners[0].reply.text, "and then?"]
+            listeners.append(Listener(batcher, longer, 100 + seed))
+    finish(batcher)
+    for listener in listeners:
+        expected = alone(tiny_model, listener)
+        assert listener.reply.text == expected.text
+        assert [h.tokens for h in listener.reply.hypotheses] == [h.tokens for h in expected.hypotheses]
+        assert listener.reply.text.startswith("".join(listener.pieces))
+    assert batcher.caches.size_bytes <= budget
+    assert batcher.tokens_made == sum(len(h.tokens) for each in listeners for h in each.reply.hypotheses)
+
+
+def test_a_turn_costs_what_is_new(tiny_model: Pair) -> None:
+    batcher = batcher_of(tiny_model)
+    read: list[int] = []
+    hidden = batcher.engine.model.hidden  # type: ignore[attr-defined]
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny_model[0], name)
+
+        def hidden(self, tokens: Any, cache: Any = None) -> Any:
+            read.append(tokens.numel())
+            return hidden(tokens, cache)
+
+    batcher.engine.model = Counting()  # type: ignore[attr-defined]
+    first = Listener(batcher, [SAID[0]], 1, min_new_tokens=8)
+    finish(batcher, 20)
+    read.clear()
+    Listener(batcher, [SAID[0], first.reply.text, "ok"], 2)
+    text = tiny_model[1].encode(first.reply.text)
+    common = next(
+        (i for i, (a, b) in enumerate(zip(first.reply.hypotheses[0].tokens, text, strict=False)) if a != b), 0
+    )
+    assert batcher.caches.hits == 1
+    if common >= 7:  # the text's tokens are those that were drawn
+        assert read[0] <= 1 + 1 + len(tiny_model[1].encode("ok")) + 1
+
+
+def test_conversations_that_begin_alike_keep_their_own(tiny_model: Pair) -> None:
+    batcher = batcher_of(tiny_model)
+    for seed in range(4):
+        Listener(batcher, ["hi"], seed, min_new_tokens=6)
+        finish(batcher, 20)
+    kept = len(batcher.caches)
+    assert kept > 1
+    Listener(batcher, ["hi", "something else"], 9)
+    finish(batcher, 20)
+    assert len(batcher.caches) == kept + 1
+
+
+def test_the_oldest_leave_first() -> None:
+    config = GPTConfig(n_layer=1, n_head=1, n_embd=4, vocab_size=8, n_ctx=16)
+
+    def kept(length: int) -> Kept:
+        return Kept([], KVCache.empty(config, 1, length, torch.zeros(1)).prefix(0, length))
+
+    caches = Caches(3 * kept(4).cache.size_bytes)
+    for first in range(3):
+        caches.put([first, 1, 1, 1], kept(4))
+    assert caches.find([0, 1, 7, 7], 8) is not None  # used, so it is the newest
+    caches.put([4, 1, 1, 1], kept(4))
+    assert caches.find([1, 1, 1, 1], 8) is None
+    assert caches.find([9, 1], 8) is None
+    (found,) = [caches.find([0, 1, 1, 5], 8)]
+    assert found is not None
+    assert (found.tokens, found.cache.length, found.cache.capacity) == ([0, 1, 1], 3, 8)
+    caches.put([5] * 16, kept(16))  # larger than all of it
+    assert (len(caches), caches.size_bytes) == (0, 0)
+
+
+def test_a_cancelled_job_leaves_before_the_next_token(tiny_model: Pair) -> None:
+    batcher = batcher_of(tiny_model)
+    stays, goes = (Listener(batcher, [text], 1, min_new_tokens=8, num_hypotheses=2) for text in SAID[:2])
+    batcher.step()
+    assert batcher.rows == 4
+    goes.job.cancelled = True
+    batcher.step()
+    assert batcher.rows == 2
+    finish(batcher, 20)
+    assert not goes.done
+    assert stays.reply.text == alone(tiny_model, stays).text
+
+
+def test_an_error_is_the_jobs_own(tiny_model: Pair) -> None:
+    def guard(context: Sequence[Turn], text: str) -> str | None:
+        if context[0].text == "boom":
+            raise ValueError("boom")
+        return None
+
+    batcher = batcher_of(tiny_model, guards=[guard])
+    fine = Listener(batcher, ["hi"], 1, safety=True)
+    broken, empty = Listener(batcher, ["boom"], 1, safety=True), Listener(batcher, [" "], 1)
+    finish(batcher, 20)
+    assert str(broken.done[0]) == "boom"
+    assert "the context is empty" in str(empty.done[0])
+    assert fine.reply.text == alone(tiny_model, fine).text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_after_the_engines_error_it_serves_on(tiny_model: Pair) -> None:
+    batcher = batcher_of(tiny_model)
+    lost = Listener(batcher, ["hi"], 1, min_new_tokens=5)
+    batcher.step()
+    decode, batcher.engine.decode = batcher.engine.decode, lambda tokens, cache: 1 / 0  # type: ignore
+    batcher.step()
+    assert isinstance(lost.done[0], ZeroDivisionError)
+    batcher.engine.decode = decode  # type: ignore[method-assign]
+    later = Listener(batcher, ["hi"], 2)
+    finish(batcher, 20)
+    assert later.reply.text == alone(tiny_model, later).text
+
+
+def test_all_rejected_is_drawn_again_and_then_the_polite_line(tiny_model: Pair) -> None:
+    batcher = batcher_of(tiny_model, guards=[lambda context, text: "never"])
+    listener = Listener(batcher, ["hi"], 1, num_hypotheses=2, safety=True)
+    finish(batcher, 40)
+    assert listener.reply.text == POLITE
+    assert [h.rejected for h in listener.reply.hypotheses] == ["never"] * 4
+    assert batcher.counts == {"never": 4, "drawn again": 1, "replaced by the polite line": 1}
+    assert listener.pieces == []  # nothing is told that may be rejected
+
+
+def test_rankers_are_asked_where_the_settings_say_so(tiny_model: Pair) -> None:
+    class Longest:
+        name = "longest"
+
+        def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
+            return [len(hypothesis.text) for hypothesis in hypotheses]
+
+    batcher = batcher_of(tiny_model, rankers=[(Longest(), 1.0)])
+    ranked = Listener(batcher, ["hi"], 1, mmi=True, num_hypotheses=6)
+    plain = Listener(batcher, ["hi"], 1, num_hypotheses=6)
+    finish(batcher, 20)
+    lengths = [len(h.text) for h in ranked.reply.hypotheses]
+    assert lengths == sorted(lengths, reverse=True)
+    assert plain.reply.hypotheses[0].scores == {}
+
+
+@pytest.mark.parametrize(
+    "text, stops, told",
+    [
+        ("hello there you", ["there"], ["h", "e", "l", "l", "o"]),
+        ("abcabd!", ["abd"], ["abc"]),
+        ("one two", ["x", "two", "one two three"], ["one"]),
+        ("aab", ["ab"], ["a"]),
+        ("نعم لا", ["لا"], ["ن", "ع", "م"]),
+        ("ok", ["zzz"], ["o", "k"]),
+    ],
+)
+def test_a_reply_ends_before_a_stop(text: str, stops: list[str], told: list[str]) -> None:
+    tokenizer = Tokenizer.train(["x"], 257)
+    pieces = Pieces(tokenizer, stops)
+    said = []
+    for token in tokenizer.encode(text):
+        said.append(pieces.feed(token))
+        if pieces.stopped:
+            break
+    assert "".join(said).strip() == "".join(told)
+    assert pieces.text == "".join(said)
+    assert pieces.stopped is (stops != ["zzz"])
