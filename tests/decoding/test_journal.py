@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dialogpt.decoding import GenerateConfig
-from dialogpt.decoding.generate import generate
+from dialogpt.decoding import GenerateConfig, Reply
+from dialogpt.decoding.generate import generate, read_contexts
+from dialogpt.decoding.journal import Journal
 
 TEXTS = [f"{i} does money buy happiness? صباح الخير" for i in range(60)]
 SETTINGS = ("--seed", "3", "--max-new-tokens", "12", "--device", "cpu", "--batch-size", "2", "--format", "jsonl")
@@ -79,3 +80,31 @@ def test_other_settings_or_contexts_begin_anew(tiny_checkpoint: Path, contexts: 
         part.write_bytes(header + b'{"0":{"text":"not of here","hypotheses":[]}}\n')
         assert whole(tiny_checkpoint, contexts, tmp_path / "out.jsonl") == expected
         assert not part.exists()
+
+
+@pytest.mark.parametrize("damage", [b'{"3": {"text', b"\xff\xfe\n", b'["not", "replies"]\n', b"\n"])
+def test_a_damaged_line_and_what_follows_are_done_again(
+    tiny_checkpoint: Path, contexts: Path, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = GenerateConfig(
+        contexts=contexts, model=str(tiny_checkpoint), out=tmp_path / "out.jsonl", seed=3, max_new_tokens=12,
+        device="cpu", batch_size=5, format="jsonl",
+    )  # fmt: skip
+    items = list(read_contexts(contexts))
+    reply = Reply(text="kept", hypotheses=())
+    journal = Journal(config, items)
+    with journal:
+        journal.add({0: reply, 7: reply})
+        kept = (tmp_path / ".out.jsonl.part").read_bytes()
+    (tmp_path / ".out.jsonl.part").write_bytes(kept)  # as if killed
+    part = tmp_path / ".out.jsonl.part"
+    with part.open("ab") as file:
+        file.write(damage + b'\n{"9": {"text": "after it", "hypotheses": []}}\n')
+    with caplog.at_level("INFO"):
+        generate(config)
+    assert f"{part}:3 is damaged" in caplog.text
+    assert "going on: 2 replies are there" in caplog.text
+    said = [text for _, text in replies((tmp_path / "out.jsonl").read_text(encoding="utf-8"))]
+    assert [number for number, text in enumerate(said) if text == "kept"] == [0, 7]
+    assert "after it" not in said
+    assert not part.exists()

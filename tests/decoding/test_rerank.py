@@ -48,6 +48,15 @@ def test_a_source_that_does_not_fit_is_cut_alike_for_all(tiny_model: Pair) -> No
     assert scores == pytest.approx(shorter, abs=1e-3)
 
 
+def test_a_hypothesis_that_is_too_long_keeps_its_end(tiny_model: Pair) -> None:
+    model, tokenizer = tiny_model
+    ranker, half = MMI(TorchEngine(model), tokenizer), model.config.n_ctx // 2
+    ending = "z" * (half - 1)
+    long, cut, other = ranker([Turn("hi")], made("x" * 500 + ending, "y" * 300 + ending, "x" * 500))
+    assert long == pytest.approx(cut, abs=1e-4)
+    assert long != pytest.approx(other, abs=1e-3)
+
+
 @pytest.fixture(scope="module")
 def backward(tiny_tokenizer: Tokenizer, make_model: Callable[..., GPT]) -> TorchEngine:
     """A model that has really learned to tell what a reply answers: colours, each with its fruit, and a bland reply."""

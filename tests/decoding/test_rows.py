@@ -111,6 +111,30 @@ def test_a_stream_that_is_left_does_no_harm(tiny_model: Pair, taken: int) -> Non
         torch.testing.assert_close(logits, model(torch.tensor([[5, 6, 0, 7, 0]]))[:, -1], atol=2e-4, rtol=1e-4)
 
 
+class InterruptedEngine(TorchEngine):
+    """Is interrupted in the last block, when the others have stored what they read."""
+
+    @torch.inference_mode()
+    def resume(self, context: Sequence[int], kept: Kept | None) -> Any:
+        block = self.model.transformer.h[-1]
+        hook = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        try:
+            return super().resume(context, kept)
+        finally:
+            hook.remove()
+
+
+@pytest.mark.parametrize("later", [[5, 6, 0, 7, 8, 0], [5, 6, 0, 9, 9, 0, 1, 0], [5, 0], [3, 0]])
+def test_a_reading_that_is_interrupted_does_no_harm(make_model: Callable[..., GPT], later: list[int]) -> None:
+    model = make_model(seed=4)
+    _, kept = TorchEngine(model).resume([5, 6, 0], None)
+    with pytest.raises(KeyboardInterrupt):
+        InterruptedEngine(model).resume([5, 6, 0, 7, 7, 7, 0], kept)
+    logits, _ = TorchEngine(model).resume(later, kept)
+    with torch.inference_mode():
+        torch.testing.assert_close(logits, model(torch.tensor([later]))[:, -1], atol=2e-4, rtol=1e-4)
+
+
 @settings(max_examples=30, deadline=None)
 @given(lengths=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=6))
 def test_nats_are_those_of_the_targets_alone(tiny_model: Pair, lengths: list[tuple[int, int]]) -> None:

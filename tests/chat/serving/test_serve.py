@@ -1,0 +1,133 @@
+"""The command as a user starts it: a real process, its port, its end."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+import httpx
+
+from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving.serve import model_name, serve
+from dialogpt.errors import CheckpointError, UsageError
+from dialogpt.hub import BUNDLED
+
+Process = subprocess.Popen[str]
+HI = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture
+def started(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[Process, str]]]:
+    """Start `dialogpt serve` on a free port; returns the process and its address."""
+    processes: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> tuple[Process, str]:
+        command = [sys.executable, "-m", "dialogpt", "serve", str(tiny_checkpoint), "--port", "0", "--device", "cpu"]
+        process = subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        )  # fmt: skip
+        processes.append(process)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.fullmatch(r"tiny is at (http://127\.0\.0\.1:\d+)\n", line)
+        assert found, line + process.stderr.read()
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(f"{found[1]}/health").status_code == 200
+                return process, found[1]
+            except httpx.TransportError:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_end(started: Callable[..., tuple[Process, str]], number: int) -> None:
+    process, url = started()
+    answer = httpx.post(f"{url}/v1/chat/completions", json=HI, timeout=60)
+    assert answer.json()["choices"][0]["message"]["content"]
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode in (0, -number, 128 + number), stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{url}/health")
+
+
+def test_the_key_comes_from_the_environment(started: Callable[..., tuple[Process, str]]) -> None:
+    _, url = started(DIALOGPT_API_KEY="k")
+    assert httpx.post(f"{url}/v1/chat/completions", json=HI).status_code == 401
+    headers = {"Authorization": "Bearer k"}
+    assert httpx.post(f"{url}/v1/chat/completions", json=HI, headers=headers, timeout=60).status_code == 200
+
+
+def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, str]]) -> None:
+    schemathesis = pytest.importorskip("schemathesis")
+    assert schemathesis
+    _, url = started("--max-new-tokens", "4")
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--max-examples", "25"]
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    done = subprocess.run(
+        [*command, "--checks", checks, "--phases", "examples,fuzzing", "--seed", "1"],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"rows": 0}, "--rows 0 is below 1"),
+        ({"max_body": 0}, "--max-body 0 is below 1"),
+        ({"num_beams": 4}, "serve draws its replies"),
+        ({"port": 70_000}, "--port 70000 cannot be listened at"),
+        ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
+    ],
+)
+def test_what_cannot_be_served(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        serve(ServeConfig(**{"port": 0, **settings}))
+    assert message in caught.value.message
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--port {port} cannot be listened at: Address already in use"):
+            serve(ServeConfig(model=str(tmp_path / "never looked at"), port=port))
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="is no checkpoint folder"):
+        serve(ServeConfig(model=str(tmp_path / "empty"), port=0))
+
+
+def test_without_fastapi_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(UsageError) as caught:
+        serve(ServeConfig())
+    assert str(caught.value) == 'serve needs FastAPI and uvicorn (pip install "dialogpt[server]")'
+
+
+def test_what_the_model_is_called(tiny_checkpoint: Path) -> None:
+    assert model_name(ServeConfig()) == "dialogpt-bundled"
+    assert model_name(ServeConfig(model=str(BUNDLED))) == "dialogpt-bundled"
+    assert model_name(ServeConfig(model=str(tiny_checkpoint))) == "tiny"
+    assert model_name(ServeConfig(model=str(tiny_checkpoint), name="Ann")) == "Ann"
