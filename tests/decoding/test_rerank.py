@@ -53,8 +53,8 @@ def test_a_hypothesis_that_is_too_long_keeps_its_end(tiny_model: Pair) -> None:
     ranker, half = MMI(TorchEngine(model), tokenizer), model.config.n_ctx // 2
     ending = "z" * (half - 1)
     long, cut, other = ranker([Turn("hi")], made("x" * 500 + ending, "y" * 300 + ending, "x" * 500))
-    assert long == pytest.approx(cut, abs=1e-4)
-    assert long != pytest.approx(other, abs=1e-3)
+    assert long == pytest.approx(cut, abs=1e-5)
+    assert long != pytest.approx(other, abs=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from dialogpt.model.cache import KVCache
 CONFIG = GPTConfig(n_layer=2, n_head=1, n_embd=1, vocab_size=100, n_ctx=512)
 
 
+@torch.inference_mode()
 def read(cache: KVCache, tokens: list[list[int]]) -> None:
     """Append a column of tokens for each step: what a row keeps of a token is its number, and its layer's sign."""
     values = torch.tensor(tokens, dtype=torch.float)[:, None, :, None]  # (B, H, T, D)
@@ -23,10 +24,13 @@ def read(cache: KVCache, tokens: list[list[int]]) -> None:
 
 def rows_of(cache: KVCache) -> list[list[int]]:
     """What each row has read, after checking that layers, keys and values agree."""
-    stored = cache.k[0, :, 0, : cache.length, 0]
-    assert torch.equal(cache.k[1, :, 0, : cache.length, 0], stored + 0.5)
-    assert torch.equal(cache.v[0, :, 0, : cache.length, 0], -stored)
-    return [[int(x) for x in row[start:]] for row, start in zip(stored.tolist(), cache.starts, strict=True)]
+    rows = []
+    for row, start in enumerate(cache.starts):
+        stored = cache.k[0, row, 0, start : cache.length, 0]
+        assert torch.equal(cache.k[1, row, 0, start : cache.length, 0], stored + 0.5)
+        assert torch.equal(cache.v[0, row, 0, start : cache.length, 0], -stored)
+        rows.append([int(x) for x in stored.tolist()])
+    return rows
 
 
 def padded(contexts: list[list[int]], capacity: int) -> KVCache:

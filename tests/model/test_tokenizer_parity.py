@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, GPT2Tokenizer
 
-from dialogpt import Tokenizer
+from dialogpt import Tokenizer, Turn
 from dialogpt.tokens.bpe import END_TEXT
 
 TEXTS = [
@@ -143,3 +143,13 @@ def test_lone_surrogates_become_replacement_characters(tiny_tokenizer: Tokenizer
     expected = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
     assert tiny_tokenizer.decode(tiny_tokenizer.encode(text)) == expected
     assert tiny_tokenizer.encode_batch([text]) == [tiny_tokenizer.encode(text)]
+
+
+def test_other_engines_make_the_same_tokens_of_messages(tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tiny_tokenizer.save(tmp_path)
+    turns = ["does money buy happiness?", "صباح الخير", " 😀 "]
+    messages = [
+        {"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), turns, strict=True)
+    ]
+    theirs = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(messages, return_dict=False)
+    assert theirs == [token for turn in tiny_tokenizer.encode_turns(map(Turn, turns)) for token in turn]

@@ -130,7 +130,7 @@ class Batcher:
         try:
             drawn = self._rows.draw()
             self.tokens_made += len(drawn)
-            ended = [job for row, token in drawn if (job := self._told(row, token)) is not None]
+            ended = [done for row, token in drawn if (done := self._told(row, token)) is not None]
             self._rows.shrink()
             if self._rows.alive:
                 self._rows.advance()

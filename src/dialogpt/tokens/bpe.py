@@ -23,6 +23,8 @@ from dialogpt.session import Turn, read_sessions, sessions_files
 from dialogpt.tokens import TokenizerConfig
 
 END_TEXT = "<|endoftext|>"
+# How other engines make tokens of messages: as here, each turn ended by the end token, and nobody named.
+CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 TEXTS_AT_ONCE = 8192  # an encoding takes about 150 bytes a token until its ids are taken out
 
@@ -84,6 +86,7 @@ class Tokenizer:
                 "eos_token": END_TEXT,
                 "unk_token": END_TEXT,
                 "add_prefix_space": False,
+                "chat_template": CHAT_TEMPLATE,
             },
         )
         write_json(
