@@ -57,6 +57,9 @@ COMMANDS = {
         "dialogpt.evaluation:SelectConfig", "dialogpt.evaluation.selection:select", "refs", lists=("models", "backward")
     ),
     "chat": Command("dialogpt.chat:ChatConfig", "dialogpt.chat.terminal:chat", "model", quiet=True),
+    "conversations": Command(
+        "dialogpt.chat:ConversationsConfig", "dialogpt.chat.conversations:conversations", "search", optional=("search",)
+    ),
     "serve": Command("dialogpt.chat.serving:ServeConfig", "dialogpt.chat.serving.serve:serve", "model"),
     "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
     "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True),

@@ -1,5 +1,6 @@
 """A conversation in Python: its history, its pieces, its seeds."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -194,3 +195,70 @@ for piece in bot.stream("Are you sure?"):
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("reply: ")
+
+
+def test_an_exchange_is_taken_back(tiny_model: Pair) -> None:
+    bot = bot_of(tiny_model, seed=1)
+    with pytest.raises(DataError, match="nothing to take back"):
+        bot.undo()
+    bot.reply("one")
+    before = list(bot.history)
+    bot.reply("two")
+    assert bot.undo() == "two"
+    assert bot.history == before
+    assert bot.hypotheses == ()
+
+
+def test_another_reply_takes_the_place_of_the_last(tiny_model: Pair) -> None:
+    bot = bot_of(tiny_model, seed=1, safety=False)
+    first = bot.reply("does money buy happiness?")
+    others = {bot.retry() for _ in range(5)} | {"".join(bot.stream_retry())}
+    assert others != {first}
+    assert len(bot.history) == 2
+    assert bot.history[0].text == "does money buy happiness?"
+    before = list(bot.history)
+    left = bot.stream_retry()
+    next(left)
+    left.close()
+    assert bot.history == before
+
+
+def test_a_conversation_is_saved_and_gone_on_with(tiny_model: Pair, tmp_path: Path) -> None:
+    bot, other = bot_of(tiny_model, seed=1), bot_of(tiny_model, seed=1)
+    for text in SAID:
+        bot.reply(text)
+    bot.save(tmp_path / "talk.jsonl")
+    other.load_history(tmp_path / "talk.jsonl")
+    assert other.history == bot.history
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "other.jsonl").write_text('{"version": 7}\n')
+    for name, message in (("empty", "holds no conversation"), ("other", "not a session"), ("missing", "")):
+        with pytest.raises(DataError, match=message):
+            other.load_history(tmp_path / f"{name}.jsonl")
+        assert other.history == bot.history
+
+
+def test_an_enormous_message_is_an_error(tiny_model: Pair) -> None:
+    with pytest.raises(DataError, match=r"the message has 1,048,577 characters"):
+        bot_of(tiny_model).reply("x" * (2**20 + 1))
+
+
+def test_the_event_loop_goes_on(tiny_model: Pair) -> None:
+    bot, expected = bot_of(tiny_model, seed=2, safety=False), bot_of(tiny_model, seed=2, safety=False)
+
+    async def talk() -> list[str]:
+        said = [await bot.areply(SAID[0])]
+        pieces = [piece async for piece in bot.astream(SAID[1])]
+        said.append("".join(pieces))
+        stream = bot.astream(SAID[2])
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+        with pytest.raises(DataError, match="the message is empty"):
+            _ = [piece async for piece in bot.astream(" ")]
+        said += await asyncio.gather(*(bot.areply(text) for text in SAID[2:]))
+        return said
+
+    said = asyncio.run(talk())
+    assert said[:2] == [expected.reply(text) for text in SAID[:2]]
+    assert len(bot.history) == 8
+    assert [turn.text for turn in bot.history[::2]] == [SAID[0], SAID[1], *SAID[2:]]

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import json
 import os
 import pty
 import re
@@ -15,13 +16,20 @@ from typing import Any
 
 import pytest
 
-from dialogpt import Chatbot, Tokenizer
+from dialogpt import Chatbot, Tokenizer, Turn
 from dialogpt.chat import ChatConfig
+from dialogpt.chat.store import Conversations, default_path
 from dialogpt.chat.terminal import chat
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.responder import Responder
+from dialogpt.errors import DataError, UsageError
+from dialogpt.session import read_sessions
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+SETTINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+
+
+def run(arguments: list[str], data: bytes) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(arguments, input=data, env=os.environ | SETTINGS, capture_output=True, check=False)
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -32,7 +40,9 @@ def command(folder: Path, *more: str) -> list[str]:
 def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
     lines = ["does money buy happiness?", "", "صباح الخير", "\t ", "😀 are you sure?"]
     data = "\n".join(lines).encode() + b"\nnot utf-8: \xe9\xff\n"
-    result = subprocess.run(command(tiny_checkpoint), input=data, env=ENVIRONMENT, capture_output=True, check=False)
+    result = subprocess.run(
+        command(tiny_checkpoint), input=data, env=os.environ | SETTINGS, capture_output=True, check=False
+    )
     assert (result.returncode, result.stderr) == (0, b"")
     settings = ReplyConfig(seed=1, max_new_tokens=8)
     bot = Chatbot.load(tiny_checkpoint, settings=settings, device="cpu")
@@ -41,7 +51,9 @@ def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
 
 
 def test_a_pipe_without_a_line_is_silent(tiny_checkpoint: Path) -> None:
-    result = subprocess.run(command(tiny_checkpoint), input=b"", env=ENVIRONMENT, capture_output=True, check=False)
+    result = subprocess.run(
+        command(tiny_checkpoint), input=b"", env=os.environ | SETTINGS, capture_output=True, check=False
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
@@ -51,7 +63,7 @@ class Terminal:
     def __init__(self, arguments: list[str]) -> None:
         self.screen, inside = pty.openpty()
         self.process = subprocess.Popen(
-            arguments, stdin=inside, stdout=inside, stderr=inside, env=ENVIRONMENT, start_new_session=True
+            arguments, stdin=inside, stdout=inside, stderr=inside, env=os.environ | SETTINGS, start_new_session=True
         )
         os.close(inside)
 
@@ -87,7 +99,8 @@ def terminal(tiny_checkpoint: Path) -> Iterator[Terminal]:
 def test_a_session_at_a_terminal(terminal: Terminal, tiny_checkpoint: Path) -> None:
     bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(seed=1, max_new_tokens=8), device="cpu")
     greeting = terminal.until("you: ")
-    assert greeting.startswith(f"Talking with {tiny_checkpoint}. /new starts a new conversation")
+    assert greeting.startswith(f"Talking with {tiny_checkpoint}. /help lists the commands, /quit (or Ctrl-D) ends.")
+    assert f"kept in {os.environ['DIALOGPT_DATA']}" in " ".join(greeting.split())
 
     terminal.type("does money buy happiness?\n")
     assert f"bot: {bot.reply('does money buy happiness?')}\n" in terminal.until("you: ")
@@ -95,7 +108,7 @@ def test_a_session_at_a_terminal(terminal: Terminal, tiny_checkpoint: Path) -> N
     assert f"bot: {bot.reply('صباح الخير 😀')}\n" in terminal.until("you: ")
 
     terminal.type("/help\n")
-    assert "/new starts a new conversation, /quit (or Ctrl-D) ends, /help shows this." in terminal.until("you: ")
+    assert "/settings    how replies are chosen; `/settings temperature" in terminal.until("you: ")
     terminal.type("   \n")
     assert "bot:" not in terminal.until("you: ")
 
@@ -116,7 +129,7 @@ def test_keys_that_end_the_chat(
     typed = at_a_terminal(monkeypatch, [EOFError() if key == "\x04" else KeyboardInterrupt()])
     chat(ChatConfig(model=str(tiny_checkpoint), device="cpu"))
     assert not typed
-    assert capsys.readouterr().out.endswith("/help shows this.\n\n")
+    assert capsys.readouterr().out.endswith("(--no-log).\n\n")
 
 
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch, typed: list[str | BaseException]) -> list[str | BaseException]:
@@ -162,3 +175,127 @@ def test_ctrl_c_ends_the_reply_and_not_the_chat(
     assert whole.startswith(broken)
     assert broken != whole
     assert [turn.text for turn in bot.history] == ["again", "money buys happiness"]
+
+
+def test_scripts_get_an_object_for_each_line(tiny_checkpoint: Path) -> None:
+    lines = ["hi", "x" * (2**20 + 2), "صباح الخير", "/new"]
+    result = run(command(tiny_checkpoint, "--json", "--num-hypotheses", "2"), "\n".join(lines).encode())
+    assert (result.returncode, result.stderr) == (0, b"")
+    first, error, *others = map(json.loads, result.stdout.decode().splitlines())
+    assert len(first["hypotheses"]) >= 2
+    assert first["hypotheses"][0]["text"] == first["text"] or first["hypotheses"][0]["rejected"]
+    assert error == {"error": "the message has 1,048,578 characters"}
+    assert [set(each) for each in others] == [{"text", "hypotheses"}] * 2
+    plain = run(command(tiny_checkpoint), "\n".join(lines).encode())
+    assert plain.returncode == 0
+    assert len(plain.stdout.splitlines()) == 3
+    assert plain.stderr == b"error: the message has 1,048,578 characters\n"
+
+
+def typed_at(folder: Path, lines: list[str | BaseException], monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    typed = at_a_terminal(monkeypatch, [*lines, EOFError()])
+    chat(ChatConfig(**{"model": str(folder), "device": "cpu", "seed": 1, "max_new_tokens": 8, **settings}))
+    assert not typed
+
+
+def kept() -> list[list[str]]:
+    with Conversations(default_path()) as store:
+        return [[turn.text for turn in store.session(one.id).turns] for one in reversed(store.listed())]
+
+
+def test_commands(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = tmp_path / "talk.jsonl"
+    lines: list[str | BaseException] = [
+        "hello", "/retry", "what?", "/undo", f"/save {talk}", "/hypotheses", "/settings temperature 0.5 top-k=7",
+        "/settings temprature 1", "/settings temperature hot", "/settings temperature", "/settings mmi true", "/nwe",
+        "/load /nowhere/file", "/save", "/new", "/undo", "/retry", f"/load {talk}", "/help", "/quit",
+    ]  # fmt: skip
+    typed = at_a_terminal(monkeypatch, list(lines))
+    chat(ChatConfig(model=str(tiny_checkpoint), device="cpu", seed=1, max_new_tokens=8))
+    assert not typed
+    shown = capsys.readouterr().out
+    bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(seed=1, max_new_tokens=8), device="cpu")
+    bot.reply("hello")
+    second = bot.retry()
+    for expected in (
+        f"bot: {second}\n", "Taken back: what?", f"2 turns are in {talk}", "temperature          0.5\n",
+        "top_k                7\n", "no setting 'temprature' (did you mean temperature?)",
+        "temperature hot does not fit",
+        "temperature has no value", "mmi is set when the chat starts (begin with --mmi)",
+        "no command /nwe (did you mean /new?)",
+        "/nowhere/file", "no file is named", "A new conversation.", "there is nothing to take back",
+        f"you: hello\nbot: {second}\n", "/undo        take back the last exchange",
+    ):  # fmt: skip
+        assert expected in shown, expected
+    assert kept() == [["hello", second], ["hello", second]]
+    assert [session.turns for session in read_sessions(talk)] == [(Turn("hello", "user"), Turn(second, "bot"))]
+
+
+def test_the_last_conversation_goes_on(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match="no conversation to go on with"):
+        typed_at(tiny_checkpoint, [], monkeypatch, continue_=True)
+    typed_at(tiny_checkpoint, ["hello"], monkeypatch)
+    capsys.readouterr()
+    typed_at(tiny_checkpoint, ["and now?"], monkeypatch, continue_=True)
+    assert capsys.readouterr().out.partition("\n")[2].startswith("you: hello\nbot: ")
+    ((first, _, third, _),) = kept()
+    assert (first, third) == ("hello", "and now?")
+    typed_at(tiny_checkpoint, ["not kept"], monkeypatch, log=False)
+    assert len(kept()) == 1
+    with pytest.raises(UsageError, match="--continue and --no-log"):
+        typed_at(tiny_checkpoint, [], monkeypatch, continue_=True, log=False)
+
+
+def test_several_lines_are_one_message(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed_at(tiny_checkpoint, ['"""one', "  two", "صباح", 'three"""', '"""four"""'], monkeypatch)
+    assert kept()[0][::2] == ["one two صباح three", "four"]
+
+
+def test_a_store_that_cannot_be_used_is_a_warning(
+    tiny_checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data.write_text("a file where the folder should be")
+    typed_at(tiny_checkpoint, ["hello"], monkeypatch)
+    assert "what is said is not kept" in caplog.text
+    assert "bot: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", ["same", "another"])
+def test_two_models_talk(
+    other: str, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "same" if other == "same" else str(tiny_checkpoint)
+    settings: dict[str, Any] = {"self_play": name, "turns": 5, "opening": "صباح الخير", "seed": 3}
+    chat(ChatConfig(model=str(tiny_checkpoint), device="cpu", max_new_tokens=8, **settings))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:2] for line in lines] == ["A:", "B:", "A:", "B:", "A:"]
+    assert lines[0] == "A: صباح الخير"
+    assert kept() == [[line[3:] for line in lines]]
+    with pytest.raises(UsageError, match="--turns 1 is below 2"):
+        chat(ChatConfig(model=str(tiny_checkpoint), device="cpu", **{**settings, "turns": 1}))
+
+
+def test_a_killed_chat_has_lost_nothing_that_was_answered(tiny_checkpoint: Path) -> None:
+    terminal = Terminal(command(tiny_checkpoint))
+    try:
+        terminal.until("you: ")
+        terminal.type("صباح الخير\n")
+        terminal.until("you: ")
+        terminal.process.kill()
+    finally:
+        terminal.close()
+    assert kept()[0][0] == "صباح الخير"
+
+
+def test_a_pasted_text_is_one_message(terminal: Terminal) -> None:
+    terminal.until("you: ")
+    terminal.type("\x1b[200~one\ntwo\nthree\x1b[201~\n")
+    terminal.until("you: ")
+    terminal.type("/quit\n")
+    assert terminal.process.wait(60) == 0
+    assert kept()[0][0] == "one two three"

@@ -5,23 +5,29 @@
     for piece in bot.stream("Are you sure?"):
         print(piece, end="", flush=True)
 
-The history is kept; when the model's context is full, the oldest whole turns are left out.
+The history is kept; when the model's context is full, the oldest whole turns are left out. A reply that is interrupted,
+or a stream that is left, leaves the history as it was before.
 """
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import numpy as np
 
+from dialogpt.artifact import atomic_file
 from dialogpt.data.readers import tidy
 from dialogpt.decoding import Hypothesis, ReplyConfig
 from dialogpt.decoding.engine import Kept
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError
-from dialogpt.session import Turn
+from dialogpt.session import Session, Turn, read_sessions
 
 USER, BOT = "user", "bot"
+LONGEST = 1 << 20  # characters of a message: beyond it something else was pasted
 
 
 class Chatbot:
@@ -37,6 +43,7 @@ class Chatbot:
         self.hypotheses: tuple[Hypothesis, ...] = ()
         self._seeds = np.random.default_rng(responder.config.seed)
         self._kept: Kept | None = None
+        self._lock = threading.Lock()  # of the async variants: one reply at a time
 
     @classmethod
     def load(
@@ -73,12 +80,90 @@ class Chatbot:
             yield piece
         self.history = [*turns, Turn("".join(pieces), speaker=BOT)]
 
-    def _say(self, text: str) -> tuple[list[Turn], int]:
-        said = tidy(text)
-        if not said:
-            raise DataError("the message is empty", "type something")
-        return [*self.history, Turn(said, speaker=USER)], int(self._seeds.integers(2**63))
+    def undo(self) -> str:
+        """Take back the last exchange; returns what was said. DataError when there is none."""
+        if len(self.history) < 2:
+            raise DataError("there is nothing to take back", "say something first")
+        said = self.history[-2].text
+        self.history, self.hypotheses = self.history[:-2], ()
+        return said
+
+    def retry(self) -> str:
+        """Another reply to the last message, in place of the one that was given."""
+        return "".join(self.stream_retry())
+
+    def stream_retry(self) -> Iterator[str]:
+        """As `retry`, in pieces as `stream`."""
+        before = self.history, self.hypotheses
+        said, complete = self.undo(), False
+        try:
+            yield from self.stream(said)
+            complete = True
+        finally:
+            if not complete:
+                self.history, self.hypotheses = before
 
     def reset(self) -> None:
         """Forget the conversation."""
         self.history, self.hypotheses, self._kept = [], (), None
+
+    def save(self, path: Path) -> None:
+        """Write the conversation as a sessions file of one line, which `tokenize` reads like any other."""
+        with atomic_file(path) as partial:
+            partial.write_bytes(msgspec.json.encode(Session(tuple(self.history), source="chat")) + b"\n")
+
+    def load_history(self, path: Path) -> None:
+        """Go on with a conversation that was saved: the first session of a file; DataError when there is none."""
+        session = next(read_sessions(path), None)
+        if session is None:
+            raise DataError(f"{path} holds no conversation", "name a file that /save wrote")
+        self.reset()
+        self.history = list(session.turns)
+
+    async def areply(self, text: str) -> str:
+        """As `reply`, while the event loop goes on."""
+
+        def reply() -> str:
+            with self._lock:
+                return self.reply(text)
+
+        return await asyncio.to_thread(reply)
+
+    async def astream(self, text: str) -> AsyncIterator[str]:
+        """As `stream`, while the event loop goes on; whoever leaves it ends the reply at the next token."""
+        loop, left = asyncio.get_running_loop(), threading.Event()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def tell(piece: str | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def stream() -> None:
+            try:
+                with self._lock:
+                    for piece in self.stream(text):
+                        if left.is_set():
+                            return
+                        tell(piece)
+            finally:
+                tell(None)
+
+        task = asyncio.ensure_future(asyncio.to_thread(stream))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+        finally:
+            left.set()
+            await task
+
+    def _say(self, text: str) -> tuple[list[Turn], int]:
+        if len(text) > LONGEST:
+            raise DataError(f"the message has {len(text):,} characters", f"a message has {LONGEST:,} at most")
+        said = tidy(text)
+        if not said:
+            raise DataError("the message is empty", "type something")
+        return [*self.history, Turn(said, speaker=USER)], self.draw_seed()
+
+    def draw_seed(self) -> int:
+        """The seed of a next reply; `seed` of the settings decides all of them."""
+        return int(self._seeds.integers(2**63))

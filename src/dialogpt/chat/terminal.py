@@ -3,72 +3,164 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 
 from dialogpt.chat import ChatConfig
 from dialogpt.chat.bot import Chatbot
+from dialogpt.chat.commands import Commands
+from dialogpt.chat.keeping import Keeper
+from dialogpt.chat.selfplay import self_play
+from dialogpt.chat.store import Conversations, data_folder, default_path
 from dialogpt.data.readers import tidy
+from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.model.device import frugal_with_memory
 
 log = logging.getLogger(__name__)
 
-HELP = "/new starts a new conversation, /quit (or Ctrl-D) ends, /help shows this."
+HELP = "/help lists the commands, /quit (or Ctrl-D) ends."
+BLOCK = '"""'  # a message of several lines is typed between two lines of it
+REMEMBERED = 1000  # lines that the arrow keys bring back
 
 
 def chat(config: ChatConfig) -> None:
     """Talk until the input ends."""
+    if config.continue_ and not config.log:
+        raise UsageError("--continue and --no-log together", "what goes on has been kept")
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     frugal_with_memory()
     bot = Chatbot.load(config.model or None, settings=config, device=config.device)
-    if sys.stdin.isatty():
-        _talk(bot, config.model or "the bundled model", show=config.show_hypotheses)
-    else:
-        for line in sys.stdin:
-            if tidy(line):
-                _say(" ".join(bot.reply(line).split()) + "\n")
-                if config.show_hypotheses:
-                    _show(bot)
+    at_terminal = sys.stdin.isatty() and not config.json
+    with _store(config, at_terminal=at_terminal) as store:
+        keeper = Keeper(store, config.model or "bundled", config)
+        if config.self_play:
+            self_play(bot, config, keeper, _say)
+        elif at_terminal:
+            if config.continue_:
+                bot.history = keeper.go_on()
+            _talk(bot, config, keeper, kept=store is not None)
+        else:
+            _pipe(bot, config)
     for reason, count in sorted(bot.responder.counts.items()):
         log.info("safety: %s: %d", reason, count)
 
 
-def _talk(bot: Chatbot, name: str, *, show: bool) -> None:
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 - input() edits lines and keeps a history by it
-    _say(f"Talking with {name}. {HELP}\n")
-    while True:
+@contextlib.contextmanager
+def _store(config: ChatConfig, *, at_terminal: bool) -> Iterator[Conversations | None]:
+    """Where what is said is kept; None in a pipe, with --no-log, and where it cannot be."""
+    if not config.log or not (at_terminal or config.self_play):
+        yield None
+        return
+    try:
+        store = Conversations(default_path())
+    except DataError as error:
+        if config.continue_:
+            raise
+        log.warning("%s: what is said is not kept", error.message)
+        yield None
+        return
+    with store:
+        yield store
+
+
+def _pipe(bot: Chatbot, config: ChatConfig) -> None:
+    """A reply for each line; with --json an object, and an error is one, too."""
+    for line in sys.stdin:
+        if not tidy(line):
+            continue
         try:
-            text = input("you: ")
-        except (EOFError, KeyboardInterrupt):
-            _say("\n")
-            return
-        match tidy(text):
-            case "":
+            text = bot.reply(line)
+        except DialoGPTError as error:
+            if not config.json:
+                log.warning("error: %s", error.message)
                 continue
-            case "/quit" | "/exit":
-                return
-            case "/new":
-                bot.reset()
-                _say("A new conversation.\n")
-            case "/help":
-                _say(f"{HELP}\n")
-            case said:
-                _say("bot: ")
-                with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the reply, not the chat
-                    for piece in bot.stream(said):
-                        _say(piece)
+            _say_json(error=error.message)
+            continue
+        if config.json:
+            _say_json(text=text, hypotheses=bot.hypotheses)
+        else:
+            _say(" ".join(text.split()) + "\n")
+            if config.show_hypotheses:
+                Commands(bot, Keeper(None, "", config), _say, lambda _: None).do_hypotheses("")
+
+
+def _talk(bot: Chatbot, config: ChatConfig, keeper: Keeper, *, kept: bool) -> None:
+    def answer(said: str | None) -> None:
+        """Say the reply to a message, or another one to the last."""
+        pieces = bot.stream_retry() if said is None else bot.stream(said)
+        _say("bot: ")
+        complete = False
+        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(pieces):  # Ctrl-C ends the reply, not the chat
+            for piece in pieces:
+                _say(piece)
+            complete = True
+        _say("\n")
+        if not complete:
+            return
+        if said is None:
+            keeper.take_back(2)
+        keeper.add(bot.history[-2:])
+        if config.show_hypotheses and bot.hypotheses:
+            commands.do_hypotheses("")
+
+    commands = Commands(bot, keeper, _say, answer)
+    with _line_editing():
+        where = f" What is said is kept in {default_path()} (--no-log)." if kept else ""
+        _say(f"Talking with {config.model or 'the bundled model'}. {HELP}{where}\n")
+        commands.show_last()
+        while not commands.ended:
+            try:
+                text = _message()
+            except (EOFError, KeyboardInterrupt):
                 _say("\n")
-                if show:
-                    _show(bot)
+                return
+            try:
+                if text.startswith("/"):
+                    commands.run(text)
+                elif text:
+                    answer(text)
+            except DialoGPTError as error:
+                _say(f"{error.message}{f' ({error.hint})' if error.hint else ''}\n")
 
 
-def _show(bot: Chatbot) -> None:
-    """The hypotheses of the last reply, a line each: log-probability, scores, text, why it was rejected."""
-    for hypothesis in bot.hypotheses:
-        scores = "".join(f"  {name} {score:.1f}" for name, score in hypothesis.scores.items())
-        rejected = f"  [rejected: {hypothesis.rejected}]" if hypothesis.rejected else ""
-        _say(f"    forward {hypothesis.logprob:.1f}{scores}  {' '.join(hypothesis.text.split())}{rejected}\n")
+def _message() -> str:
+    """One message, perhaps of several lines."""
+    line = input("you: ").strip()
+    if not line.startswith(BLOCK):
+        return line if line.startswith("/") else tidy(line)
+    lines = [line.removeprefix(BLOCK)]
+    while not lines[-1].rstrip().endswith(BLOCK):
+        lines.append(input("...: "))
+    return tidy("\n".join(lines).rstrip().removesuffix(BLOCK))
+
+
+@contextlib.contextmanager
+def _line_editing() -> Iterator[None]:
+    """Lines are edited, come back by the arrow keys also in the next chat, and a paste of several is one message."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    path = data_folder() / "typed"
+    with contextlib.suppress(OSError):
+        readline.read_history_file(path)
+    readline.set_history_length(REMEMBERED)
+    if "libedit" not in (readline.__doc__ or ""):
+        readline.parse_and_bind("set enable-bracketed-paste on")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            readline.write_history_file(path)
+
+
+def _say_json(**fields: Any) -> None:
+    _say(msgspec.json.encode(fields).decode() + "\n")
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,135 @@
+"""What may be typed in place of a message: /new, /undo, /settings temperature 0.9 and so on.
+
+A command is a method of `Commands` named after it; its docstring is its help. An error is one line; the chat goes on.
+"""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from dialogpt.chat.bot import BOT, Chatbot
+from dialogpt.chat.keeping import Keeper
+from dialogpt.decoding import DecodingConfig, ReplyConfig
+from dialogpt.errors import DataError, UsageError
+
+AT_START = ("mmi", "backward", "mmi_source", "safety", "blocklist", "precision", "seed")  # settings of loading
+NAMES = [field.name for field in dataclasses.fields(ReplyConfig) if field.name not in AT_START]
+
+
+class Commands:
+    """The commands of one chat; `answer` says a reply, `say` anything else."""
+
+    def __init__(
+        self, bot: Chatbot, keeper: Keeper, say: Callable[[str], None], answer: Callable[[str | None], None]
+    ) -> None:
+        self.bot, self.keeper, self._say, self._answer = bot, keeper, say, answer
+        self.ended = False
+
+    def run(self, line: str) -> None:
+        """Do what a line says that begins with `/`; UsageError for a command that there is not."""
+        name, _, rest = line[1:].partition(" ")
+        command = getattr(type(self), f"do_{name}", None)
+        if command is None:
+            close = difflib.get_close_matches(name, self.names(), 1)
+            raise UsageError(f"no command /{name}", f"did you mean /{close[0]}?" if close else "/help lists them")
+        command(self, rest.strip())
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [name.removeprefix("do_") for name in vars(cls) if name.startswith("do_")]
+
+    def do_new(self, _: str) -> None:
+        """a new conversation"""
+        self.bot.reset()
+        self.keeper.begin_anew()
+        self._say("A new conversation.\n")
+
+    def do_undo(self, _: str) -> None:
+        """take back the last exchange"""
+        said = self.bot.undo()
+        self.keeper.take_back(2)
+        self._say(f"Taken back: {said}\n")
+
+    def do_retry(self, _: str) -> None:
+        """another reply to your last message"""
+        self._answer(None)
+
+    def do_hypotheses(self, _: str) -> None:
+        """what the last reply was chosen from"""
+        if not self.bot.hypotheses:
+            raise DataError("there is nothing to show", "a reply that comes piece by piece is the only one")
+        for hypothesis in self.bot.hypotheses:
+            scores = "".join(f"  {name} {score:.1f}" for name, score in hypothesis.scores.items())
+            rejected = f"  [rejected: {hypothesis.rejected}]" if hypothesis.rejected else ""
+            self._say(f"    forward {hypothesis.logprob:.1f}{scores}  {' '.join(hypothesis.text.split())}{rejected}\n")
+
+    def do_settings(self, rest: str) -> None:
+        """how replies are chosen; `/settings temperature 0.9 top_k 40` changes it"""
+        config = self.bot.responder.config
+        if rest:
+            self.bot.responder.config = config = changed(config, rest.replace("=", " ").split())
+        width = max(map(len, NAMES))
+        self._say("".join(f"    {name:<{width}}  {getattr(config, name)}\n" for name in NAMES))
+
+    def do_save(self, rest: str) -> None:
+        """write the conversation to a file: `/save talk.jsonl`"""
+        self.bot.save(_file(rest))
+        self._say(f"{len(self.bot.history)} turns are in {rest}\n")
+
+    def do_load(self, rest: str) -> None:
+        """go on with a conversation of a file: `/load talk.jsonl`"""
+        self.bot.load_history(_file(rest))
+        self.keeper.begin_anew()
+        self.keeper.add(self.bot.history)
+        self.show_last()
+
+    def do_help(self, _: str) -> None:
+        """this"""
+        self._say(help_text())
+
+    def do_quit(self, _: str) -> None:
+        """the end (Ctrl-D too)"""
+        self.ended = True
+
+    do_exit = do_quit
+
+    def show_last(self, most: int = 6) -> None:
+        """The last turns of a conversation that is gone on with."""
+        for turn in self.bot.history[-most:]:
+            self._say(f"{'bot' if turn.speaker == BOT else 'you'}: {turn.text}\n")
+
+
+def help_text() -> str:
+    """All commands, a line each."""
+    lines = [
+        f"    /{name:<11} {getattr(Commands, f'do_{name}').__doc__}\n" for name in Commands.names() if name != "exit"
+    ]
+    return "".join(lines) + '    Several lines are one message between lines of """, or pasted.\n'
+
+
+def changed(config: ReplyConfig, words: list[str]) -> ReplyConfig:
+    """The settings with others of these names and values, checked as on the command line."""
+    if len(words) % 2:
+        raise UsageError(f"{words[-1]} has no value", "/settings temperature 0.9 top_k 40")
+    hints, new = typing.get_type_hints(DecodingConfig) | typing.get_type_hints(ReplyConfig), {}
+    for name, value in zip((word.replace("-", "_") for word in words[::2]), words[1::2], strict=True):
+        if name in AT_START:
+            raise UsageError(f"{name} is set when the chat starts", f"begin with --{name.replace('_', '-')}")
+        if name not in NAMES:
+            close = difflib.get_close_matches(name, NAMES, 1)
+            raise UsageError(f"no setting {name!r}", f"did you mean {close[0]}?" if close else "/settings lists them")
+        try:
+            new[name] = msgspec.convert(value, hints[name], strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{name} {value} does not fit: {error}", "/settings temperature 0.9") from error
+    return dataclasses.replace(config, **new)
+
+
+def _file(rest: str) -> Path:
+    if not rest:
+        raise UsageError("no file is named", "/save talk.jsonl")
+    return Path(rest).expanduser()

@@ -1,0 +1,49 @@
+"""The `conversations` command: list, search, show, export and delete what was said in the terminal."""
+
+import sys
+
+import msgspec
+
+from dialogpt.artifact import atomic_file
+from dialogpt.chat import ConversationsConfig
+from dialogpt.chat.store import Conversations, default_path
+from dialogpt.errors import DataError, UsageError
+
+SHOWN = 60  # characters of a conversation's first turn
+
+
+def conversations(config: ConversationsConfig) -> str | None:
+    """Do what the settings say; returns what to print."""
+    if sum(option is not None for option in (config.show, config.delete)) > 1:
+        raise UsageError("--show and --delete together", "one after the other")
+    path = default_path()
+    if not path.is_file():
+        raise DataError(f"no conversation is kept: there is no {path}", "`dialogpt chat` keeps them there")
+    with Conversations(path) as kept:
+        if config.delete is not None:
+            kept.delete(config.delete)
+            return f"conversation {config.delete} is deleted"
+        if config.export is not None:
+            return _export(kept, config)
+        if config.show is not None:
+            return "\n".join(f"{turn.speaker}: {turn.text}" for turn in kept.session(config.show).turns)
+        found = kept.listed(config.search)
+    if not found:
+        raise DataError(f"nobody said {config.search!r}" if config.search else f"{path} is empty", "look for less")
+    lines = [f"{one.id:>6}  {one.began}  {one.turns:>4} turns  {_short(one.first)}  [{one.model}]" for one in found]
+    sys.stderr.write(f"{len(found)} conversations in {path}\n")
+    return "\n".join(lines)
+
+
+def _export(kept: Conversations, config: ConversationsConfig) -> str:
+    """Write the conversations, or those that were searched for or shown, as sessions."""
+    assert config.export is not None
+    ids = [config.show] if config.show is not None else [one.id for one in kept.listed(config.search)]
+    sessions = [kept.session(number) for number in sorted(ids)]
+    with atomic_file(config.export) as partial:
+        partial.write_bytes(b"".join(msgspec.json.encode(session) + b"\n" for session in sessions))
+    return f"{len(sessions)} conversations are in {config.export}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,168 @@
+"""Conversations that were held in the terminal, in one SQLite file: each turn is there as soon as it was said.
+
+The file lies in the user's data folder (`data_folder`). Several processes may write at once. What was taken back stays
+in the file, marked, and is neither shown nor exported.
+"""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+
+from dialogpt.decoding import ReplyConfig
+from dialogpt.errors import DataError
+from dialogpt.session import Session, Turn
+
+VERSION = 1
+BUSY_S = 10.0  # how long another process may hold the file
+
+_SCHEMA = """
+CREATE TABLE conversations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, began TEXT NOT NULL DEFAULT (datetime('now')),
+    model TEXT NOT NULL, settings TEXT NOT NULL
+);
+CREATE TABLE turns (
+    id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL REFERENCES conversations ON DELETE CASCADE,
+    speaker TEXT NOT NULL, text TEXT NOT NULL, folded TEXT NOT NULL,
+    said TEXT NOT NULL DEFAULT (datetime('now')), taken_back INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX turns_of ON turns (conversation, id);
+"""
+
+
+class Listed(NamedTuple):
+    """A conversation in the list; `began` in UTC."""
+
+    id: int
+    began: str
+    model: str
+    turns: int
+    first: str
+
+
+def data_folder() -> Path:
+    """Where the user's data are: DIALOGPT_DATA, or the usual place of the system."""
+    if given := os.environ.get("DIALOGPT_DATA"):
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "dialogpt"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "dialogpt"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dialogpt"
+
+
+def default_path() -> Path:
+    return data_folder() / "conversations.sqlite"
+
+
+class Conversations:
+    """The file of conversations; a context manager. Methods raise DataError when the file cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("BEGIN IMMEDIATE")  # of several processes one makes the tables
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables == 0:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+            if os.name == "posix":
+                self.path.chmod(0o600)  # what was said is nobody else's business
+        elif version != VERSION:
+            self._db.execute("ROLLBACK")
+            raise DataError(
+                f"{self.path} is of version {version} of another program, this one writes version {VERSION}",
+                "name another folder by DIALOGPT_DATA, or --no-log",
+            )
+        self._db.execute("COMMIT")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def begin(self, model: str, settings: ReplyConfig) -> int:
+        """A new conversation; returns its id."""
+        text = msgspec.json.encode(settings, enc_hook=str).decode()
+        cursor = self._run("INSERT INTO conversations (model, settings) VALUES (?, ?)", model, text)
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def add(self, conversation: int, turns: Sequence[Turn]) -> None:
+        """Keep turns that were said, all or none."""
+        rows = [(conversation, turn.speaker, turn.text, turn.text.casefold()) for turn in turns]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO turns (conversation, speaker, text, folded) VALUES (?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise self._unusable(error) from error
+
+    def take_back(self, conversation: int, count: int) -> None:
+        """Mark the last turns as taken back."""
+        self._run(
+            "UPDATE turns SET taken_back = 1 WHERE id IN (SELECT id FROM turns WHERE conversation = ? AND "
+            "NOT taken_back ORDER BY id DESC LIMIT ?)",
+            conversation, count,
+        )  # fmt: skip
+
+    def last(self) -> int | None:
+        """The conversation in which something was said last."""
+        row = self._run("SELECT conversation FROM turns WHERE NOT taken_back ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None else int(row[0])
+
+    def session(self, conversation: int) -> Session:
+        """A conversation's turns, without those that were taken back; DataError when there is none of that id."""
+        if self._run("SELECT 1 FROM conversations WHERE id = ?", conversation).fetchone() is None:
+            raise DataError(f"there is no conversation {conversation}", "`dialogpt conversations` lists them")
+        rows = self._run(
+            "SELECT text, speaker FROM turns WHERE conversation = ? AND NOT taken_back ORDER BY id", conversation
+        )
+        return Session(tuple(Turn(*row) for row in rows), id=f"chat/{conversation}", source="chat")
+
+    def listed(self, search: str = "") -> list[Listed]:
+        """The conversations in which something was said, or in which this was, the newest first."""
+        rows = self._run(
+            "SELECT c.id, c.began, c.model, count(*), (SELECT text FROM turns f WHERE f.id = min(t.id)) "
+            "FROM conversations c JOIN turns t ON t.conversation = c.id AND NOT t.taken_back "
+            "GROUP BY c.id HAVING max(instr(t.folded, ?)) > 0 ORDER BY max(t.id) DESC",
+            search.casefold(),
+        )
+        return [Listed(*row) for row in rows]
+
+    def delete(self, conversation: int) -> None:
+        """Remove a conversation for good."""
+        self.session(conversation)
+        self._run("DELETE FROM conversations WHERE id = ?", conversation)
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> DataError:
+        reason = getattr(error, "strerror", None) or error
+        return DataError(f"{self.path} cannot be used: {reason}", "check space and rights, or add --no-log")
