@@ -232,7 +232,7 @@ def test_a_conversation_is_saved_and_gone_on_with(tiny_model: Pair, tmp_path: Pa
     assert other.history == bot.history
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "other.jsonl").write_text('{"version": 7}\n')
-    for name, message in (("empty", "holds no conversation"), ("other", "not a session"), ("missing", "")):
+    for name, message in (("empty", "holds no conversation"), ("other", "not a session"), ("missing", "missing")):
         with pytest.raises(DataError, match=message):
             other.load_history(tmp_path / f"{name}.jsonl")
         assert other.history == bot.history

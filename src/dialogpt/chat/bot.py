@@ -11,7 +11,7 @@ or a stream that is left, leaves the history as it was before.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Self
 
@@ -63,7 +63,7 @@ class Chatbot:
         self.history = [*turns, Turn(reply.text, speaker=BOT)]
         return reply.text
 
-    def stream(self, text: str) -> Iterator[str]:
+    def stream(self, text: str) -> Generator[str, None, None]:
         """As `reply`, in pieces of whole code points.
 
         They come as they are made where nothing has to be chosen or checked first: without MMI, beams and safety.
@@ -92,7 +92,7 @@ class Chatbot:
         """Another reply to the last message, in place of the one that was given."""
         return "".join(self.stream_retry())
 
-    def stream_retry(self) -> Iterator[str]:
+    def stream_retry(self) -> Generator[str, None, None]:
         """As `retry`, in pieces as `stream`."""
         before = self.history, self.hypotheses
         said, complete = self.undo(), False

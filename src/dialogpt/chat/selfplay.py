@@ -26,5 +26,5 @@ def self_play(bot: Chatbot, config: ChatConfig, keeper: Keeper, say: Callable[[s
             mine = bot.responder if speaker == BOT else responder
             context = [Turn(text, speakers[place % 2]) for place, text in enumerate(said)]
             said.append(mine.reply(context, bot.draw_seed())[0].text)
-        say(f"{'B' if speaker == BOT else 'A'}: {said[-1]}\n")
+        say(f"{'B' if speaker == BOT else 'A'}: {' '.join(said[-1].split())}\n")
         keeper.add([Turn(said[-1], speaker)])

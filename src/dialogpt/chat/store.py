@@ -145,9 +145,10 @@ class Conversations:
     def listed(self, search: str = "") -> list[Listed]:
         """The conversations in which something was said, or in which this was, the newest first."""
         rows = self._run(
-            "SELECT c.id, c.began, c.model, count(*), (SELECT text FROM turns f WHERE f.id = min(t.id)) "
-            "FROM conversations c JOIN turns t ON t.conversation = c.id AND NOT t.taken_back "
-            "GROUP BY c.id HAVING max(instr(t.folded, ?)) > 0 ORDER BY max(t.id) DESC",
+            "SELECT c.id, c.began, c.model, t.turns, f.text FROM conversations c JOIN ("
+            "SELECT conversation, count(*) AS turns, min(id) AS first, max(id) AS last, "
+            "max(instr(folded, ?)) AS found FROM turns WHERE NOT taken_back GROUP BY conversation"
+            ") t ON t.conversation = c.id JOIN turns f ON f.id = t.first WHERE t.found ORDER BY t.last DESC",
             search.casefold(),
         )
         return [Listed(*row) for row in rows]

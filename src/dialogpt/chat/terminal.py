@@ -69,7 +69,7 @@ def _store(config: ChatConfig, *, at_terminal: bool) -> Iterator[Conversations |
 
 def _pipe(bot: Chatbot, config: ChatConfig) -> None:
     """A reply for each line; with --json an object, and an error is one, too."""
-    for line in sys.stdin:
+    for line in map(str.rstrip, sys.stdin):
         if not tidy(line):
             continue
         try:
