@@ -259,20 +259,23 @@ WRONG: dict[str, tuple[dict[str, Any], str, list[str]]] = {
 
 
 def test_what_goes_wrong_is_told_and_nothing_is_lost(show: Show) -> None:
+    page = show()
+    wrong: list[dict[str, Any]] = []
+    page.tab.route("**/completions", lambda r: r.fulfill(**wrong.pop()) if wrong else r.continue_())
     for name, (answer, told, partial) in WRONG.items():
-        page = show()
-        wrong = [answer]
-        page.tab.route("**/completions", lambda r, w=wrong: r.fulfill(**w.pop()) if w else r.continue_())
+        page.tab.click("#new")
+        wrong.append(answer)
         page.tab.fill("#input", "my text")
         page.tab.press("#input", "Enter")
         page.tab.get_by_role("alert").wait_for()
         assert told in page.tab.get_by_role("alert").text_content(), name
         assert page.texts == ["my text", *partial], name
         page.tab.click("text=Try again")
-        page.until("!document.querySelector('[role=alert], .pending, .note')")
+        page.until("!document.querySelector('[role=alert], .pending')")
         assert len(page.texts) == 2, name
-        page.expected("400", "502")
-        page.tab.close()
+        assert page.tab.locator("text=Broken off").count() == 0, name
+    assert len(page.titles) == len(WRONG)
+    page.expected("400", "502")
 
 
 def test_a_server_that_cannot_be_reached(show: Show) -> None:
