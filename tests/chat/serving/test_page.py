@@ -28,7 +28,7 @@ def hypothesis(text: str, forward: float = -1.0, rejected: str | None = None, **
 
 def test_a_conversation_of_several_turns_outlives_a_reload(show: Show) -> None:
     page = show()
-    assert page.tab.text_content("#model") == "tiny"
+    page.until("document.getElementById('model').textContent === 'tiny'")
     said = ["does money buy happiness?", "are you sure? 😀👍🏽", "two\nlines"]
     replies = [page.say(text) for text in said]
     turns = [text for pair in zip(said, replies, strict=True) for text in pair]

@@ -40,8 +40,9 @@ def test_conversations_are_kept_apart(show: Show) -> None:
     page.tab.click("nav >> text=apples")
     assert page.texts == apples
     page.tab.go_back()
-    assert page.texts[0].startswith("pears")
+    page.until("document.querySelector('.text')?.textContent.startsWith('pears')")
     page.tab.go_forward()
+    page.until("document.querySelector('.text')?.textContent === 'apples'")
     page.tab.click("#rename")
     page.tab.fill("#answer", "Äpfel و تفاح")
     page.tab.keyboard.press("Enter")

@@ -62,7 +62,8 @@ function row(hypothesis, index, scored) {
   const won = index === 0 && !out;
   const text = element("span", { dir: "auto", class: "text" }, hypothesis.text || t("emptyText"));
   const chosen = won ? element("span", { class: "badge" }, icon("chosen"), t("chosen")) : null;
-  const refused = out ? element("span", { class: "badge out" }, `${t("rejected")}: ${reasonText(hypothesis.rejected)}`) : null;
+  const reason = out ? `${t("rejected")}: ${reasonText(hypothesis.rejected)}` : "";
+  const refused = out ? element("span", { class: "badge out" }, reason) : null;
   const backward = backwardOf(hypothesis);
   const number = (name, value) => element("td", { role: "cell", class: `number ${name}`, "data-name": t(name) },
     element("bdi", { dir: "ltr" }, value));

@@ -103,12 +103,9 @@ class Page {
   }
 
   open(id) {
-    if (location.hash.slice(1) === id) closeSide();
-    else if (id) location.hash = id;
-    else {
-      history.pushState(null, "", location.pathname + location.search);
-      this.route();
-    }
+    const address = location.pathname + location.search + (id && `#${id}`);
+    if (location.hash.slice(1) !== id) history.pushState(null, "", address);
+    this.route();
     byId("input").focus();
   }
 
@@ -248,7 +245,6 @@ class Page {
       if (sideIsOpen()) closeSide();
       else this.stop();
     });
-    addEventListener("hashchange", () => this.route());
     addEventListener("popstate", () => this.route());
     addEventListener("storage", ({ key }) => {
       this.store.heard(key);

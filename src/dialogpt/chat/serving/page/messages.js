@@ -77,6 +77,7 @@ export class MessageView {
     const toggle = button(t("hypotheses", { n: message.hypotheses.length }), "down", () => {
       panel.hidden = !panel.hidden;
       toggle.setAttribute("aria-expanded", String(!panel.hidden));
+      if (!panel.hidden) panel.firstElementChild.scrollIntoView({ block: "nearest" });
     }, { class: "quiet toggle", "aria-expanded": "false" });
     return [element("div", { class: "actions" }, again, toggle), panel];
   }
@@ -117,7 +118,8 @@ export class MessageView {
 }
 
 function pictureButton(key, picture, onclick) {
-  return element("button", { type: "button", class: `plain ${key}`, title: t(key), "aria-label": t(key), onclick }, icon(picture));
+  const named = { title: t(key), "aria-label": t(key) };
+  return element("button", { type: "button", class: `plain ${key}`, ...named, onclick }, icon(picture));
 }
 
 function pendingItem() {

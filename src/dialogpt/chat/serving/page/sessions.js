@@ -36,7 +36,8 @@ function turnsOf(line) {
     return null;
   }
   const turns = session?.turns;
-  const right = (turn) => typeof turn?.text === "string" && turn.text && ["string", "undefined"].includes(typeof turn.speaker);
+  const right = (turn) =>
+    typeof turn?.text === "string" && turn.text && ["string", "undefined"].includes(typeof turn.speaker);
   return Array.isArray(turns) && turns.length && turns.every(right) ? turns : null;
 }
 

@@ -65,7 +65,8 @@ function line(name, settings, update) {
 function control(name, settings, update, attributes) {
   if (name === "key") {
     const change = (event) => settings.setKey(event.target.value.trim());
-    return element("input", { ...attributes, type: "password", autocomplete: "off", value: settings.apiKey, onchange: change });
+    const value = settings.apiKey;
+    return element("input", { ...attributes, type: "password", autocomplete: "off", value, onchange: change });
   }
   const set = (value) => {
     settings.set(name, value);
@@ -98,6 +99,8 @@ function number(name, value, set, attributes) {
 
 function choice(options, value, set, attributes) {
   const change = (event) => set(options[event.target.selectedIndex][0]);
-  const made = options.map(([option, text]) => element("option", { value: String(option), selected: option === value }, text));
+  const made = options.map(([option, text]) =>
+    element("option", { value: String(option), selected: option === value }, text),
+  );
   return element("select", { ...attributes, onchange: change }, ...made);
 }

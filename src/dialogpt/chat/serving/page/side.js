@@ -10,7 +10,8 @@ export function showList(conversations, current, go) {
   const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
   const items = conversations.map((conversation) => {
     const { id } = conversation;
-    const attributes = { type: "button", dir: "auto", "aria-current": id === current ? "page" : null, onclick: () => go(id) };
+    const shown = id === current ? "page" : null;
+    const attributes = { type: "button", dir: "auto", "aria-current": shown, onclick: () => go(id) };
     return element("li", {}, element("button", attributes, titleOf(conversation) || t("untitled")));
   });
   list.replaceChildren(...items);

@@ -57,7 +57,8 @@ export class Store {
    * is here becomes a conversation of its own, with another id.
    */
   save(changed) {
-    let kept = { ...changed, changed: Date.now() };
+    const newest = this.list[0]?.changed ?? 0;
+    let kept = { ...changed, changed: Math.max(Date.now(), newest + 1) }; // several may be kept in a millisecond
     const stored = parse(this.storage?.getItem(ENTRY + kept.id) ?? null);
     if (stored && stored.revision !== kept.revision) kept = { ...kept, id: newId() };
     const next = { ...kept, revision: newId() };
@@ -99,13 +100,15 @@ export class Store {
       const home = key.slice(ASIDE.length);
       const conversation = parse(text);
       const free = this.storage.getItem(home) === null;
-      if (conversation && ENTRY + conversation.id === home && free && this.#write(home, text)) this.storage.removeItem(key);
+      const right = conversation && ENTRY + conversation.id === home;
+      if (right && free && this.#write(home, text)) this.storage.removeItem(key);
     }
   }
 
   #keys(prefix) {
     if (!this.storage) return [];
-    return Array.from({ length: this.storage.length }, (_, i) => this.storage.key(i)).filter((key) => key.startsWith(prefix));
+    const keys = Array.from({ length: this.storage.length }, (_, i) => this.storage.key(i));
+    return keys.filter((key) => key.startsWith(prefix));
   }
 
   #write(key, text) {
