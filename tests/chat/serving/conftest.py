@@ -1,0 +1,164 @@
+"""The page of `serve` in a browser: a server in a thread of this process, and pages that watch themselves."""
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SWITCHES = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+class Shown:
+    """One tab with the page, the bodies it has asked with, and everything that went wrong in it."""
+
+    def __init__(self, tab: Any, url: str) -> None:
+        self.tab, self.url = tab, url
+        self.bodies: list[dict[str, Any]] = []
+        self.faults: list[str] = []
+        tab.set_default_timeout(15_000)
+        tab.on("request", self._asked)
+        tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        tab.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
+        tab.goto(url)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.url, "blob:" + self.url)):
+            self.faults.append(f"another host: {request.url}")
+        if request.url.endswith("/v1/chat/completions"):
+            self.bodies.append(json.loads(request.post_data))
+
+    def expected(self, *parts: str) -> None:
+        """Faults with these parts belong to the test."""
+        self.faults = [fault for fault in self.faults if not any(part in fault for part in parts)]
+
+    def say(self, text: str) -> str:
+        """Say something, and wait for the reply."""
+        before = self.tab.locator(".assistant:not(.pending)").count()
+        self.tab.fill("#input", text)
+        self.tab.press("#input", "Enter")
+        self.tab.locator(".assistant:not(.pending)").nth(before).wait_for()
+        return self.texts[-1]
+
+    def until(self, expression: str) -> None:
+        """Wait until something holds. Playwright's own wait compiles in the page, which the page's policy forbids."""
+        end = time.monotonic() + 15
+        while not self.tab.evaluate(expression):
+            assert time.monotonic() < end, expression
+            self.tab.wait_for_timeout(20)
+
+    @property
+    def texts(self) -> list[str]:
+        """All messages, as they are shown."""
+        return [str(text) for text in self.tab.locator(".message:not(.pending) > .text").all_text_contents()]
+
+    @property
+    def titles(self) -> list[str]:
+        return [str(text) for text in self.tab.locator("#conversations button").all_text_contents()]
+
+    def settings(self, **values: Any) -> None:
+        """Have the page start with these settings."""
+        self.tab.evaluate("values => localStorage.setItem('dialogpt:settings', JSON.stringify(values))", values)
+        self.tab.reload()
+
+    def stored(self, prefix: str = "dialogpt:") -> dict[str, str]:
+        found: dict[str, str] = self.tab.evaluate("() => ({...localStorage})")
+        return {key: value for key, value in found.items() if key.startswith(prefix)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=chromium, args=SWITCHES)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def serve_page(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[str, Any]]]:
+    """Starts servers of the tiny model; each is an address and the batcher behind it."""
+    pytest.importorskip("fastapi")
+    import uvicorn
+
+    from dialogpt.chat.serving import ServeConfig
+    from dialogpt.chat.serving.api import make_app
+    from dialogpt.chat.serving.serve import load_batcher
+    from dialogpt.chat.serving.worker import Worker
+
+    running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
+
+    def start(**settings: Any) -> tuple[str, Any]:
+        config = ServeConfig(
+            **{"model": str(tiny_checkpoint), "max_new_tokens": 12, "device": "cpu", "seed": 1, **settings}
+        )
+        worker = Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue)
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(make_app(config, worker, "tiny"), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        running.append((server, thread, listening))
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{listening.getsockname()[1]}", worker.batcher
+
+    yield start
+    for server, thread, listening in running:
+        server.should_exit = True
+        thread.join(30)
+        listening.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def page_server(serve_page: Callable[..., tuple[str, Any]], tiny_checkpoint: Path) -> tuple[str, Any]:
+    """A server with a backward model, which is the forward one."""
+    return serve_page(mmi=True, backward=str(tiny_checkpoint), num_hypotheses=1)
+
+
+@pytest.fixture
+def show(browser: Any, page_server: tuple[str, Any]) -> Iterator[Callable[..., Shown]]:
+    """Opens the page in a profile of its own, or in `beside`'s; at the end nothing may have gone wrong in any."""
+    tabs: list[Shown] = []
+
+    def open_page(url: str = "", beside: Shown | None = None, **options: Any) -> Shown:
+        context = beside.tab.context if beside else browser.new_context(**{"locale": "en-GB", **options})
+        tabs.append(Shown(context.new_page(), (url or page_server[0]) + "/"))
+        return tabs[-1]
+
+    yield open_page
+    for context in {tab.tab.context for tab in tabs}:
+        context.close()
+    assert [tab.faults for tab in tabs if tab.faults] == []
+
+
+@pytest.fixture
+def slowed() -> Iterator[Callable[[Any, float], None]]:
+    """Makes each token of an engine take its time, for the length of a test."""
+    engines: list[tuple[Any, Any]] = []
+
+    def slow_down(engine: Any, seconds: float) -> None:
+        decode = engine.decode
+        engines.append((engine, decode))
+
+        def slow(tokens: Any, cache: Any) -> Any:
+            time.sleep(seconds)
+            return decode(tokens, cache)
+
+        engine.decode = slow
+
+    yield slow_down
+    for engine, decode in engines:
+        engine.decode = decode
