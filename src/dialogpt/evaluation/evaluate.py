@@ -31,7 +31,7 @@ def evaluate(config: EvaluateConfig) -> str:
     for what, paths in (("replies", config.hyps), ("references", config.refs)):
         if not paths:
             raise UsageError(f"no files of {what} given", "dialogpt evaluate replies.txt --refs references.jsonl")
-    wanted = _wanted(config)
+    wanted = wanted_metrics(config)
     inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
     for reason, count in inputs.dropped.items():
         log.warning("%d %s", count, reason)
@@ -65,7 +65,7 @@ def scores(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> lis
     return found
 
 
-def _wanted(config: EvaluateConfig) -> list[str]:
+def wanted_metrics(config: EvaluateConfig) -> list[str]:
     """The names of the metrics asked for; UsageError for one that there is not, or that cannot be computed."""
     every = [name for names in FAMILIES.values() for name in names]
     if not config.metrics:

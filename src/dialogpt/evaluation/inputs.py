@@ -1,13 +1,14 @@
 """Files of replies and of references -> segments that belong together, line by line or by id.
 
-Replies: text, a reply a line, or JSONL of `generate`. References: several text files, one reference a line; or JSONL of
-evaluation items; or TSV, a context (turns divided by ` EOS `) and then references, each as it is or as `score|text`; a
-first line `id<tab>...` or `InstanceID<tab>...` makes the first column ids. A blank reference is no reference.
+Replies: text, a reply a line, or JSONL of `generate`; or TSV with the header SystemID, InstanceID, Response, which holds
+several systems. References: several text files, one reference a line; or JSONL of evaluation items; or TSV, a context
+(turns divided by ` EOS `) and then references, each as it is or as `score|text`; a first line `id<tab>...` or
+`InstanceID<tab>...` makes the first column ids. A blank reference is no reference.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,7 @@ _SCORE = re.compile(r"\s*-?\d+(?:\.\d+)?\|")
 _ENDINGS = re.compile(r"(\.(txt|jsonl|json|tsv|gz|bz2|xz|zst))+$")
 _ID_HEADERS = ("id", "instanceid")
 _HEADERS = (*_ID_HEADERS, "context", "source")
+_SYSTEMS_HEADER = ("systemid", "instanceid", "response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,12 @@ class _Reply(msgspec.Struct):
 def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str], str] | None = None) -> Inputs:
     """Read and match all files; DataError names the file and line that is wrong or does not match.
 
-    `clean` is done to every text before blank references are left out.
+    `clean` is done to every text before blank references are left out. Where a file holds several systems, the segments
+    are those that have references and a reply of each of them.
     """
     segments = _read_references(refs)
-    systems = [_read_system(path, name, segments) for path, name in zip(hyps, _names(hyps), strict=True)]
     dropped: Counter[str] = Counter()
+    segments, systems = _read_systems(hyps, segments, dropped)
     if clean is not None:
         segments, systems = _cleaned(segments, systems, clean, dropped)
     for system in systems:
@@ -179,8 +182,78 @@ def _tsv_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
     return segments
 
 
-def _read_system(path: Path, name: str, segments: Sequence[Segment]) -> System:
-    lines = _lines(path)
+def _read_systems(
+    paths: Sequence[Path], segments: list[Segment], dropped: Counter[str]
+) -> tuple[list[Segment], list[System]]:
+    """The systems of all files, and the segments that all of them have."""
+    files = {path: _lines(path) for path in paths}
+    tables = {path: _table(path, lines) for path, lines in files.items() if set(_SYSTEMS_HEADER) <= set(_header(lines))}
+    kept = _of_tables(tables, segments, dropped) if tables else list(range(len(segments)))
+    systems: list[System] = []
+    for path, name in zip(paths, _names(paths), strict=True):
+        if path in tables:
+            for system, replies in tables[path].items():
+                systems.append(System(system, tuple(replies[segments[place].id] for place in kept)))
+        else:
+            whole = _read_system(path, name, files[path], segments)
+            contexts = tuple(whole.contexts[place] for place in kept) if whole.contexts else ()
+            systems.append(System(name, tuple(whole.replies[place] for place in kept), contexts))
+    if twice := [name for name, count in Counter(system.name for system in systems).items() if count > 1]:
+        raise DataError(f"two systems are called {twice[0]!r}", "rename the file, or the system in its file")
+    return [segments[place] for place in kept], systems
+
+
+def _header(lines: Sequence[str]) -> list[str]:
+    return [cell.strip().casefold() for cell in lines[0].split("\t")]
+
+
+def _table(path: Path, lines: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Each system's replies by id, of a TSV that holds several systems."""
+    header = _header(lines)
+    system_at, id_at, reply_at = (header.index(name) for name in _SYSTEMS_HEADER)
+    found: dict[str, dict[str, str]] = {}
+    for number, line in _numbered(lines[1:]):
+        cells = line.split("\t")
+        if len(cells) != len(header) or not cells[system_at].strip() or not cells[id_at].strip():
+            raise DataError(
+                f"{path}:{number + 1}: not {len(header)} cells with system and instance",
+                "every line has the columns of the first, with tabs between",
+            )
+        replies = found.setdefault(cells[system_at].strip(), {})
+        if (name := cells[id_at].strip()) in replies:
+            raise DataError(f"{path}:{number + 1}: a second reply to {name!r} of one system", "one reply a context")
+        replies[name] = cells[reply_at]
+    if not found:
+        raise DataError(f"{path} has no reply", "a line is a system, a context's id and a reply")
+    return found
+
+
+def _of_tables(
+    tables: Mapping[Path, Mapping[str, Mapping[str, str]]], segments: Sequence[Segment], dropped: Counter[str]
+) -> list[int]:
+    """The segments that have references and a reply of every system of the tables; others are counted."""
+    path, systems = next(iter(tables)), [replies for table in tables.values() for replies in table.values()]
+    ids = [segment.id for segment in segments]
+    if not all(ids) or len(set(ids)) < len(ids):
+        raise DataError(f"{path} names contexts by ids, the references do not", "give references with ids of their own")
+    replied = [place for place, name in enumerate(ids) if all(name in replies for replies in systems)]
+    kept = [place for place in replied if any(text.strip() for text in segments[place].references)]
+    if not kept:
+        example = next(iter(systems[0]))
+        raise DataError(
+            f"{path}: no id, such as {example!r}, has references and a reply of every system",
+            f"ids must be those of the references, such as {ids[0]!r}",
+        )
+    counts = {
+        "segments without a reply of every system, left out": len(ids) - len(replied),
+        "segments without a reference, left out": len(replied) - len(kept),
+        "replies to what the references do not name, left out": sum(len(set(one) - set(ids)) for one in systems),
+    }
+    dropped.update({reason: count for reason, count in counts.items() if count})
+    return kept
+
+
+def _read_system(path: Path, name: str, lines: Sequence[str], segments: Sequence[Segment]) -> System:
     if not _JSON.match(lines[0]):
         _same_count(path, len(lines), len(segments))
         return System(name, tuple(lines))
