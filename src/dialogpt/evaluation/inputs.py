@@ -1,9 +1,9 @@
 """Files of replies and of references -> segments that belong together, line by line or by id.
 
-Replies: text, a reply a line, or JSONL of `generate`; or TSV with the header SystemID, InstanceID, Response, which holds
-several systems. References: several text files, one reference a line; or JSONL of evaluation items; or TSV, a context
-(turns divided by ` EOS `) and then references, each as it is or as `score|text`; a first line `id<tab>...` or
-`InstanceID<tab>...` makes the first column ids. A blank reference is no reference.
+Replies: text, a reply a line, or JSONL of `generate`; or TSV of several systems, headed SystemID, InstanceID, Response.
+References: several text files, one reference a line; or JSONL of evaluation items; or TSV, a context (turns divided by
+` EOS `) and then references, each as it is or as `score|text`; a first line `id<tab>...` or `InstanceID<tab>...` makes
+the first column ids. A blank reference is no reference.
 """
 
 import re

@@ -147,7 +147,9 @@ def _differences(
         corrected = holm(p)
     for at, (one, other) in enumerate(zip(upper, lower, strict=True)):
         low, high = bounds(None if samples is None else samples[:, one] - samples[:, other])
-        both = [place for place, unit in enumerate(tally.units) if unit[0] in (tally.systems[one], tally.systems[other])]
+        both = [
+            place for place, unit in enumerate(tally.units) if unit[0] in (tally.systems[one], tally.systems[other])
+        ]
         judged = (tally.counts[:, both].sum(axis=(-1, -2)) > 0).all(axis=-1)
         yield Finding(
             name="difference", systems=(tally.systems[one], tally.systems[other]), criterion=criterion,

@@ -16,7 +16,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A number of a report; `signature` says how it was computed, and why there is no `value` where there is none.
 
     `systems` are the one or two that it is of, none where it is of the judges or a metric. `low` and `high` are a 95%
-    interval, `p` is two-sided, `p_holm` the same, corrected for the tests of its name and criterion. `n` is what was counted.
+    interval, `p` is two-sided, `p_holm` the same, corrected for all tests of its name and criterion. `n` is how many
+    judgements, items, units or systems it is of.
     """
 
     name: str

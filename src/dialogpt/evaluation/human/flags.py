@@ -49,10 +49,11 @@ def flags(judged: Judged) -> list[Flag]:
 
 def _failed(all_of: Sequence[Judgement]) -> Iterator[str]:
     """A check counts once, whatever it asked: it is failed where any of its answers is."""
-    checks: dict[str, bool] = {}
+    checks: dict[tuple[str, tuple[str, ...], float], bool] = {}
     for each in all_of:
         if each.passed is not None:
-            checks[each.item] = checks.get(each.item, True) and each.passed
+            check = (each.item, each.systems, each.seconds)
+            checks[check] = checks.get(check, True) and each.passed
     failed = sum(not passed for passed in checks.values())
     if failed >= FAILED_LEAST and failed > FAILED_SHARE * len(checks):
         yield f"failed {failed} of {len(checks)} attention checks"
@@ -92,7 +93,9 @@ def _with_others(judgements: Sequence[Judgement]) -> Mapping[str, tuple[int, flo
     twice the covariance of a judge's values with the others' means: agreement below chance is a correlation below 0.
     """
     sums: dict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    own: dict[str, dict[tuple[str, tuple[str, ...]], list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
+    own: dict[str, dict[tuple[str, tuple[str, ...]], list[float]]] = defaultdict(
+        lambda: defaultdict(lambda: [0.0, 0.0])
+    )
     for each in judgements:
         unit = (each.item, each.systems)
         for total in (sums[unit], own[each.judge][unit]):

@@ -134,12 +134,12 @@ def _count_repeated(kept: Iterable[Judgement], dropped: Counter[str]) -> None:
 
 def _study(path: Path) -> Judged:
     """A study's file: opened by the module that writes it, which is loaded when there is one to read."""
-    study = import_module("dialogpt.evaluation.human.store").Store.open(path)
-    settings = study.settings
     dropped: Counter[str] = Counter()
-    if settings.ties_left_out:
-        dropped["items with the same reply twice, which nobody was asked about"] += settings.ties_left_out
-    placed = [(str(path), judgement) for judgement in study.judgements()]
+    with import_module("dialogpt.evaluation.human.store").Store.open(path) as study:
+        settings = study.settings
+        if settings.ties_left_out:
+            dropped["pairs of the same reply twice, which nobody was asked about"] += settings.ties_left_out
+        placed = [(str(path), judgement) for judgement in study.judgements()]
     return judged(path, placed, dropped, settings.systems, settings.criteria)
 
 
@@ -193,7 +193,9 @@ def _criteria(path: Path, header: Sequence[str]) -> list[tuple[int, str]]:
         raise DataError(f"{path}: its first line names no column {missing[0]}", f"name {FORMS}")
     found = [(place, name) for place, name in enumerate(header) if name not in COLUMNS]
     if not found:
-        raise DataError(f"{path} has no column of a criterion", "such as Relevance, after JudgeID, InstanceID, SystemID")
+        raise DataError(
+            f"{path} has no column of a criterion", "such as Relevance, after JudgeID, InstanceID, SystemID"
+        )
     if twice := [name or "(blank)" for name, count in Counter(header).items() if count > 1 or not name]:
         raise DataError(f"{path}: column {twice[0]} has no name of its own", "names of columns must differ")
     return found

@@ -102,7 +102,9 @@ def _bars(axes: Any, findings: Sequence[Finding]) -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of judgements")
     _dress(axes, grid="")
-    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.02 - 1.6 / (len(places) + 1)))
+    axes.legend(
+        frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.02 - 1.6 / (len(places) + 1))
+    )
 
 
 def _means(axes: Any, findings: Sequence[Finding]) -> None:
@@ -121,9 +123,7 @@ def _means(axes: Any, findings: Sequence[Finding]) -> None:
         heights = np.arange(len(systems)) + (number - (len(criteria) - 1) / 2) * 0.2
         label = "all criteria" if criterion == ALL else _text(criterion)
         marker = MARKERS[number % len(MARKERS)]
-        axes.errorbar(
-            values, heights, xerr=errors, fmt=marker, color=colour, markersize=4, linewidth=1.2, label=label
-        )
+        axes.errorbar(values, heights, xerr=errors, fmt=marker, color=colour, markersize=4, linewidth=1.2, label=label)
     axes.set_yticks(range(len(systems)), [_text(name) for (name,) in systems])
     axes.invert_yaxis()
     axes.set_xlabel("mean rating, 95% interval")

@@ -30,7 +30,7 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2 * tail / 2**count) if count else 1.0
 
 
-def holm(p: Sequence[float]) -> Floats:
+def holm(p: Sequence[float] | Floats) -> Floats:
     """The p-values of one family corrected for their number; NaN, undefined, is no member.
 
     Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure.
