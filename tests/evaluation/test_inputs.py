@@ -130,7 +130,12 @@ def test_a_file_of_several_systems(read: Read) -> None:
 
 def test_a_file_of_several_systems_beside_one_of_one(read: Read) -> None:
     four = SYSTEMS + "А\tk4\tno\nB\tk4\tno\n"
-    inputs = read(hyp0_tsv=four, hyp1_txt="p\nq\nr\ns\n", hyp2=reply("f", "k2") + "".join(map(reply, "ghi", ("k1", "k3", "k4"))), ref_tsv=BY_ID)
+    inputs = read(
+        hyp0_tsv=four,
+        hyp1_txt="p\nq\nr\ns\n",
+        hyp2=reply("f", "k2") + "".join(map(reply, "ghi", ("k1", "k3", "k4"))),
+        ref_tsv=BY_ID,
+    )
     assert [system.replies for system in inputs.systems[2:]] == [("p", "q"), ("g", "f")]
     assert [len(system.contexts) for system in inputs.systems] == [0, 0, 0, 2]
     assert inputs.dropped["segments without a reference, left out"] == 1

@@ -31,13 +31,20 @@ def pairs(values: Sequence[Sequence[int]], systems: tuple[str, ...] = ("A", "B")
     return [(f"j{n}", f"i{at}", "c", systems, v) for at, item in enumerate(values) for n, v in enumerate(item)]
 
 
+def interval(finding: Finding) -> tuple[float, float]:
+    assert finding.low is not None
+    assert finding.high is not None
+    return finding.low, finding.high
+
+
 def test_wins_ties_and_losses() -> None:
     made = found(tallied(pairs([(1, 1, 0), (1, 0, -1), (1, 1, 1), (-1, 1, 1), (-1, -1, 1), (0, 0, 1)])))
     ab = (("A", "B"), "c")
     assert [made[name, *ab].value for name in ("wins", "ties", "losses")] == [10, 4, 4]
     share = made["preference", *ab]
     assert share.value == 12 / 18
-    assert share.low is not None and share.high is not None and 0.4 < share.low < 12 / 18 < share.high < 1
+    low, high = interval(share)
+    assert 0.4 < low < 12 / 18 < high < 1
     judgements, items = made["sign-test-judgements", *ab], made["sign-test-items", *ab]
     assert (judgements.n, judgements.p) == (14, pytest.approx(2 * 1471 / 2**14))  # 4 of 14 or fewer
     assert (items.n, items.value, items.p) == (5, 4 / 5, 2 * 6 / 2**5)  # the second item is a tie
@@ -90,8 +97,8 @@ def test_intervals_and_differences_come_of_the_same_items() -> None:
     difference = made["difference", ("B", "A"), "x"]
     assert (difference.value, difference.low, difference.high) == pytest.approx((1, 1, 1))
     assert difference.p == pytest.approx(1 / 201)
-    low, high = made["mean", ("A",), "x"].low, made["mean", ("A",), "x"].high
-    assert low is not None and high is not None and high - low > 0.4
+    low, high = interval(made["mean", ("A",), "x"])
+    assert high - low > 0.4
     values = [row[4] for row in rows[::2]]
     assert (high - low) / 2 == pytest.approx(1.96 * np.std(values) / np.sqrt(60), rel=0.25)
 

@@ -19,7 +19,7 @@ from dialogpt.evaluation.human.statistics import pearson, spearman
 from dialogpt.evaluation.human.tally import Tally, tally
 
 ITEMS = [f"ت{n}" for n in range(8)]
-WORDS = "a b c d e f g h".split()
+WORDS = list("abcdefgh")
 # Longer replies are liked better, by item and by system.
 LENGTHS = {"A": [1, 2, 1, 2, 1, 2, 1, 2], "B": [3, 3, 2, 4, 3, 3, 4, 2], "C": [5, 4, 5, 4, 3, 5, 5, 5]}
 
@@ -85,8 +85,8 @@ def test_by_system_and_by_segment(files: dict[str, Path], hyps: str) -> None:
     assert (segment.value, segment.low, segment.high, segment.n) == pytest.approx((1, 1, 1, 24))
     assert "over replies|tok:blanks|bs:100|seed:1|resampled:items|systems:3|segments:8" in segment.signature
     bleu = found["bleu-1:system-pearson"]
-    assert bleu.low is not None and bleu.high is not None and bleu.value is not None
-    assert bleu.low <= bleu.value <= bleu.high
+    low, value, high = (float(each or "nan") for each in (bleu.low, bleu.value, bleu.high))
+    assert low <= value <= high
 
 
 def test_segment_correlation_is_that_of_the_points(files: dict[str, Path]) -> None:
@@ -110,7 +110,11 @@ def test_pairs_are_compared_by_shares_and_differences(files: dict[str, Path]) ->
     found = named(made)
     assert found["length:system-kendall"].value == 1
     assert found["length:segment-spearman"].n == 24
-    assert found["length:segment-spearman"].value == pytest.approx(0.8, abs=0.2)
+    points = [
+        (x - y, np.sign(x - y)) for a, b in ("AB", "AC", "BC") for x, y in zip(LENGTHS[a], LENGTHS[b], strict=True)
+    ]
+    expected = float(spearman(*np.array(points, np.float64).T))
+    assert found["length:segment-spearman"].value == pytest.approx(expected)
     assert "over differences of replies" in found["length:segment-pearson"].signature
 
 
@@ -133,7 +137,9 @@ def test_what_has_no_meaning_has_no_value(files: dict[str, Path]) -> None:
 
 def test_metrics_without_segments_have_correlations_of_systems_alone(files: dict[str, Path]) -> None:
     found = named(run(rated(), files, metrics=("distinct-1", "length-max")))
-    assert set(found) == {f"{m}:system-{c}" for m in ("distinct-1", "length-max") for c in ("pearson", "spearman", "kendall")}
+    assert set(found) == {
+        f"{m}:system-{c}" for m in ("distinct-1", "length-max") for c in ("pearson", "spearman", "kendall")
+    }
     assert found["distinct-1:system-pearson"].low is not None
     assert "interval:jackknife" in found["distinct-1:system-pearson"].signature
     assert found["distinct-1:system-spearman"].low is None
@@ -184,6 +190,8 @@ def test_what_does_not_match_is_left_out_and_counted(files: dict[str, Path], cap
 def test_errors(files: dict[str, Path], change: dict[str, Any], error: type[Exception], message: str) -> None:
     if change.pop("ids", False):
         for path in files.values():
-            path.write_text(path.read_text(encoding="utf-8").replace("ت", "x").replace("\\u062a", "x"), encoding="utf-8")
+            path.write_text(
+                path.read_text(encoding="utf-8").replace("ت", "x").replace("\\u062a", "x"), encoding="utf-8"
+            )
     with pytest.raises(error, match=message):
         run(rated(), files, **change)

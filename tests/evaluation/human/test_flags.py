@@ -79,5 +79,5 @@ def test_agreement_below_chance() -> None:
     others = [rating(f"j{n}", item, 1 + item % 5) for item in ITEMS for n in range(3)]
     upside_down = [rating("down", item, 5 - item % 5) for item in ITEMS]
     found = reasons(others + upside_down)
-    assert found == {"down": ("agrees less with the other judges than chance (r = -1.00 over 30 replies or pairs)",)}
+    assert found == {"down": ("agrees less with others than chance (r = -1.00, 30 replies or pairs)",)}
     assert reasons(others + upside_down[:15]) == {}  # too few to say

@@ -59,7 +59,9 @@ def test_ratings(read: Read, form: str) -> None:
 
 
 def test_what_is_no_rating_is_left_out_and_counted(read: Read) -> None:
-    rows = [f"j\ti{n}\tA\t{value}\t3\n" for n, value in enumerate(("6", "0", "2.5", "good", "nan", "٤", " 4 ", "", " "))]
+    rows = [
+        f"j\ti{n}\tA\t{value}\t3\n" for n, value in enumerate(("6", "0", "2.5", "good", "nan", "٤", " 4 ", "", " "))
+    ]
     found = read(HEADER + ROWS + "".join(rows))
     assert len(found.judgements) == 8 + len(rows) + 2
     (none, more), (blank, two) = sorted(found.dropped.items(), reverse=True)

@@ -83,7 +83,7 @@ def _fast(answers: Sequence[Judgement]) -> Iterator[str]:
 
 def _disagreeing(units: int, correlation: float) -> Iterator[str]:
     if units >= AGREEMENT_UNITS and correlation < -ONE_SIDED / math.sqrt(units):
-        yield f"agrees less with the other judges than chance (r = {correlation:.2f} over {units} replies or pairs)"
+        yield f"agrees less with others than chance (r = {correlation:.2f}, {units} replies or pairs)"
 
 
 def _with_others(judgements: Sequence[Judgement]) -> Mapping[str, tuple[int, float]]:

@@ -92,19 +92,15 @@ def _bars(axes: Any, findings: Sequence[Finding]) -> None:
                 ink = "white" if colour == BLUE else "black"
                 axes.text(left[at] + share / 2, at, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=8)
         left += shares
-    labels = [f"{criterion}: {_text(one)} - {_text(other)}" for (one, other), criterion in places]
-    if not several:
-        labels = [criterion for _, criterion in places]
-        axes.set_title(f"{_text(places[0][0][0])} (wins) against {_text(places[0][0][1])} (losses)", fontsize=10)
+    labels = [f"{criterion}: {one} - {other}" if several else criterion for (one, other), criterion in places]
+    pair = "" if several else f", for {_text(places[0][0][0])} (wins) or {_text(places[0][0][1])} (losses)"
     axes.axvline(50, color="black", linewidth=0.7, linestyle=":")
     axes.set_yticks(range(len(places)), list(map(_text, labels)))
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("% of judgements")
+    axes.set_xlabel(f"% of judgements{pair}")
     _dress(axes, grid="")
-    axes.legend(
-        frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.02 - 1.6 / (len(places) + 1))
-    )
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def _means(axes: Any, findings: Sequence[Finding]) -> None:

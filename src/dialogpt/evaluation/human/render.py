@@ -126,12 +126,9 @@ def _neighbours(findings: Sequence[Finding]) -> Iterator[Grid]:
 
 def _agreement(findings: Sequence[Finding]) -> Grid:
     columns = [of_name(findings, name) for name in (*ALPHA, KAPPA)]
-    rows = [["agreement", "alpha: nominal", "ordinal", "interval", "n", "Fleiss' kappa", "n"]]
+    rows = [["agreement", "alpha: nominal", "ordinal", "interval", "Fleiss' kappa"]]
     for place in columns[0]:
-        *alphas, kappa = [column[place] for column in columns]
-        rows.append(
-            [place[1], *(_number(each, 2) for each in alphas), str(alphas[0].n), _number(kappa, 2), str(kappa.n)]
-        )
+        rows.append([place[1], *(_number(column[place], 2) for column in columns)])
     return rows
 
 
