@@ -128,6 +128,16 @@ def test_bad_files_are_one_clear_error(read: Read, kind: str) -> None:
     assert raised.value.hint
 
 
+def test_a_mistaken_column_is_no_end_of_memory(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read(HEADER + "".join(f"j\t{n % 3}\ts{n}\t1\t2\n" for n in range(300)))
+    with pytest.raises(DataError, match="300 systems, 3 items and 2 criteria are too many"):
+        tally(found)
+    found = read("".join(line(item=str(n), systems=["A", f"B{n % 190}"]) for n in range(400)))
+    monkeypatch.setattr("dialogpt.evaluation.human.tally.MOST_COUNTS", 190 * 400 * 3 - 1)
+    with pytest.raises(DataError, match="191 systems, 400 items"):
+        tally(found)
+
+
 def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_judgements(tmp_path / "no")

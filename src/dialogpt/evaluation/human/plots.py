@@ -47,10 +47,10 @@ def plot(findings: Sequence[Finding], correlations: Correlations | None, path: P
         _bars(axes, findings)
     else:
         _means(axes, findings)
-    for place, metric in enumerate(metrics):
-        assert correlations is not None
-        scatter = figure.add_subplot(grid[1 + place // SCATTERS, place % SCATTERS])
-        _scatter(scatter, correlations, metric, legible=place % SCATTERS == 0)
+    if correlations:
+        for place, metric in enumerate(metrics):
+            scatter = figure.add_subplot(grid[1 + place // SCATTERS, place % SCATTERS])
+            _scatter(scatter, correlations, metric, legible=place % SCATTERS == 0)
     with warnings.catch_warnings(record=True) as caught, atomic_file(path) as partial:
         warnings.simplefilter("always")
         figure.savefig(partial, format=path.suffix.lower()[1:], dpi=200)

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dialogpt.errors import DataError
 from dialogpt.evaluation.human import Kind
 from dialogpt.evaluation.human.judgements import Judged
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import resampled
+
+MOST_SYSTEMS = 200
+MOST_COUNTS = 1 << 27  # a gibibyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,18 @@ class Tally:
 
 
 def tally(judged: Judged) -> Tally:
-    """Count the judgements, which are not none."""
+    """Count the judgements, of which there are some; DataError for more systems than anybody compares."""
     items = {name: place for place, name in enumerate(dict.fromkeys(each.item for each in judged.judgements))}
     given = {each.systems for each in judged.judgements}
     order = {name: place for place, name in enumerate(judged.systems)}
     units = {unit: place for place, unit in enumerate(sorted(given, key=lambda unit: [order[name] for name in unit]))}
     criteria = {name: place for place, name in enumerate(judged.criteria)}
+    shape = (len(items), len(units), len(criteria), len(judged.values))
+    if len(order) > MOST_SYSTEMS or np.prod(shape, dtype=np.float64) > MOST_COUNTS:
+        raise DataError(
+            f"{len(order)} systems, {len(items)} items and {len(criteria)} criteria are too many",
+            "does each column hold what its name says?",
+        )
     places = np.array(
         [
             (items[each.item], units[each.systems], criteria[each.criterion], judged.values.index(each.value))
@@ -77,7 +87,7 @@ def tally(judged: Judged) -> Tally:
     judges = {name: place for place, name in enumerate(dict.fromkeys(each.judge for each in judged.judgements))}
     whose = np.array([judges[each.judge] for each in judged.judgements])
     _, first = np.unique(np.column_stack([whose, places[:, :3]]), axis=0, return_index=True)
-    counts, firsts = (np.zeros((len(items), len(units), len(criteria), len(judged.values))) for _ in range(2))
+    counts, firsts = np.zeros(shape), np.zeros(shape)
     np.add.at(counts, tuple(places.T), 1)
     np.add.at(firsts, tuple(places[first].T), 1)
     values = np.array(judged.values, np.float64)
