@@ -50,5 +50,5 @@ def length_shares(inputs: Inputs) -> dict[str, Floats]:
     texts = {system.name: system.replies for system in inputs.systems}
     texts |= {REFERENCES: tuple(text for several in inputs.references for text in several)}
     lengths = {name: np.array([len(words) for words in blank_words(several)]) for name, several in texts.items()}
-    longest = max(int(np.quantile(each, SHOWN)) for each in lengths.values())
+    longest = max(int(np.ceil(np.quantile(each, SHOWN))) for each in lengths.values())
     return {name: np.bincount(each, minlength=longest + 1)[: longest + 1] / len(each) for name, each in lengths.items()}
