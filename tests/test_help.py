@@ -34,7 +34,9 @@ def dialogpt(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command(flag: str) -> None:
     result = dialogpt(flag)
     assert (result.returncode, result.stderr) == (0, "")
-    listed = {line.strip().partition("  ")[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()}
+    listed = {
+        line.strip().partition("  ")[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()
+    }
     assert listed == set(COMMANDS)
 
 

@@ -48,7 +48,13 @@ COMMANDS = {
     "train": Command("dialogpt.train:TrainConfig", "dialogpt.train.loop:train", "shards"),
     "generate": Command("dialogpt.decoding:GenerateConfig", "dialogpt.decoding.generate:generate", "contexts"),
     "evaluate": Command(
-        "dialogpt.evaluation:EvaluateConfig", "dialogpt.evaluation.evaluate:evaluate", "hyps", lists=("refs", "metrics")
+        "dialogpt.evaluation:EvaluateConfig",
+        "dialogpt.evaluation.evaluate:evaluate",
+        "hyps",
+        lists=("refs", "metrics", "models"),
+    ),
+    "select": Command(
+        "dialogpt.evaluation:SelectConfig", "dialogpt.evaluation.selection:select", "refs", lists=("models", "backward")
     ),
     "judge": Command(
         "dialogpt.evaluation.human:JudgeConfig",

@@ -169,7 +169,30 @@ def test_a_real_script(run: Run, shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
-@pytest.mark.parametrize("name", ["scratch.sh", "finetune.sh", "reverse.sh", "character_bot.sh"])
+def test_paper_eval(run: Run, tmp_path: Path) -> None:
+    said = ["Hello, how are you?", "كيف حالك؟", "What is for dinner?", "Do you bake?", "I am tired."]
+    lines = [{"id": str(n), "context": [text], "references": [f"reference {n}", "yes"]} for n, text in enumerate(said)]
+    (tmp_path / "refs").mkdir()
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (tmp_path / "refs/references.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "refs/human.txt").write_text("fine\n" * 5, encoding="utf-8")
+    done = run("paper_eval.sh", "refs/references.jsonl", "bundled", "work", TOKENS="8")
+    assert done.returncode == 0, done.stderr
+    rows = [line.partition("  ")[0] for line in done.stdout.splitlines()]
+    systems = ["greedy", "beam", "sampling", "mmi", "human"]
+    assert [row for row in rows if row in systems][:5] == systems
+    assert sum(row.startswith("paper: ") for row in rows) == 6
+    assert (tmp_path / "work/table.txt").read_text(encoding="utf-8") == done.stdout
+    scores = json.loads((tmp_path / "work/scores.json").read_text(encoding="utf-8"))
+    assert {score["system"] for score in scores} == set(systems)
+    first = (tmp_path / "work/mmi.jsonl").stat().st_mtime_ns
+    (tmp_path / "work/beam.jsonl").unlink()
+    assert run("paper_eval.sh", "refs/references.jsonl", "bundled", "work", TOKENS="8").stdout == done.stdout
+    assert (tmp_path / "work/mmi.jsonl").stat().st_mtime_ns == first
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("name", ["scratch.sh", "finetune.sh", "reverse.sh", "character_bot.sh", "paper_eval.sh"])
 def test_without_arguments_the_usage_is_said(run: Run, name: str, tmp_path: Path) -> None:
     done = run(name)
     assert done.returncode == 2

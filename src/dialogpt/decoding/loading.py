@@ -1,5 +1,7 @@
 """A model's name -> the engine that runs it, with its tokenizer."""
 
+from pathlib import Path
+
 import torch
 
 from dialogpt.decoding.engine import TorchEngine
@@ -37,14 +39,20 @@ def load_backward(
     It reads texts, so its vocabulary may be its own.
     """
     if not name:
-        companion = model_folder(forward) / BACKWARD
-        if model_path(forward).is_file() or not (companion / "config.json").is_file():
+        companion = companion_of(forward)
+        if companion is None:
             raise UsageError(
                 f"{forward} has no backward companion, which --mmi asks for",
                 "train one with `dialogpt train --reverse` and name it by --backward",
             )
         name = str(companion)
     return load_engine(name, device=device, precision=precision)
+
+
+def companion_of(model: str | None) -> Path | None:
+    """The folder of a model's backward companion, or None where it has none."""
+    companion = model_folder(model) / BACKWARD
+    return companion if not model_path(model).is_file() and (companion / "config.json").is_file() else None
 
 
 def _worth_8_bits(n_embd: int) -> bool:

@@ -1,7 +1,8 @@
 """Stage 6: hypotheses + references -> scores.
 
 `evaluate` reads systems' replies and the references (`inputs`), measures (`bleu`, `nist`, `meteor`, `diversity`,
-`habits`), says how sure the numbers are (`significance`) and prints the paper's table (`report`). No torch.
+`habits`; of models `likelihood`), says how sure the numbers are (`scoring`) and prints the paper's table (`report`).
+`select` has models tell human responses from others (`selection`). Without models no torch.
 """
 
 from dataclasses import dataclass
@@ -32,9 +33,37 @@ class EvaluateConfig:
     training: Annotated[Path | None, "sessions of the training data: how much of the replies is copied from them"] = (
         None
     )
+    models: Annotated[
+        tuple[str, ...], "the systems' models, in the same order: prints their perplexity of the references"
+    ] = ()
+    published: Annotated[
+        Literal["", "reddit-6k", "dstc7"], "print the paper's rows of this test set below, as published"
+    ] = ""
+    plot: Annotated[Path | None, "draw how long the replies are to this file, PNG, SVG or PDF (extra: plots)"] = None
     samples: Annotated[int, "bootstrap samples for the 95% intervals and paired tests (0: none)"] = 1000
     trials: Annotated[int, "trials of the approximate randomisation test, with several systems (0: none)"] = 10_000
     seed: Annotated[int, "same seed, same intervals"] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectConfig:
+    """Settings of `select`: models and human responses -> how often a model tells them from others (hits@k)."""
+
+    refs: Annotated[tuple[Path, ...], "references with contexts, as `evaluate` reads them, or sessions: the last turn"]
+    models: Annotated[tuple[str, ...], "checkpoints, run folders or hub names (default: the bundled model)"] = ()
+    backward: Annotated[
+        tuple[str, ...], "their backward models, in the same order (default: the companion of each that has one)"
+    ] = ()
+    mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
+    distractors: Annotated[int, "responses of other contexts beside the human one"] = 9
+    adversarial: Annotated[bool, "distractors are the responses with the most words like the context's"] = False
+    items: Annotated[int, "contexts, drawn at random (0: all)"] = 0
+    format: Annotated[Format, "how the scores are printed"] = "table"
+    samples: Annotated[int, "bootstrap samples for the 95% intervals and paired tests (0: none)"] = 1000
+    trials: Annotated[int, "trials of the approximate randomisation test (0: none)"] = 10_000
+    seed: Annotated[int, "same seed, same distractors and intervals"] = 1
+    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "int8"], "of matrix products"] = "auto"
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

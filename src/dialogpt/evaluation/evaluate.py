@@ -1,23 +1,22 @@
 """The `evaluate` command: files of replies and references -> the paper's table, every number with its signature.
 
-All scores that add up over segments share one bootstrap, so that systems are compared on the same samples. The first
-system is what the others are compared with.
+The first system is what the others are compared with.
 """
 
 import difflib
 import logging
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from dialogpt import __version__
 from dialogpt.errors import UsageError
-from dialogpt.evaluation import EvaluateConfig, Score, meteor, significance
+from dialogpt.evaluation import EvaluateConfig, Score, meteor
 from dialogpt.evaluation.inputs import Inputs, read_inputs
 from dialogpt.evaluation.measures import FAMILIES, measures
-from dialogpt.evaluation.ngrams import Floats
+from dialogpt.evaluation.plots import check_plot, draw_lengths
+from dialogpt.evaluation.published import published
 from dialogpt.evaluation.report import render
-from dialogpt.evaluation.significance import Additive, Jackknifed, Measure
+from dialogpt.evaluation.scoring import scored
+from dialogpt.evaluation.significance import Measure
 from dialogpt.evaluation.words import released_clean
 
 log = logging.getLogger(__name__)
@@ -31,11 +30,20 @@ def evaluate(config: EvaluateConfig) -> str:
     for what, paths in (("replies", config.hyps), ("references", config.refs)):
         if not paths:
             raise UsageError(f"no files of {what} given", "dialogpt evaluate replies.txt --refs references.jsonl")
+    if config.plot is not None:
+        check_plot(config.plot)
     wanted = wanted_metrics(config)
     inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
+    if config.models and len(config.models) != len(inputs.systems):
+        raise UsageError(
+            f"{len(config.models)} models for {len(inputs.systems)} systems", "name one for each, in the same order"
+        )
     for reason, count in inputs.dropped.items():
         log.warning("%d %s", count, reason)
-    return render(scores(inputs, wanted, config), config.format)
+    found = [*scores(inputs, wanted, config), *published(config.published)]
+    if config.plot is not None:
+        draw_lengths(inputs, config.plot)
+    return render(found, config.format)
 
 
 def scores(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> list[Score]:
@@ -46,23 +54,26 @@ def scores(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> lis
     missing = _missing(inputs, wanted, config)
     names = [system.name for system in inputs.systems]
     measured = measures(inputs, wanted, config.training)
-    samples = _bootstrap(measured, config)
+    if config.models and "perplexity" in wanted:
+        for several, perplexity in zip(measured, _perplexities(inputs, config), strict=True):
+            several.append(perplexity)
+    values, tests = scored(names, measured, common, config)
+    by_place = {(score.system, score.name): score for score in values}
     found = []
-    for system, several, drawn in zip(names, measured, samples, strict=True):
-        by_name = {score.name: score for score in _scores(system, several, drawn, common, config)}
-        by_name |= {name: Score(system=system, name=name, value=None, signature=why) for name, why in missing.items()}
-        found += [by_name[name] for name in wanted if name in by_name]
-    for system, several, drawn in list(zip(names, measured, samples, strict=True))[1:]:
-        for place, (first, other) in enumerate(zip(measured[0], several, strict=True)):
-            draws = (samples[0][place], drawn[place])
-            for test, how, values in _tests(first, other, draws, config):
-                signature = f"two-sided p against:{names[0]}|paired|{how}|{common}"
-                found += [
-                    Score(system=system, name=f"{name}:p-{test}", value=float(value), signature=signature)
-                    for name, value in zip(other.names, values, strict=True)
-                    if name in wanted and not np.isnan(value)
-                ]
-    return found
+    for system in names:
+        absent = {name: Score(system=system, name=name, value=None, signature=why) for name, why in missing.items()}
+        found += [score for name in wanted if (score := by_place.get((system, name)) or absent.get(name)) is not None]
+    return [*found, *(score for score in tests if score.name.partition(":")[0] in wanted)]
+
+
+def _perplexities(inputs: Inputs, config: EvaluateConfig) -> Sequence[Measure]:
+    if (contexts := inputs.contexts) is None:
+        raise UsageError(
+            "perplexity needs the contexts", "references or replies must tell them: JSONL, or TSV with contexts"
+        )
+    from dialogpt.evaluation.likelihood import perplexities  # torch
+
+    return perplexities(inputs, contexts, config.models)
 
 
 def wanted_metrics(config: EvaluateConfig) -> list[str]:
@@ -81,6 +92,8 @@ def wanted_metrics(config: EvaluateConfig) -> list[str]:
         raise UsageError(*why.split(": ", 1))
     if not wanted.keys().isdisjoint(FAMILIES["copy"]) and config.training is None:
         raise UsageError("copy needs the training data", "name its sessions: --training SESSIONS")
+    if "perplexity" in wanted and not config.models:
+        raise UsageError("perplexity needs the systems' models", "name one for each file of replies: --models A B")
     return list(wanted)
 
 
@@ -96,56 +109,3 @@ def _missing(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> d
     if config.metrics and "repetition-context" in wanted and inputs.contexts is None:
         missing["repetition-context"] = "not computed: neither replies nor references tell the contexts"
     return missing
-
-
-def _bootstrap(measured: Sequence[Sequence[Measure]], config: EvaluateConfig) -> list[list[Floats | None]]:
-    """For each system and measure the scores of the samples, (B, N); None for what is not resampled."""
-    drawn: list[list[Floats | None]] = [[None] * len(several) for several in measured]
-    additive = [
-        (system, place, measure)
-        for system, several in enumerate(measured)
-        for place, measure in enumerate(several)
-        if isinstance(measure, Additive)
-    ]
-    if additive and config.samples:
-        table = np.concatenate([measure.statistics for _, _, measure in additive], axis=1)
-        ends = np.cumsum([measure.statistics.shape[1] for _, _, measure in additive])
-        sums = np.split(significance.resampled(table, config.samples, config.seed), ends[:-1], axis=1)
-        for (system, place, measure), part in zip(additive, sums, strict=True):
-            drawn[system][place] = measure.scores(part)
-    return drawn
-
-
-def _scores(
-    system: str, several: Sequence[Measure], drawn: Sequence[Floats | None], common: str, config: EvaluateConfig
-) -> Iterator[Score]:
-    for measure, samples in zip(several, drawn, strict=True):
-        intervals, how = np.full((len(measure.names), 2), np.nan), ""
-        if isinstance(measure, Jackknifed):
-            intervals, how = significance.jackknife(measure), "interval:jackknife|"
-        elif samples is not None:
-            intervals, how = significance.percentiles(samples), f"bs:{config.samples}|seed:{config.seed}|"
-        for name, value, (low, high) in zip(measure.names, measure.values, intervals, strict=True):
-            if np.isnan(value):
-                why = f"{measure.signature}|{common}|undefined:nothing to count"
-                yield Score(system=system, name=name, value=None, signature=why)
-            elif np.isnan(low + high):
-                yield Score(system=system, name=name, value=float(value), signature=f"{measure.signature}|{common}")
-            else:
-                signature = f"{measure.signature}|{how}{common}"
-                bounds = {"low": float(low), "high": float(high)}
-                yield Score(system=system, name=name, value=float(value), signature=signature, **bounds)
-
-
-def _tests(
-    first: Measure, other: Measure, drawn: tuple[Floats | None, Floats | None], config: EvaluateConfig
-) -> Iterator[tuple[str, str, Floats]]:
-    """Name, settings and p-values, (N,), of every test of a difference that the measure allows."""
-    if isinstance(first, Jackknifed) and isinstance(other, Jackknifed):
-        yield "jackknife", "normal", significance.jackknife_p(first, other)
-    if drawn[0] is not None and drawn[1] is not None:
-        p = significance.bootstrap_p(first.values - other.values, drawn[0] - drawn[1])
-        yield "bootstrap", f"bs:{config.samples}|seed:{config.seed}", p
-    if isinstance(first, Additive) and isinstance(other, Additive) and config.trials:
-        p = significance.randomised_p(first, other, config.trials, config.seed)
-        yield "randomisation", f"ar:{config.trials}|seed:{config.seed}", p

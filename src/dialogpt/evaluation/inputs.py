@@ -92,7 +92,7 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
     `clean` is done to every text before blank references are left out. Where a file holds several systems, the segments
     are those that have references and a reply of each of them.
     """
-    segments = _read_references(refs)
+    segments = read_references(refs)
     dropped: Counter[str] = Counter()
     segments, systems = _read_systems(hyps, segments, dropped)
     if clean is not None:
@@ -141,7 +141,8 @@ def _cleaned(
     return [made[place] for place in kept], cleaned
 
 
-def _read_references(paths: Sequence[Path]) -> list[Segment]:
+def read_references(paths: Sequence[Path]) -> list[Segment]:
+    """The segments of one or several files of references; a DataError names the file and line that is wrong."""
     if len(paths) == 1:
         path = paths[0]
         lines = _lines(path)

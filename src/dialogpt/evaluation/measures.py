@@ -1,7 +1,7 @@
 """Replies and references -> a `Measure` of each system for every family of metrics that is wanted.
 
 A family is measured whole when one of its names is wanted, and left out where what it needs is not there: contexts for
-`repetition-context`, training data for `copy`, the jar and Java for `meteor`.
+`repetition-context`, training data for `copy`, the jar and Java for `meteor`. Perplexity is of models (`likelihood`).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "length": ("length", *habits.LENGTHS),
     "repetition": ("repetition-self", "repetition-context"),
     "bland": ("bland",),
+    "perplexity": ("perplexity",),
     "copy": (f"copy-{habits.COPIED}", "copy-reply"),
 }
 TURNS_AT_ONCE = 4096

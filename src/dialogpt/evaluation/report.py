@@ -12,7 +12,7 @@ from dialogpt.evaluation import Format, Score
 
 PAPER = ("nist-2", "nist-4", "bleu-2", "bleu-4", "meteor", "entropy-4", "distinct-1", "distinct-2", "length")
 TITLES = {"nist": "NIST", "bleu": "BLEU", "meteor": "METEOR", "entropy": "Entropy", "distinct": "Distinct"}
-PLAIN = {"nist": 2, "entropy": 2, "length": 1}  # decimals of what is no fraction
+PLAIN = {"nist": 2, "entropy": 2, "length": 1, "perplexity": 2, "mrr": 3}  # decimals of what is no fraction
 SMALLEST_P = 0.0001  # shown
 UNKNOWN = "n/a"
 
@@ -34,17 +34,18 @@ def as_tsv(scores: Sequence[Score]) -> str:
 
 def as_table(scores: Sequence[Score]) -> str:
     """The paper's columns, a row a system with its intervals below; then other scores, tests and signatures."""
-    systems, columns = _systems(scores), _columns(scores)
+    columns = _columns(scores)
     by_place = {(score.system, score.name): score for score in scores}
     rows = [["", *map(title, columns)]]
-    for system in systems:
-        row = [by_place[system, name] for name in columns]
+    for system in _systems(scores):
+        row = [by_place.get((system, name)) for name in columns]
         rows.append([system, *map(_value, row)])
         if any(map(_interval, row)):
             rows.append(["", *map(_interval, row)])
     others = [name for name in dict.fromkeys(score.name for score in scores) if name not in columns]
     plain, tests = ([name for name in others if (":" in name) is tested] for tested in (False, True))
     blocks = [aligned(rows)] if columns else []
+    systems = _systems([score for score in scores if score.name not in columns])
     if plain:
         cells = [[title(name), *(_full(by_place.get((system, name))) for system in systems)] for name in plain]
         blocks.append(aligned([["", *systems], *cells]))
@@ -118,14 +119,14 @@ def _value(score: Score | None) -> str:
     return UNKNOWN if score is None or score.value is None else _number(score.name, score.value)
 
 
-def _interval(score: Score) -> str:
-    if score.low is None or score.high is None:
+def _interval(score: Score | None) -> str:
+    if score is None or score.low is None or score.high is None:
         return ""
     return f"{_number(score.name, score.low)}-{_number(score.name, score.high)}"
 
 
 def _full(score: Score | None) -> str:
-    interval = _interval(score) if score else ""
+    interval = _interval(score)
     return _value(score) + (f" ({interval})" if interval else "")
 
 

@@ -3,22 +3,17 @@
 One file, PNG, SVG or PDF by its ending. Colours are told apart by colour-blind readers, and in grey.
 """
 
-import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dialogpt.artifact import atomic_file
-from dialogpt.errors import UsageError
 from dialogpt.evaluation.human.correlation import Correlations
 from dialogpt.evaluation.human.findings import ALL, Finding, of_name
+from dialogpt.evaluation.plots import figure_class, save
 from dialogpt.evaluation.report import PAPER, title
 
-log = logging.getLogger(__name__)
-ENDINGS = (".png", ".svg", ".pdf")
 BLUE, GREY, ORANGE, GREEN, PINK = "#0072b2", "#c8c8c8", "#e69f00", "#009e73", "#cc79a7"  # Okabe and Ito's
 SERIES = (BLUE, ORANGE, GREEN, PINK)
 MARKERS = "osD^"
@@ -26,21 +21,12 @@ WIDTH_INCHES, ROW_INCHES, SCATTER_INCHES = 7.0, 0.32, 2.4
 SCATTERS = 3  # beside each other
 
 
-def check_plot(path: Path) -> None:
-    """UsageError when no drawing can be made at `path`: another ending, or no matplotlib."""
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--plot {path}: the ending says no format", f"name a file with {', '.join(ENDINGS)}")
-    if not path.parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}", "make it first")
-    _figure()
-
-
 def plot(findings: Sequence[Finding], correlations: Correlations | None, path: Path) -> None:
     """Draw everything into one file."""
     metrics = _shown(correlations) if correlations else []
     rows, scatter_rows = _rows(findings), -(-len(metrics) // SCATTERS)
     heights = [1.0 + ROW_INCHES * rows, *[SCATTER_INCHES] * scatter_rows]
-    figure = _figure()(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained")
+    figure = figure_class()(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), SCATTERS, height_ratios=heights)
     axes = figure.add_subplot(grid[0, :])
     if any(each.name == "preference" for each in findings):
@@ -51,19 +37,7 @@ def plot(findings: Sequence[Finding], correlations: Correlations | None, path: P
         for place, metric in enumerate(metrics):
             scatter = figure.add_subplot(grid[1 + place // SCATTERS, place % SCATTERS])
             _scatter(scatter, correlations, metric, legible=place % SCATTERS == 0)
-    with warnings.catch_warnings(record=True) as caught, atomic_file(path) as partial:
-        warnings.simplefilter("always")
-        figure.savefig(partial, format=path.suffix.lower()[1:], dpi=200)
-    if any("missing from" in str(each.message) for each in caught):
-        log.warning("%s: some letters are not in matplotlib's font, and are drawn as boxes", path)
-
-
-def _figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("the plots need matplotlib", 'pip install "dialogpt[plots]"') from error
-    return Figure
+    save(figure, path)
 
 
 def _shown(correlations: Correlations) -> list[str]:

@@ -11,9 +11,10 @@ from dialogpt.evaluation.human.correlation import Correlations, correlate
 from dialogpt.evaluation.human.findings import Basis, Finding
 from dialogpt.evaluation.human.flags import Flag, flags
 from dialogpt.evaluation.human.judgements import Judged, judged, read_judgements
-from dialogpt.evaluation.human.plots import check_plot, plot
+from dialogpt.evaluation.human.plots import plot
 from dialogpt.evaluation.human.render import render
 from dialogpt.evaluation.human.tally import tally
+from dialogpt.evaluation.plots import check_plot
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,86 @@
+"""A model and responses -> how likely it finds them: nats and tokens of each response given its context.
+
+Perplexity is exp(total nats / total tokens), end tokens counted, as that of training. Tokens are the model's own, so
+perplexities of models with other vocabularies do not compare. Torch begins here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dialogpt.decoding import Hypothesis
+from dialogpt.decoding.engine import Engine
+from dialogpt.decoding.hypotheses import context_tokens
+from dialogpt.decoding.loading import load_engine
+from dialogpt.evaluation.inputs import Inputs
+from dialogpt.evaluation.ngrams import Floats
+from dialogpt.evaluation.significance import Additive
+from dialogpt.model.device import frugal_with_memory
+from dialogpt.progress import Progress
+from dialogpt.session import Turn
+from dialogpt.tokens.bpe import Tokenizer
+
+TOGETHER = 512  # responses, between two movements of the bar
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """A ranker: log P(hypothesis | context) by a model, whoever made the hypothesis; `mean`: per token.
+
+    The sum of log-probabilities favours short hypotheses, the mean does not.
+    """
+
+    engine: Engine
+    tokenizer: Tokenizer
+    mean: bool = False
+    name: str = "likelihood"
+
+    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
+        texts = [hypothesis.text for hypothesis in hypotheses]
+        found = nats_and_tokens(self.engine, self.tokenizer, [context] * len(texts), texts)
+        return list(-found[:, 0] / found[:, 1] if self.mean else -found[:, 0])
+
+
+def nats_and_tokens(
+    engine: Engine, tokenizer: Tokenizer, contexts: Sequence[Sequence[Turn]], responses: Sequence[str]
+) -> Floats:
+    """For each response its nats given its context, and its tokens, end token included: (R, 2).
+
+    A context is cut as for a reply. Of a response that is longer than half of what the model reads, the first half of
+    that is scored.
+    """
+    most = engine.n_ctx // 2
+    targets = [tokens[:most] for tokens in tokenizer.encode_turns(Turn(text) for text in responses)]
+    pairs = [
+        (context_tokens(tokenizer, context, engine.n_ctx, len(target)), target)
+        for context, target in zip(contexts, targets, strict=True)
+    ]
+    return np.array([engine.nats(pairs), [len(target) for target in targets]], np.float64).T.reshape(-1, 2)
+
+
+def perplexities(inputs: Inputs, contexts: Sequence[Sequence[Sequence[str]]], models: Sequence[str]) -> list[Additive]:
+    """Of each system's model the perplexity of the references, all of them, given the system's contexts."""
+    frugal_with_memory()
+    return [_perplexity(inputs, told, model) for told, model in zip(contexts, models, strict=True)]
+
+
+def _perplexity(inputs: Inputs, contexts: Sequence[Sequence[str]], model: str) -> Additive:
+    engine, tokenizer = load_engine(model, precision="fp32")
+    owners = [place for place, references in enumerate(inputs.references) for _ in references]
+    texts = [text for references in inputs.references for text in references]
+    turns = [[Turn(text) for text in context] for context in contexts]
+    statistics = np.zeros((len(turns), 2))
+    with Progress("perplexity", len(texts), "references") as bar:
+        for start in range(0, len(texts), TOGETHER):
+            places, part = owners[start : start + TOGETHER], texts[start : start + TOGETHER]
+            np.add.at(statistics, places, nats_and_tokens(engine, tokenizer, [turns[place] for place in places], part))
+            bar.advance(len(part))
+    signature = f"model:{model or 'bundled'}|vocabulary:{tokenizer.digest}|tokens:{statistics[:, 1].sum():.0f}"
+    return Additive(("perplexity",), signature, statistics, _exp_ratio)
+
+
+def _exp_ratio(sums: Floats) -> Floats:
+    """exp(nats / tokens), (..., 1), of (..., 2)."""
+    found: Floats = np.exp(sums[..., :1] / sums[..., 1:])
+    return found
