@@ -7,7 +7,7 @@ first line `id<tab>...` or `InstanceID<tab>...` makes the first column ids. A bl
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from dialogpt.session import Turn
 T = TypeVar("T")
 ENGLISH = "--clean keeps English letters only"
 
+_A_REPLY = '{"id": ..., "context": [...], "hypothesis": "Hi"}'
 _JSON = re.compile(r'\s*\{\s*"')
 _SCORE = re.compile(r"\s*-?\d+(?:\.\d+)?\|")
 _ENDINGS = re.compile(r"(\.(txt|jsonl|json|tsv|gz|bz2|xz|zst))+$")
@@ -50,7 +51,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that is scored; `dropped` counts by reason what was read and left out."""
+    """Everything that is scored or judged; `dropped` counts by reason what was read and left out."""
 
     segments: tuple[Segment, ...]
     systems: tuple[System, ...]
@@ -102,6 +103,64 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
         if blank := sum(not reply.strip() for reply in system.replies):
             dropped[f"blank replies of {system.name}, which count as empty"] += blank
     return Inputs(tuple(_without_blank(segment, dropped) for segment in segments), tuple(systems), dropped)
+
+
+def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = ()) -> Inputs:
+    """As `read_inputs`, but every segment has its context, and references are not needed.
+
+    Without files of them, the first file of replies that tells its contexts is what the others stand beside. DataError
+    where a context is not told, or where two files tell different ones.
+    """
+    names = _names(hyps)
+    segments = _read_references(refs) if refs else _told_segments(hyps)
+    systems = [_read_system(path, name, segments) for path, name in zip(hyps, names, strict=True)]
+    dropped: Counter[str] = Counter()
+    for system in systems:
+        if blank := sum(not reply.strip() for reply in system.replies):
+            dropped[f"blank replies of {system.name}, which are shown as such"] += blank
+    return Inputs(tuple(_in_context(segments, systems)), tuple(systems), dropped)
+
+
+def _told_segments(paths: Sequence[Path]) -> list[Segment]:
+    """The contexts that the first file of replies tells which tells any."""
+    for path in paths:
+        lines = _lines(path)
+        if _JSON.match(lines[0]):
+            replies = [(number, _decode(path, number, line, _Reply, _A_REPLY)) for number, line in _numbered(lines)]
+            if any(reply.context for _, reply in replies):
+                return [
+                    Segment(f"{path}:{number}", (), _texts(reply.context), str(reply.id)) for number, reply in replies
+                ]
+    raise DataError(
+        f"{', '.join(map(str, paths))}: no file tells the contexts that its replies answer",
+        "give JSONL as `generate --format jsonl` writes it, or --refs with the contexts",
+    )
+
+
+def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Iterator[Segment]:
+    """The segments with their contexts, their own or, where they tell none, a system's."""
+    for place, segment in enumerate(segments):
+        context, teller = segment.context, segment.place
+        for system in systems:
+            told = system.contexts[place] if system.contexts else ()
+            if told and not context:
+                context, teller = told, system.name
+            elif told and _spaced(told) != _spaced(context):
+                raise DataError(
+                    f"{system.name}: reply {place + 1} answers {_spaced(told)!r}, by {teller} it is "
+                    f"{_spaced(context)!r}",
+                    "only replies to the same contexts can be compared",
+                )
+        if not any(turn.strip() for turn in context):
+            raise DataError(
+                f"{segment.place}: no context",
+                "give replies as `generate --format jsonl` writes them, or --refs with the contexts",
+            )
+        yield Segment(segment.place, segment.references, context, segment.id)
+
+
+def _spaced(turns: Sequence[str]) -> str:
+    return " / ".join(" ".join(turn.split()) for turn in turns)
 
 
 def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
@@ -182,10 +241,9 @@ def _tsv_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
 def _read_system(path: Path, name: str, segments: Sequence[Segment]) -> System:
     lines = _lines(path)
     if not _JSON.match(lines[0]):
-        _same_count(path, len(lines), len(segments))
+        _same_count(path, len(lines), segments)
         return System(name, tuple(lines))
-    expected = '{"id": ..., "context": [...], "hypothesis": "Hi"}'
-    replies = [_decode(path, number, line, _Reply, expected) for number, line in _numbered(lines)]
+    replies = [_decode(path, number, line, _Reply, _A_REPLY) for number, line in _numbered(lines)]
     order = _order(path, [str(reply.id) for reply in replies], segments)
     matched = [replies[place] for place in order]
     return System(name, tuple(reply.hypothesis for reply in matched), tuple(_texts(reply.context) for reply in matched))
@@ -195,7 +253,7 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
     """Which reply belongs to each segment: by ids where both files have them, else line by line."""
     wanted = [segment.id for segment in segments]
     numbered = list(ids) == [str(number) for number in range(1, len(ids) + 1)]  # what `generate` does without ids
-    _same_count(path, len(ids), len(segments))
+    _same_count(path, len(ids), segments)
     if ids == wanted or numbered or not any(wanted) or not any(ids):
         return range(len(ids))
     places = {name: place for place, name in enumerate(ids)}
@@ -211,10 +269,11 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
     return [places[name] for name in wanted]
 
 
-def _same_count(path: Path, count: int, wanted: int) -> None:
-    if count != wanted:
+def _same_count(path: Path, count: int, segments: Sequence[Segment]) -> None:
+    if count != len(segments):
+        others = "the references have" if segments[0].references else f"{segments[0].place.rpartition(':')[0]} has"
         raise DataError(
-            f"{path} has {count} replies, the references have {wanted} lines",
+            f"{path} has {count} replies, {others} {len(segments)} lines",
             "replies and references stand line by line together; a blank line is an empty reply",
         )
 
