@@ -13,8 +13,8 @@ from dialogpt.evaluation.human import Kind
 from dialogpt.evaluation.human.study import Item
 
 INSTRUCTIONS = {
-    "pairs": "This one is here to see that replies are read. Please choose this reply for every question.",
-    "ratings": "This one is here to see that replies are read. Please give it a 1 for every question.",
+    "pairs": "Instead of judging this one, please choose this reply for every question.",
+    "ratings": "Instead of judging this one, please give it a 1 for every question.",
 }
 
 

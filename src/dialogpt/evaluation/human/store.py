@@ -1,11 +1,7 @@
 """A study's one file: SQLite with its settings, items, judges, what was given to whom, and what they said.
 
-    study          settings, as JSON                        items         context id, turns, systems, replies
-    judges         name, secret token of the link           judgements    value of an assignment by a criterion
-    assignments    an item given to a judge; `position` counts the judge's items from 0; `asked_for` makes it a check
-
 Several threads and processes may use the file at once. What a call has returned from is on the disk. An item given to a
-judge is the judge's for RESERVED_S; then others may have it, as long as it is not answered.
+judge is reserved for half an hour; then others may have it, as long as it is not answered.
 """
 
 import secrets
@@ -17,46 +13,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-
-import msgspec
+from typing import NamedTuple, Self
 
 from dialogpt.artifact import atomic_file
 from dialogpt.errors import DataError, UsageError
 from dialogpt.evaluation.human import RATINGS, Judgement, checks
 from dialogpt.evaluation.human.assign import Assignment, Desk
-from dialogpt.evaluation.human.study import Item, Settings, Study
+from dialogpt.evaluation.human.study import Settings, Study
+from dialogpt.evaluation.human.tables import connect, read_items, read_settings, unusable, write_study
 
-APPLICATION, VERSION = 0x4A554447, 1  # "JUDG", and the form of the tables
 LONGEST_NAME = 80
 LONGEST_S = 86_400.0
-WAIT_S = 30.0  # for other processes' writing
-
-_TABLES = """
-CREATE TABLE study (settings TEXT NOT NULL);
-CREATE TABLE items (
-    number INTEGER PRIMARY KEY, context TEXT NOT NULL, turns TEXT NOT NULL, systems TEXT NOT NULL, replies TEXT NOT NULL
-);
-CREATE TABLE judges (
-    number INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL UNIQUE, token TEXT NOT NULL UNIQUE
-);
-CREATE TABLE assignments (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    judge INTEGER NOT NULL REFERENCES judges, item INTEGER NOT NULL REFERENCES items, position INTEGER NOT NULL,
-    swapped INTEGER NOT NULL, asked_for INTEGER, reserved REAL NOT NULL, answered REAL, seconds REAL,
-    UNIQUE (judge, position)
-);
-CREATE UNIQUE INDEX once ON assignments (judge, item) WHERE asked_for IS NULL;
-CREATE INDEX given ON assignments (item) WHERE asked_for IS NULL;
-CREATE TABLE judgements (
-    assignment INTEGER NOT NULL REFERENCES assignments, criterion TEXT NOT NULL, value INTEGER NOT NULL,
-    PRIMARY KEY (assignment, criterion)
-) WITHOUT ROWID;
-"""
 
 
 class TooLate(DataError):
     """An answer that is no longer asked for."""
+
+
+class NameTaken(UsageError):
+    """Somebody judges under that name already."""
 
 
 class Judge(NamedTuple):
@@ -108,11 +83,10 @@ class Store:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path, self._clock = path, clock
         self._lock = threading.Lock()
-        self._db = _connect(path)
+        self._db = connect(path)
         with self._transaction():
-            self.settings: Settings = _checked_settings(self._db, path)
-            rows = self._db.execute("SELECT context, turns, systems, replies FROM items ORDER BY number").fetchall()
-        self.items = [Item(row[0], *(tuple(msgspec.json.decode(cell)) for cell in row[1:])) for row in rows]
+            self.settings: Settings = read_settings(self._db, path)
+            self.items = read_items(self._db)
         self._desk = Desk(self._db, self.settings)
 
     @classmethod
@@ -122,9 +96,9 @@ class Store:
             raise UsageError(f"{path} exists", "name another file, or go on with it: leave out --hyps")
         try:
             with atomic_file(path) as partial:
-                _write(partial, study)
+                write_study(partial, study)
         except sqlite3.Error as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         return cls(path, clock)
 
     @classmethod
@@ -157,17 +131,17 @@ class Store:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     # Judges
 
     def add_judge(self, name: str) -> Judge:
-        """A new judge; UsageError where the name is taken, or is none."""
+        """A new judge; NameTaken where somebody has the name, UsageError where it is none."""
         name = tidy_name(name)
         token = secrets.token_urlsafe(16)
         with self._transaction("IMMEDIATE"):
             if self._judge("folded", name.casefold()):
-                raise UsageError(f"somebody judges as {name!r} already", "name another, or go on by your own link")
+                raise NameTaken(f"somebody judges as {name!r} already", "name another, or go on by your own link")
             row = self._db.execute(
                 "INSERT INTO judges (name, folded, token) VALUES (?, ?, ?)", (name, name.casefold(), token)
             )
@@ -282,7 +256,8 @@ class Store:
         with self._transaction():
             rows = self._db.execute(
                 "SELECT answered, assignments.number, judges.name, item, swapped, asked_for, seconds, criterion, value"
-                " FROM assignments JOIN judges ON judges.number = judge JOIN judgements ON assignment = assignments.number"
+                " FROM judgements JOIN assignments ON assignments.number = assignment"
+                " JOIN judges ON judges.number = judge"
             ).fetchall()
         values: dict[int, list[int]] = {}
         for row in rows:
@@ -315,60 +290,3 @@ def tidy_name(name: str) -> str:
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn") for letter in tidied):
         raise UsageError(f"{tidied!r} is no name", "letters, digits and signs make a name")
     return tidied
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise DataError(f"{path} is no file", "name a study, which `dialogpt judge` makes from --hyps")
-    try:
-        uri = f"{path.resolve().as_uri()}?mode=rw"
-        db = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")  # what was acknowledged outlives the power, too
-        db.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error as error:
-        raise _unusable(path, error) from error
-    return db
-
-
-def _checked_settings(db: sqlite3.Connection, path: Path) -> Settings:
-    application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    if application != APPLICATION:
-        raise DataError(f"{path} is an SQLite file, but no study", "name a file that `dialogpt judge` made")
-    if version != VERSION:
-        raise DataError(
-            f"{path} is a study of version {version}, this is version {VERSION}", "use the dialogpt that made it"
-        )
-    try:
-        return msgspec.json.decode(db.execute("SELECT settings FROM study").fetchone()[0], type=Settings)
-    except (msgspec.DecodeError, TypeError) as error:
-        raise DataError(f"{path}: its settings are damaged: {error}", "take a copy of it, if there is one") from error
-
-
-def _write(path: Path, study: Study) -> None:
-    db = sqlite3.connect(path, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {_TABLES} COMMIT;"
-        )
-        db.execute("BEGIN")
-        db.execute("INSERT INTO study VALUES (?)", (_json(study.settings),))
-        rows = [
-            (number, item.context, _json(item.turns), _json(item.systems), _json(item.replies))
-            for number, item in enumerate(study.items)
-        ]
-        db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
-        db.execute("COMMIT")
-    finally:
-        db.close()
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _unusable(path: Path, error: sqlite3.Error) -> DataError:
-    if "not a database" in str(error):
-        return DataError(f"{path} is no study", "name a file that `dialogpt judge` made")
-    return DataError(f"{path}: {error}", "check its folder, space and rights, and that it is whole")
