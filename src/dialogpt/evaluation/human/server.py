@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from importlib import import_module, resources
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -60,7 +60,7 @@ class Name(msgspec.Struct):
 class Answer(msgspec.Struct):
     """The body of an answer; `values` as `Shown.values`, `seconds` since the item was shown."""
 
-    assignment: int
+    assignment: Annotated[int, msgspec.Meta(ge=1, lt=2**62)]
     values: dict[str, int]
     seconds: float = 0.0
 
@@ -110,7 +110,7 @@ def make_app(store: Store, *, joining: bool) -> Any:
     from fastapi import FastAPI, Request, Response
     from fastapi.concurrency import run_in_threadpool
 
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
     files = {path.name: path.read_bytes() for path in (resources.files(__package__) / "page").iterdir()}
 
     def respond(content: bytes | dict[str, Any], kind: str = "application/json", status: int = 200) -> Response:

@@ -60,7 +60,7 @@ class Screen:
     def __init__(self, store: Store) -> None:
         from rich.console import Console
 
-        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
         self._pairs = store.settings.kind == "pairs"
         self._keys = PAIR_KEYS if self._pairs else RATING_KEYS
         self._questions: Sequence[Question] = questions(store.settings)

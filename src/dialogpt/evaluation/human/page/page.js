@@ -241,7 +241,8 @@ function onKey(event) {
     event.preventDefault();
     el("item").requestSubmit();
   } else {
-    const choice = choicesOf(state.kind).find(([, , letter]) => letter === letterOf(event));
+    const key = letterOf(event);
+    const choice = choicesOf(state.kind).find(([, , letter], place) => key === letter || key === String(place + 1));
     if (choice) {
       event.preventDefault();
       press(choice[1]);
