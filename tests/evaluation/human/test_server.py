@@ -35,6 +35,8 @@ def answer_all(judge: str) -> int:
         state = client.get(judge).json()
         count = 0
         while state["item"]:
+            # A check, too, is like any other item.
+            assert list(state["item"]) == ["assignment", "position", "turns", "replies", "values"]
             body = {"assignment": state["item"]["assignment"], "values": TIES, "seconds": 1}
             response = client.post(f"{judge}/answers", json=body)
             assert response.status_code == 200, response.text
@@ -143,7 +145,7 @@ def test_a_killed_server_has_kept_what_it_acknowledged(
     study = tmp_path / "study.db"
     served = serve(study, "--hyps", *systems)
     judge = join(served.url, "Ann")
-    for done in range(1, 4):
+    for done in (1, 2):
         item = httpx.get(judge).json()["item"]
         body = {"assignment": item["assignment"], "values": {**TIES, "relevance": 1}, "seconds": 1}
         assert httpx.post(f"{judge}/answers", json=body).status_code == 200
@@ -151,7 +153,7 @@ def test_a_killed_server_has_kept_what_it_acknowledged(
         served = serve(study, "--port", served.port)  # the same links work
         assert httpx.get(judge).json()["answered"] == done
     with Store.open(study) as store:  # beside the server
-        assert Counter(each.criterion for each in store.judgements() if each.value) == {"relevance": 3}
+        assert Counter(each.criterion for each in store.judgements() if each.value) == {"relevance": 2}
 
 
 def test_several_judges_at_once(serve: Serve, tmp_path: Path, systems: tuple[Path, Path]) -> None:

@@ -117,7 +117,7 @@ class Desk:
             "SELECT item, asked_for FROM assignments WHERE judge = ? ORDER BY position", (judge,)
         ).fetchall()
         used = {items[item].context for item, asked_for in rows if asked_for is not None}
-        judged = [item for item, asked_for in rows if asked_for is None]
+        judged: list[int] = [item for item, asked_for in rows if asked_for is None]
         fresh = [item for item in judged if items[item].context not in used] or judged
         return self._draw("check", judge, position).choice(fresh[:-1] or fresh)
 

@@ -98,11 +98,13 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
             ws="none",
             timeout_graceful_shutdown=3,
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped: the same as Ctrl-C
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped: as by Ctrl-C
         try:
             uvicorn.Server(settings).run(sockets=[listening])
         except KeyboardInterrupt:
             log.info("stopped")
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def make_app(store: Store, *, joining: bool) -> Any:

@@ -84,9 +84,13 @@ class Store:
         self.path, self._clock = path, clock
         self._lock = threading.Lock()
         self._db = connect(path)
-        with self._transaction():
-            self.settings: Settings = read_settings(self._db, path)
-            self.items = read_items(self._db)
+        try:
+            with self._transaction():
+                self.settings: Settings = read_settings(self._db, path)
+                self.items = read_items(self._db)
+        except BaseException:
+            self._db.close()
+            raise
         self._desk = Desk(self._db, self.settings)
 
     @classmethod
