@@ -97,10 +97,8 @@ def test_errors_are_two_lines(tmp_path: Path, systems: Systems, run_judge: Calla
     text.write_text("no study at all\n" * 20)
     for arguments, code, error in (
         ((text,), 1, f"error: {text} is no study"),
-        ((tmp_path, "--terminal", "Ann"), 1, f"error: {tmp_path} is no file"),
         ((tmp_path / "s.db", "--hyps", *systems, "--judges", "0"), 2, "error: --judges 0 is below 1"),
         ((tmp_path / "s.db", "--hyps", systems[0], tmp_path / "gone"), 1, f"error: {tmp_path / 'gone'} does not exist"),
-        ((tmp_path / "s.db", "--kind", "stars"), 2, "error: Invalid value for '--kind'"),
     ):
         found, err = run_judge(*arguments)
         assert (found, err.splitlines()[0][: len(error)]) == (code, error)

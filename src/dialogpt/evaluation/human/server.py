@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from importlib import import_module, resources
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,9 @@ from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.evaluation.human.store import Judge, NameTaken, Store, TooLate
 from dialogpt.evaluation.human.study import questions
 from dialogpt.evaluation.human.tables import Unusable
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -107,60 +110,73 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
             signal.signal(signal.SIGTERM, before)
 
 
-def make_app(store: Store, *, joining: bool) -> Any:
+def make_app(store: Store, *, joining: bool) -> "FastAPI":
     """The FastAPI application of a study; without `joining` only who has a link may judge."""
-    from fastapi import FastAPI, Request, Response
-    from fastapi.concurrency import run_in_threadpool
+    from fastapi import FastAPI, Request
 
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     files = {path.name: path.read_bytes() for path in (resources.files(__package__) / "page").iterdir()}
 
-    def respond(content: bytes | dict[str, Any], kind: str = "application/json", status: int = 200) -> Response:
-        body = content if isinstance(content, bytes) else msgspec.json.encode(content)
-        return Response(body, status, HEADERS, kind)
-
     @app.exception_handler(DialoGPTError)
-    async def say(request: Request, error: DialoGPTError) -> Response:
+    async def say(request: Request, error: DialoGPTError) -> Any:
         if isinstance(error, Unusable):
             log.error("%s", error)
-        return respond({"error": error.message, "hint": error.hint}, status=STATUS.get(type(error), 422))
+        return _respond({"error": error.message, "hint": error.hint}, status=STATUS.get(type(error), 422))
 
     @app.exception_handler(404)
-    async def nowhere(request: Request, error: Exception) -> Response:
-        return respond(files["unknown.html"], "text/html", 404)
+    async def nowhere(request: Request, error: Exception) -> Any:
+        return _respond(files["unknown.html"], "text/html", 404)
+
+    _add_pages(app, store, files, joining=joining)
+    _add_api(app, store, joining=joining)
+    return app
+
+
+def _add_pages(app: "FastAPI", store: Store, files: dict[str, bytes], *, joining: bool) -> None:
+    from fastapi.concurrency import run_in_threadpool
 
     @app.get("/")
-    async def index() -> Response:
-        return respond(files["index.html" if joining else "invited.html"], "text/html")
+    async def index() -> Any:
+        return _respond(files["index.html" if joining else "invited.html"], "text/html")
 
     @app.get("/{name}")
-    async def file(name: str) -> Response:
+    async def file(name: str) -> Any:
         known = name in FILES
-        return respond(files[name if known else "unknown.html"], FILES.get(name, "text/html"), 200 if known else 404)
+        return _respond(files[name if known else "unknown.html"], FILES.get(name, "text/html"), 200 if known else 404)
 
     @app.get("/j/{token}")
-    async def page(token: str) -> Response:
+    async def page(token: str) -> Any:
         known = await run_in_threadpool(store.judge_with, token)
-        return respond(files["judge.html" if known else "unknown.html"], "text/html", 200 if known else 404)
+        return _respond(files["judge.html" if known else "unknown.html"], "text/html", 200 if known else 404)
+
+
+def _add_api(app: "FastAPI", store: Store, *, joining: bool) -> None:
+    from fastapi import Request
+    from fastapi.concurrency import run_in_threadpool
 
     @app.post("/api/join")
-    async def join(request: Request) -> Response:
+    async def join(request: Request) -> Any:
         if not joining:
             raise UsageError("this study is for invited judges", "open the link that was sent to you")
         name = await _body(request, Name)
         judge = await run_in_threadpool(store.add_judge, name.name)
-        return respond({"token": judge.token}, status=201)
+        return _respond({"token": judge.token}, status=201)
 
     @app.get("/api/j/{token}")
-    async def item(token: str, back: str = "") -> Response:
-        return respond(await run_in_threadpool(_item, store, token, back=bool(back)))
+    async def item(token: str, back: str = "") -> Any:
+        return _respond(await run_in_threadpool(_item, store, token, back=bool(back)))
 
     @app.post("/api/j/{token}/answers")
-    async def answers(token: str, request: Request) -> Response:
+    async def answers(token: str, request: Request) -> Any:
         answer = await _body(request, Answer)
-        return respond(await run_in_threadpool(_answered, store, token, answer))
+        return _respond(await run_in_threadpool(_answered, store, token, answer))
 
-    return app
+
+def _respond(content: bytes | dict[str, Any], kind: str = "application/json", status: int = 200) -> Any:
+    from fastapi import Response
+
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
+    return Response(body, status, HEADERS, kind)
 
 
 def _item(store: Store, token: str, *, back: bool = False) -> dict[str, Any]:
