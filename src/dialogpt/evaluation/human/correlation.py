@@ -20,9 +20,10 @@ from dialogpt.evaluation.human.findings import ALL, Basis, Finding, bounds
 from dialogpt.evaluation.human.segments import segment_findings
 from dialogpt.evaluation.human.statistics import kendall, pearson, spearman
 from dialogpt.evaluation.human.tally import Tally
-from dialogpt.evaluation.inputs import Inputs, System, read_inputs
+from dialogpt.evaluation.inputs import Inputs, read_inputs
 from dialogpt.evaluation.measures import FAMILIES, measures
 from dialogpt.evaluation.ngrams import Floats
+from dialogpt.evaluation.segments import System
 from dialogpt.evaluation.significance import WIDTH, Additive, Jackknifed, Measure
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ fit, and ratings that are none, are named by file and line; nothing is left out 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import msgspec
 
 from dialogpt.errors import DataError
 from dialogpt.evaluation.human import RATINGS, Judgement, Kind
+from dialogpt.evaluation.human.store import Store
 from dialogpt.files import decode_text, open_input, read_lines
 
 COLUMNS = ("judgeid", "instanceid", "systemid")
@@ -133,9 +133,9 @@ def _count_repeated(kept: Iterable[Judgement], dropped: Counter[str]) -> None:
 
 
 def _study(path: Path) -> Judged:
-    """A study's file: opened by the module that writes it, which is loaded when there is one to read."""
+    """A study's file."""
     dropped: Counter[str] = Counter()
-    with import_module("dialogpt.evaluation.human.store").Store.open(path) as study:
+    with Store.open(path) as study:
         settings = study.settings
         if settings.ties_left_out:
             dropped["pairs of the same reply twice, which nobody was asked about"] += settings.ties_left_out
