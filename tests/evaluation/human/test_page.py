@@ -243,3 +243,21 @@ def test_a_link_of_nobody(one_server: tuple[str, str], open_page: Open) -> None:
     page.goto(f"{one_server[0]}j/nobody")
     page.get_by_role("heading", name="Nothing here").wait_for()
     assert page.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") == "16px"  # styled
+
+
+def test_the_page_may_live_in_a_folder_of_another_server(one_server: tuple[str, str], browser: Any) -> None:
+    page = browser.new_context().new_page()
+    page.set_default_timeout(20_000)
+    inside = "http://proxy.invalid/study/"
+
+    def pass_on(route: Any) -> None:
+        assert route.request.url.startswith(inside)
+        route.fulfill(response=route.fetch(url=route.request.url.replace(inside, one_server[0])))
+
+    page.route("**/*", pass_on)
+    page.goto(inside)
+    begin(page, "Kim")
+    press(page, "a", "t", "b", "Enter")
+    api.expect(page.locator("#progress")).to_contain_text("2 of")
+    assert page.url.startswith(f"{inside}j/")
+    page.context.close()

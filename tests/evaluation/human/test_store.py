@@ -366,6 +366,8 @@ def test_files_that_are_no_study(make_store: Make, tmp_path: Path) -> None:
         ("PRAGMA user_version = 9", "is a study of version 9, this is version 1"),
         ("UPDATE study SET settings = '{'", "its settings are damaged"),
         ("DELETE FROM study", "its settings are damaged"),
+        ("UPDATE items SET turns = '[1]' WHERE number = 1", "its items are damaged"),
+        ("DROP TABLE items", "no such table: items"),
         ("PRAGMA application_id = 5", "is an SQLite file, but no study"),
     ):
         made = tmp_path / "changed.db"

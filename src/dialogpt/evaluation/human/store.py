@@ -87,7 +87,7 @@ class Store:
         try:
             with self._transaction():
                 self.settings: Settings = read_settings(self._db, path)
-                self.items = read_items(self._db)
+                self.items = read_items(self._db, path)
         except BaseException:
             self._db.close()
             raise

@@ -97,10 +97,14 @@ def write_study(path: Path, study: Study) -> None:
         db.close()
 
 
-def read_items(db: sqlite3.Connection) -> list[Item]:
-    """The study's items; their numbers are their places."""
+def read_items(db: sqlite3.Connection, path: Path) -> list[Item]:
+    """The study's items, whose numbers are their places; DataError when they do not decode."""
     rows = db.execute("SELECT context, turns, systems, replies FROM items ORDER BY number").fetchall()
-    return [Item(row[0], *(tuple(msgspec.json.decode(cell)) for cell in row[1:])) for row in rows]
+    decode = msgspec.json.Decoder(tuple[str, ...]).decode
+    try:
+        return [Item(row[0], *map(decode, row[1:])) for row in rows]
+    except (msgspec.DecodeError, TypeError) as error:
+        raise DataError(f"{path}: its items are damaged: {error}", "take a copy of it, if there is one") from error
 
 
 def _json(value: Any) -> str:
