@@ -2,10 +2,9 @@
 
 import gzip
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,9 +167,8 @@ def test_a_study_is_read_by_its_module(read: Read, monkeypatch: pytest.MonkeyPat
     judgements = [
         Judgement(judge="j", item="1", criterion=name, systems=("A", "B"), value=1) for name in ("relevance", "style")
     ]
-    module = ModuleType("store")
-    module.Store = SimpleNamespace(open=lambda path: FakeStore(judgements))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "dialogpt.evaluation.human.store", module)
+    store = SimpleNamespace(open=lambda path: FakeStore(judgements))
+    monkeypatch.setattr("dialogpt.evaluation.human.judgements.Store", store)
     found = read(b"SQLite format 3\0and more")
     assert (found.systems, found.criteria) == (("B", "A"), ("style", "relevance"))
     assert [(each.systems, each.value) for each in found.judgements] == [(("B", "A"), -1)] * 2
