@@ -31,7 +31,7 @@ replies() {
     local out=$work/$1.jsonl
     shift
     [ -f "$out" ] || $dialogpt generate "$references" --model "$model" --format jsonl --out "$out" --seed "${SEED:-1}" \
-        --max-new-tokens "${TOKENS:-64}" --no-repeat-ngram 0 --no-safety "$@"
+        --max-new-tokens "${TOKENS:-64}" --no-repeat-ngram 0 --no-safety "$@" >/dev/null
 }
 replies greedy --temperature 0
 replies beam --num-beams 10

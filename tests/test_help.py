@@ -14,7 +14,7 @@ import pytest
 
 from dialogpt.cli import COMMANDS
 
-HELPS = [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+HELPS = [["--help"], ["-h"], ["--version"], *([*name.split(), "--help"] for name in COMMANDS)]
 LIMIT_S = 0.3
 RUNS = 10
 
@@ -34,7 +34,9 @@ def dialogpt(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command(flag: str) -> None:
     result = dialogpt(flag)
     assert (result.returncode, result.stderr) == (0, "")
-    listed = {line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()}
+    listed = {
+        line.strip().partition("  ")[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()
+    }
     assert listed == set(COMMANDS)
 
 
@@ -46,7 +48,7 @@ def test_without_arguments_it_shows_its_help() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_commands_help_explains_every_setting(name: str) -> None:
-    result = dialogpt(name, "--help")
+    result = dialogpt(*name.split(), "--help")
     assert (result.returncode, result.stderr) == (0, "")
     words = " ".join(result.stdout.split())
     for field in dataclasses.fields(located(COMMANDS[name].config)):

@@ -56,6 +56,18 @@ COMMANDS = {
     "select": Command(
         "dialogpt.evaluation:SelectConfig", "dialogpt.evaluation.selection:select", "refs", lists=("models", "backward")
     ),
+    "judge": Command(
+        "dialogpt.evaluation.human:JudgeConfig",
+        "dialogpt.evaluation.human.judge:judge",
+        "study",
+        lists=("hyps", "refs", "criteria", "names"),
+    ),
+    "judge report": Command(
+        "dialogpt.evaluation.human:JudgeReportConfig",
+        "dialogpt.evaluation.human.report:report",
+        "study",
+        lists=("hyps", "refs", "metrics"),
+    ),
     "chat": Command("dialogpt.chat:ChatConfig", "dialogpt.chat.terminal:chat", "model", quiet=True),
     "conversations": Command(
         "dialogpt.chat:ConversationsConfig", "dialogpt.chat.conversations:conversations", "search", optional=("search",)
@@ -138,6 +150,8 @@ class _Commands(click.Group):
         return _command(name) if name in COMMANDS else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if (both := " ".join(args[:2])) in COMMANDS:  # a command of two words
+            args = [both, *args[2:]]
         name = args[0]
         if name not in COMMANDS:
             close = difflib.get_close_matches(name, COMMANDS, 1)

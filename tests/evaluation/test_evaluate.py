@@ -29,7 +29,7 @@ REFERENCES = [
     ["what is that ?", "so what ?", "and so ?"],
 ]
 CONTEXTS = ["hi", "does money buy happiness ?", "صباح الخير", "i do not know what to say"]
-NATIVE = tuple(family for family in FAMILIES if family not in ("meteor", "copy"))
+NATIVE = tuple(family for family in FAMILIES if family not in ("meteor", "copy", "perplexity"))
 
 
 @pytest.fixture

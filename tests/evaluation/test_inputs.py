@@ -112,6 +112,35 @@ def test_contexts_are_the_replies_own_or_the_references(
     assert (read(ref_jsonl=part, **hyps).contexts is None) == (CONTEXTS in expected)
 
 
+SYSTEMS = "\ufeffSystemID\tInstanceID\tResponse\nА\tk2\ty\nА\tk1\tx\nB\tk1\t\nB\tk2\tz\nB\tk9\tz\n"
+BY_ID = "id\tr1\tr2\nk1\ta\tb\nk2\tс\t\nk3\td\nk4\t\n"
+
+
+def test_a_file_of_several_systems(read: Read) -> None:
+    inputs = read(hyp_tsv=SYSTEMS, ref_tsv=BY_ID)
+    assert {system.name: system.replies for system in inputs.systems} == {"А": ("x", "y"), "B": ("", "z")}
+    assert [segment.id for segment in inputs.segments] == ["k1", "k2"]
+    assert inputs.dropped == {
+        "segments without a reply of every system, left out": 2,
+        "replies to what the references do not name, left out": 1,
+        "blank replies of B, which count as empty": 1,
+        "blank references, left out": 1,
+    }
+
+
+def test_a_file_of_several_systems_beside_one_of_one(read: Read) -> None:
+    four = SYSTEMS + "А\tk4\tno\nB\tk4\tno\n"
+    inputs = read(
+        hyp0_tsv=four,
+        hyp1_txt="p\nq\nr\ns\n",
+        hyp2=reply("f", "k2") + "".join(map(reply, "ghi", ("k1", "k3", "k4"))),
+        ref_tsv=BY_ID,
+    )
+    assert [system.replies for system in inputs.systems[2:]] == [("p", "q"), ("g", "f")]
+    assert [len(system.contexts) for system in inputs.systems] == [0, 0, 0, 2]
+    assert inputs.dropped["segments without a reference, left out"] == 1
+
+
 def test_systems_are_named_by_their_files(read: Read, tmp_path: Path) -> None:
     names = [system.name for system in read(hyp_0_5_txt="x\n", hyp_best_jsonl="y\n", ref="a\n").systems]
     assert names == ["hyp.0.5", "hyp.best"]
@@ -148,6 +177,12 @@ BAD: dict[str, tuple[dict[str, str | bytes], type[DialoGPTError], str]] = {
     "UTF-16": ({"hyp": "x\n".encode("utf-16-le"), "ref": "a\n"}, DataError, "hyp:1: a zero byte"),
     "nothing": ({"hyp": "", "ref": "a\n"}, DataError, "hyp is empty"),
     "no references": ({"hyp": "x\n", "ref": ""}, DataError, "ref is empty"),
+    "systems, short line": ({"hyp": SYSTEMS + "B\tk3\n", "ref": BY_ID}, DataError, "hyp:7: not 3 cells"),
+    "systems, one reply twice": ({"hyp": SYSTEMS + "B\tk1\tz\n", "ref": BY_ID}, DataError, "hyp:7: a second reply"),
+    "systems, no reply": ({"hyp": SYSTEMS.split("\n")[0], "ref": BY_ID}, DataError, "hyp has no reply"),
+    "systems, no ids": ({"hyp": SYSTEMS, "ref": "a\nb\n"}, DataError, "by ids, the references do not"),
+    "systems, other ids": ({"hyp": SYSTEMS.replace("k", "x"), "ref": BY_ID}, DataError, "no id, such as 'x2', has"),
+    "systems of one name": ({"hyp_B.tsv": SYSTEMS, "hyp1": SYSTEMS, "ref": BY_ID}, DataError, "two systems are called"),
     "blank replies": ({"hyp": " \n\n", "ref": "a\nb\n"}, DataError, "hyp: no reply has a word"),
     "damaged archive": ({"hyp": gzip.compress(b"x\n" * 99)[:-9], "ref": "a\n"}, DataError, "gzip archive ends early"),
 }  # fmt: skip

@@ -84,9 +84,9 @@ def test_perplexity_in_the_table(files: tuple[Path, Path], tiny_model: tuple[Any
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"models": ("a", "b")}, "2 models for 1 files of replies"),
+        ({"models": ("a", "b")}, "2 models for 1 systems"),
         ({"metrics": ("perplexity",)}, "perplexity needs the systems' models"),
-        ({"plot": Path("x.gif")}, "--plot x.gif is no drawing"),
+        ({"plot": Path("x.gif")}, "--plot x.gif: the ending says no format"),
     ],
 )
 def test_what_cannot_be_asked(files: tuple[Path, Path], changes: dict[str, Any], message: str) -> None:

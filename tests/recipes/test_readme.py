@@ -8,9 +8,12 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ import zstandard
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = ("git clone ", "make test", "recipes/smoke.sh")
+SERVING = ("dialogpt serve", "dialogpt judge study.db")  # until they are told to end
 CHATS = [
     {"turns": [["Ann", "Hi!"], ["Bo", "Hello, Ann."], ["Ann", "How was your day?"], ["Bo", "Long. I baked bread."]]},
     {"messages": [{"role": "user", "content": "Do you bake?"}, {"role": "assistant", "content": "Every Sunday."}]},
@@ -65,6 +69,31 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": path, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
 
 
+def assert_serves(command: str, folder: Path, environment: dict[str, str]) -> None:
+    """It says where its page is, answers there, and ends by Ctrl-C."""
+    arguments = [*shlex.split(command), "--port", "0"]
+    process = subprocess.Popen(
+        arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    said = ""
+    while not (found := re.search(r"http://[\d.]+:\d+", said)):
+        line = process.stdout.readline()
+        assert line, f"{command}\n{said}"
+        said += line
+    with urllib.request.urlopen(found[0], timeout=60) as page:
+        assert b"<html" in page.read()
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode in (0, 130, -signal.SIGINT), f"{command}\n{said}{rest}"
+    assert "Traceback" not in rest
+    if "judge" in arguments:  # what the report, the next command, is about
+        answer = ["dialogpt", "judge", "study.db", "--terminal", "Ann"]
+        subprocess.run(
+            answer, cwd=folder, env=environment, input="a\n" * 20, text=True, check=True, capture_output=True
+        )
+
+
 @pytest.mark.recipe
 def test_every_command_of_the_readme_runs(folder: Path, environment: dict[str, str]) -> None:
     for block in blocks("README.md", "bash"):
@@ -75,6 +104,9 @@ def test_every_command_of_the_readme_runs(folder: Path, environment: dict[str, s
                 command = f"make -C {ROOT} chat VENV={sys.prefix}"
                 if not (Path(sys.prefix) / ".chat").is_file():
                     continue  # this environment was not made by make
+            if command.startswith(SERVING):
+                assert_serves(command, folder, environment)
+                continue
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", command],
                 cwd=folder, env=environment, input="Hello\n", capture_output=True, text=True, timeout=300, check=False,

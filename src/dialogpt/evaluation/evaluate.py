@@ -30,15 +30,14 @@ def evaluate(config: EvaluateConfig) -> str:
     for what, paths in (("replies", config.hyps), ("references", config.refs)):
         if not paths:
             raise UsageError(f"no files of {what} given", "dialogpt evaluate replies.txt --refs references.jsonl")
-    if config.models and len(config.models) != len(config.hyps):
-        raise UsageError(
-            f"{len(config.models)} models for {len(config.hyps)} files of replies",
-            "name one for each, in the same order",
-        )
     if config.plot is not None:
         check_plot(config.plot)
-    wanted = _wanted(config)
+    wanted = wanted_metrics(config)
     inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
+    if config.models and len(config.models) != len(inputs.systems):
+        raise UsageError(
+            f"{len(config.models)} models for {len(inputs.systems)} systems", "name one for each, in the same order"
+        )
     for reason, count in inputs.dropped.items():
         log.warning("%d %s", count, reason)
     found = [*scores(inputs, wanted, config), *published(config.published)]
@@ -77,7 +76,7 @@ def _perplexities(inputs: Inputs, config: EvaluateConfig) -> Sequence[Measure]:
     return perplexities(inputs, contexts, config.models)
 
 
-def _wanted(config: EvaluateConfig) -> list[str]:
+def wanted_metrics(config: EvaluateConfig) -> list[str]:
     """The names of the metrics asked for; UsageError for one that there is not, or that cannot be computed."""
     every = [name for names in FAMILIES.values() for name in names]
     if not config.metrics:

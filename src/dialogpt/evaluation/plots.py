@@ -1,6 +1,9 @@
 """How long replies are -> a drawing: for each system, and for the references, the share of replies of each length."""
 
+import logging
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,26 +13,43 @@ from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.words import blank_words
 
-KINDS = (".png", ".svg", ".pdf")
+log = logging.getLogger(__name__)
+
+ENDINGS = (".png", ".svg", ".pdf")
 SHOWN = 0.99  # of all texts: the longest ones would press the rest together
 REFERENCES = "references"
 
 
 def check_plot(path: Path) -> None:
-    """UsageError for a file that no drawing can be written to, and without matplotlib."""
-    if path.suffix.lower() not in KINDS:
-        raise UsageError(f"--plot {path} is no drawing", f"name a file that ends in {', '.join(KINDS)}")
+    """UsageError when no drawing can be made at `path`: another ending, no such folder, or no matplotlib."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"--plot {path}: the ending says no format", f"name a file with {', '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--plot {path}: there is no folder {path.parent}", "make it first")
+    figure_class()
+
+
+def figure_class() -> Any:
+    """matplotlib's Figure; UsageError without it."""
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("--plot needs matplotlib", 'pip install "dialogpt[plots]"') from error
+    return Figure
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure in the format of the file's ending, whole or not at all."""
+    with warnings.catch_warnings(record=True) as caught, atomic_file(path) as partial:
+        warnings.simplefilter("always")
+        figure.savefig(partial, format=path.suffix.lower()[1:], dpi=200)
+    if any("missing from" in str(each.message) for each in caught):
+        log.warning("%s: some letters are not in matplotlib's font, and are drawn as boxes", path)
 
 
 def draw_lengths(inputs: Inputs, path: Path) -> None:
     """Write the drawing to a PNG, SVG or PDF file."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = figure_class()(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, shares in length_shares(inputs).items():
         dashed = name == REFERENCES
@@ -41,8 +61,7 @@ def draw_lengths(inputs: Inputs, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with atomic_file(path) as partial:
-        figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
+    save(figure, path)
 
 
 def length_shares(inputs: Inputs) -> dict[str, Floats]:
@@ -50,5 +69,5 @@ def length_shares(inputs: Inputs) -> dict[str, Floats]:
     texts = {system.name: system.replies for system in inputs.systems}
     texts |= {REFERENCES: tuple(text for several in inputs.references for text in several)}
     lengths = {name: np.array([len(words) for words in blank_words(several)]) for name, several in texts.items()}
-    longest = max(int(np.quantile(each, SHOWN)) for each in lengths.values())
+    longest = max(int(np.ceil(np.quantile(each, SHOWN))) for each in lengths.values())
     return {name: np.bincount(each, minlength=longest + 1)[: longest + 1] / len(each) for name, each in lengths.items()}

@@ -28,7 +28,7 @@ def as_json(scores: Sequence[Score]) -> str:
 
 def as_tsv(scores: Sequence[Score]) -> str:
     fields = ("system", "name", "value", "low", "high", "signature")
-    rows = [[_cell(getattr(score, field)) for field in fields] for score in scores]
+    rows = [[cell(getattr(score, field)) for field in fields] for score in scores]
     return "\n".join("\t".join(row) for row in [list(fields), *rows])
 
 
@@ -36,7 +36,7 @@ def as_table(scores: Sequence[Score]) -> str:
     """The paper's columns, a row a system with its intervals below; then other scores, tests and signatures."""
     columns = _columns(scores)
     by_place = {(score.system, score.name): score for score in scores}
-    rows = [["", *map(_title, columns)]]
+    rows = [["", *map(title, columns)]]
     for system in _systems(scores):
         row = [by_place.get((system, name)) for name in columns]
         rows.append([system, *map(_value, row)])
@@ -44,11 +44,11 @@ def as_table(scores: Sequence[Score]) -> str:
             rows.append(["", *map(_interval, row)])
     others = [name for name in dict.fromkeys(score.name for score in scores) if name not in columns]
     plain, tests = ([name for name in others if (":" in name) is tested] for tested in (False, True))
-    blocks = [_aligned(rows)] if columns else []
+    blocks = [aligned(rows)] if columns else []
     systems = _systems([score for score in scores if score.name not in columns])
     if plain:
-        cells = [[_title(name), *(_full(by_place.get((system, name))) for system in systems)] for name in plain]
-        blocks.append(_aligned([["", *systems], *cells]))
+        cells = [[title(name), *(_full(by_place.get((system, name))) for system in systems)] for name in plain]
+        blocks.append(aligned([["", *systems], *cells]))
     if tests:
         blocks.append(_tests(tests, systems, by_place))
     return "\n\n".join([*blocks, "\n".join(_signatures(scores))])
@@ -63,8 +63,8 @@ def _tests(names: Sequence[str], systems: Sequence[str], scores: Mapping[tuple[s
     for metric, several in tests.items():
         cells = [" / ".join(_value(scores.get((system, name))) for name in several) for system in systems[1:]]
         how = " / ".join(name.partition(":p-")[2] for name in several)
-        rows.append([_title(metric).removesuffix(" %"), *cells, how])
-    return _aligned(rows)
+        rows.append([title(metric).removesuffix(" %"), *cells, how])
+    return aligned(rows)
 
 
 def as_latex(scores: Sequence[Score]) -> str:
@@ -73,10 +73,10 @@ def as_latex(scores: Sequence[Score]) -> str:
     columns = _columns(scores) or list(dict.fromkeys(score.name for score in scores))
     by_place = {(score.system, score.name): score for score in scores}
     lines = [f"\\begin{{tabular}}{{l{'r' * len(columns)}}}", "\\hline"]
-    lines.append(" & ".join(["System", *(_escaped(_title(name)) for name in columns)]) + r" \\ \hline")
+    lines.append(" & ".join(["System", *(escaped(title(name)) for name in columns)]) + r" \\ \hline")
     for system in systems:
-        values = [_escaped(_value(by_place.get((system, name)))) for name in columns]
-        lines.append(" & ".join([_escaped(system), *values]) + r" \\")
+        values = [escaped(_value(by_place.get((system, name)))) for name in columns]
+        lines.append(" & ".join([escaped(system), *values]) + r" \\")
     shown = [score for score in scores if score.name in columns]
     return "\n".join([*lines, "\\hline", "\\end{tabular}", *(f"% {line}" for line in _signatures(shown))])
 
@@ -95,10 +95,10 @@ def _columns(scores: Sequence[Score]) -> list[str]:
     return [name for name in PAPER if name in names]
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
     family, dash, rest = name.partition("-")
-    title = TITLES.get(family, family) + dash + rest
-    return title if _decimals(name) is not None else f"{title} %"
+    shown = TITLES.get(family, family) + dash + rest
+    return shown if _decimals(name) is not None else f"{shown} %"
 
 
 def _decimals(name: str) -> int | None:
@@ -149,7 +149,7 @@ def _together(names: Sequence[str]) -> str:
     return " ".join(dict.fromkeys(name.partition(":")[2] or name for name in names))
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns under each other, the first to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
@@ -159,10 +159,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     special = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
     return "".join(special.get(c, c) for c in text)

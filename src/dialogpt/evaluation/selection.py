@@ -19,9 +19,9 @@ from dialogpt.decoding.rerank import MMI, Ranker
 from dialogpt.errors import DataError, UsageError
 from dialogpt.evaluation import SelectConfig
 from dialogpt.evaluation.distractors import draw, nearest
-from dialogpt.evaluation.inputs import read_references
 from dialogpt.evaluation.likelihood import nats_and_tokens
 from dialogpt.evaluation.ngrams import Floats
+from dialogpt.evaluation.references import read_references
 from dialogpt.evaluation.report import render
 from dialogpt.evaluation.scoring import scored
 from dialogpt.evaluation.significance import Additive

@@ -56,16 +56,17 @@ def ratio(sums: Floats) -> Floats:
         return sums[..., :1] / np.where(sums[..., 1:] > 0, sums[..., 1:], np.nan)
 
 
+def draws(count: int, samples: int, seed: int) -> Iterator[Floats]:
+    """How often each of `count` segments stands in each bootstrap sample, (rows, count), some samples at a time."""
+    rng = np.random.default_rng(seed)
+    for rows in _chunks(samples, count):
+        places = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
+        yield np.bincount(places.reshape(-1), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+
 def resampled(statistics: Floats, samples: int, seed: int) -> Floats:
     """Sums over bootstrap samples of the segments, (samples, C); the same segments for every column."""
-    count = len(statistics)
-    rng = np.random.default_rng(seed)
-
-    def drawn(rows: int) -> Floats:
-        places = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
-        return np.bincount(places.reshape(-1), minlength=rows * count).reshape(rows, count).astype(np.float64)
-
-    return np.concatenate([drawn(rows) @ statistics for rows in _chunks(samples, count)])
+    return np.concatenate([drawn @ statistics for drawn in draws(len(statistics), samples, seed)])
 
 
 def halves(statistics: Floats, trials: int, seed: int) -> Floats:

@@ -243,6 +243,10 @@ def test_a_key(serve: Callable[..., Server]) -> None:
         assert refused.status_code == 401
         assert "key" in refused.json()["error"]["message"]
     assert server.post({"messages": user("hi")}).status_code == 401
+    arabic = serve(api_key="مفتاح")
+    for key, status in (("مفتاح", 200), ("مفتاح2", 401)):
+        headers = {"Authorization": f"Bearer {key}".encode()}
+        assert httpx.get(f"{arabic.url}/v1/models", headers=headers).status_code == status
     assert httpx.get(f"{server.url}/metrics").status_code == 401
     assert httpx.get(f"{server.url}/health").status_code == 200
 

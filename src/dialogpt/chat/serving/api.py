@@ -172,7 +172,7 @@ def _event(piece: dict[str, Any]) -> bytes:
 
 def _key_check(key: str) -> Any:
     async def check(authorization: Annotated[str, Header()] = "") -> None:
-        sent = authorization.removeprefix("Bearer ").encode()
+        sent = authorization.removeprefix("Bearer ").encode("latin-1", "replace")  # as it came over the wire
         if not hmac.compare_digest(sent, key.encode()):
             raise HTTPException(401, "the API key is missing or another one")
 
