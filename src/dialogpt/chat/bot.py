@@ -107,14 +107,14 @@ class Chatbot:
         """Forget the conversation."""
         self.history, self.hypotheses, self._kept = [], (), None
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the conversation as a sessions file of one line, which `tokenize` reads like any other."""
-        with atomic_file(path) as partial:
+        with atomic_file(Path(path)) as partial:
             partial.write_bytes(msgspec.json.encode(Session(tuple(self.history), source="chat")) + b"\n")
 
-    def load_history(self, path: Path) -> None:
+    def load_history(self, path: Path | str) -> None:
         """Go on with a conversation that was saved: the first session of a file; DataError when there is none."""
-        session = next(read_sessions(path), None)
+        session = next(read_sessions(Path(path)), None)
         if session is None:
             raise DataError(f"{path} holds no conversation", "name a file that /save wrote")
         self.reset()
