@@ -40,7 +40,9 @@ def started(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[Process, str]
         assert process.stderr is not None
         line = process.stderr.readline()
         found = re.fullmatch(r"tiny is at (http://127\.0\.0\.1:\d+)\n", line)
-        assert found, line + process.stderr.read()
+        if not found:
+            process.kill()
+            raise AssertionError(line + process.stderr.read())
         until = time.monotonic() + 60
         while True:
             try:
@@ -96,7 +98,7 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"rows": 0}, "--rows 0 is below 1"),
         ({"max_body": 0}, "--max-body 0 is below 1"),
         ({"num_beams": 4}, "serve draws its replies"),
-        ({"port": 70_000}, "--port 70000 cannot be listened at"),
+        ({"port": 70_000}, "--port 70000 is no port"),
         ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
     ],
 )

@@ -53,6 +53,7 @@ def make_app(config: ServeConfig, worker: Worker, name: str) -> FastAPI:
     errors: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
         for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
+                             (404, "another model is served"),
                              (413, "the request is too large"), (422, "the request has not the right form"),
                              (429, "too many requests wait"), (500, "an error of the server"))
     }  # fmt: skip

@@ -74,6 +74,8 @@ def _check(config: ServeConfig) -> None:
     for name, least in (("rows", 1), ("queue", 1), ("max_body", 1), ("cache_mb", 0)):
         if getattr(config, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
+    if not 0 <= config.port < 1 << 16:
+        raise UsageError(f"--port {config.port} is no port", "name one from 1 to 65535, or 0 for any free one")
     if config.num_beams > 1:
         raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
 
@@ -81,14 +83,10 @@ def _check(config: ServeConfig) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     """A socket at the address, before the model is loaded: a port that is taken is said at once."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"--host {host} --port {port} cannot be listened at: {reason}", "name another --port"
         ) from error
-    return listening
