@@ -93,7 +93,7 @@ def serve_page(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[str, Any]]
     import uvicorn
 
     from dialogpt.chat.serving import ServeConfig
-    from dialogpt.chat.serving.api import make_app
+    from dialogpt.chat.serving.http.api import make_app
     from dialogpt.chat.serving.serve import load_batcher
     from dialogpt.chat.serving.worker import Worker
 

@@ -18,7 +18,7 @@ import openai
 import uvicorn
 
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.api import make_app
+from dialogpt.chat.serving.http.api import make_app
 from dialogpt.chat.serving.serve import load_batcher
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.decoding import ReplyConfig
@@ -396,7 +396,7 @@ def test_nothing_of_what_is_said_is_logged(serve: Callable[..., Server], caplog:
 
 
 def test_the_settings_of_the_server_are_the_defaults(tiny_checkpoint: Path) -> None:
-    from dialogpt.chat.serving.messages import ChatRequest
+    from dialogpt.chat.serving.http.messages import ChatRequest
 
     config = ServeConfig(model=str(tiny_checkpoint), temperature=0.3, top_k=7, seed=4)
     request = ChatRequest.model_validate({"messages": user("hi")})

@@ -1,7 +1,7 @@
 """Serving: one model, many conversations, over HTTP.
 
-`api` is the OpenAI-compatible server, `messages` what it reads and writes, `worker` the thread that decodes for all of
-its requests together (`decoding/batcher.py`), `page/` the chat that a browser shows. Needs the extra `server`.
+`http` is the OpenAI-compatible server (extra `server`), `worker` the thread that decodes for all of its requests
+together (`decoding/batcher.py`), `page/` the chat that a browser shows, `serve` the command.
 """
 
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ def serve(config: ServeConfig) -> None:
     try:
         import uvicorn
 
-        from dialogpt.chat.serving.api import make_app
+        from dialogpt.chat.serving.http.api import make_app
         from dialogpt.chat.serving.worker import Worker
     except ImportError as error:
         raise UsageError("serve needs FastAPI and uvicorn", 'pip install "dialogpt[server]"') from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from dialogpt.chat.serving.metrics import Metrics
+from dialogpt.chat.serving.http.metrics import Metrics
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.decoding import Hypothesis, Reply
 from dialogpt.decoding.batcher import Job

@@ -163,7 +163,7 @@ class Answer:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-def told(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
+def told_of(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
     """What a reply was chosen from: the best first, the rejected ones last."""
     return [
         {"text": h.text, "forward": round(h.logprob, 4), "tokens": len(h.tokens), "ended": h.ended,

@@ -22,17 +22,17 @@ from starlette.staticfiles import StaticFiles
 
 from dialogpt import __version__
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.limits import BodyLimit
-from dialogpt.chat.serving.messages import Answer, ChatRequest, TextRequest, check_model, told
-from dialogpt.chat.serving.metrics import Metrics
-from dialogpt.chat.serving.talk import Talk, Told
+from dialogpt.chat.serving.http.limits import BodyLimit
+from dialogpt.chat.serving.http.messages import Answer, ChatRequest, TextRequest, check_model, told_of
+from dialogpt.chat.serving.http.metrics import Metrics
+from dialogpt.chat.serving.http.talk import Talk, Told
 from dialogpt.chat.serving.worker import BusyError, Worker
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DialoGPTError, UsageError
 
 log = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parents[1] / "page"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "invalid_request_error",
          413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
@@ -57,8 +57,14 @@ def make_app(config: ServeConfig, worker: Worker, name: str) -> FastAPI:
                              (413, "the request is too large"), (422, "the request has not the right form"),
                              (429, "too many requests wait"), (500, "an error of the server"))
     }  # fmt: skip
-    app.post("/v1/chat/completions", dependencies=needs_key, responses=errors)(server.chat)
-    app.post("/v1/completions", dependencies=needs_key, responses=errors)(server.text)
+    told: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "the reply; with `stream` as events of its pieces",
+            "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
+        }
+    }
+    app.post("/v1/chat/completions", dependencies=needs_key, responses=told | errors)(server.chat)
+    app.post("/v1/completions", dependencies=needs_key, responses=told | errors)(server.text)
     app.get("/v1/models", dependencies=needs_key, responses={401: errors[401]})(server.models)
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "decoding has ended"}})(server.health)
@@ -133,7 +139,7 @@ class _Server:
             events = _events(talk, first, answer, body)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         told_all = await talk.all(request, body.n)
-        more = {"hypotheses": told(told_all.hypotheses)} if body.hypotheses else {}
+        more = {"hypotheses": told_of(told_all.hypotheses)} if body.hypotheses else {}
         whole = answer.whole(told_all.texts, told_all.reasons, told_all.usage, **more)
         return Response(msgspec.json.encode(whole), media_type="application/json")
 
@@ -158,7 +164,7 @@ async def _events(
             for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
                 if rest := text[len(said) :] if index == 0 else text:
                     yield _event(answer.piece(index, rest))
-                more = {"hypotheses": told(event.hypotheses)} if body.hypotheses and index == 0 else {}
+                more = {"hypotheses": told_of(event.hypotheses)} if body.hypotheses and index == 0 else {}
                 yield _event(answer.piece(index, "", reason, **more))
             if body.usage_at_the_end:
                 yield _event(answer.usage(usage))
