@@ -1,4 +1,4 @@
-"""The page of `serve` in a browser: a server in a thread of this process, and pages that watch themselves."""
+"""Servers in a thread of this process, and pages in a browser that watch themselves."""
 
 import json
 import shutil
@@ -162,3 +162,62 @@ def slowed() -> Iterator[Callable[[Any, float], None]]:
     yield slow_down
     for engine, decode in engines:
         engine.decode = decode
+
+
+class Server:
+    """A server in a thread of this process, and its parts."""
+
+    def __init__(self, config: Any) -> None:
+        import uvicorn
+
+        from dialogpt.chat.serving.http.api import make_app
+        from dialogpt.chat.serving.serve import load_batcher
+        from dialogpt.chat.serving.worker import Worker
+
+        self.config = config
+        self.worker = Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(make_app(config, self.worker, "tiny"), log_level="error"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
+
+    def client(self, key: str = "none") -> Any:
+        import openai
+
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+
+    def post(self, body: Any, path: str = "/v1/chat/completions", **options: Any) -> Any:
+        import httpx
+
+        return httpx.post(self.url + path, json=body, timeout=60, **options)
+
+    def end(self) -> None:
+        """Tell it to end."""
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        self.end()
+        self._thread.join(60)
+        self._socket.close()
+        assert not self.worker.alive
+
+
+@pytest.fixture
+def serve(tiny_checkpoint: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers of a small model, with settings of their own."""
+    from dialogpt.chat.serving import ServeConfig
+
+    servers: list[Server] = []
+
+    def start(**settings: Any) -> Server:
+        config = ServeConfig(**{"model": str(tiny_checkpoint), "max_new_tokens": 12, "device": "cpu", **settings})
+        servers.append(Server(config))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -66,8 +66,12 @@ class Talk:
 
     def begin(self, job: Job) -> None:
         """Hand the job over; BusyError when too many wait."""
-        self._worker.submit(job)
-        self._job = job
+        self._job = job  # before it is handed over: it may be done at once
+        try:
+            self._worker.submit(job)
+        except DialoGPTError:
+            self._job = None
+            raise
 
     def on_text(self, piece: str) -> None:
         self._loop.call_soon_threadsafe(self._events.put_nowait, piece)
