@@ -33,7 +33,11 @@ def ask(store: Store, name: str) -> None:
     while shown:
         started = time.monotonic()
         screen.show(shown, store.progress(judge).total)
-        answer = screen.answers(shown)
+        try:
+            answer = screen.answers(shown)
+        except KeyboardInterrupt:
+            screen.say("")
+            break
         if answer == QUIT:
             break
         if answer == BACK:
@@ -96,15 +100,12 @@ class Screen:
         return found
 
     def _line(self, question: Question, shown: Shown) -> str:
-        """What is typed, in small letters; QUIT where the input ends, or at Ctrl-C."""
+        """What is typed, in small letters; QUIT where the input ends."""
         before = [key for key, value in self._keys.items() if shown.values.get(question.criterion) == value]
         self._console.print(
             f"{question.text} [{'/'.join(self._keys)}]{f' (was {before[0]})' if before else ''} ", end="", markup=False
         )
-        try:
-            line = sys.stdin.readline()
-        except KeyboardInterrupt:
-            line = ""
+        line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
             self._console.print()  # nobody has typed the line's end
         return line.strip().casefold() if line else QUIT
