@@ -40,6 +40,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "extract": Command("dialogpt.data:ExtractConfig", "dialogpt.data.extract:extract", "dumps"),
     "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.importing:import_files", "files"),
+    "mix": Command("dialogpt.data:MixConfig", "dialogpt.data.mixing:mix", "mixture"),
     "references": Command("dialogpt.data:ReferencesConfig", "dialogpt.data.references:references", "dumps"),
     "tokenizer": Command(
         "dialogpt.tokens:TokenizerConfig", "dialogpt.tokens.bpe:make_tokenizer", "sessions", optional=("sessions",)
