@@ -13,7 +13,21 @@ from dialogpt.data.mixing import copies, mix
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import read_sessions
 
-WORDS = "amber birch cedar dune ember fjord grove heath islet jetty knoll ledge marsh".split()
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "dune",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "islet",
+    "jetty",
+    "knoll",
+    "ledge",
+    "marsh",
+]
 
 
 def talk(number: int) -> list[str]:

@@ -1,7 +1,8 @@
 """Stage 1: raw text -> sessions.
 
 `extract` reads Reddit dumps (comments, and submissions when given), `import` reads conversational files, `mix` several
-sources of them by weights; all write a folder of `sessions-*.jsonl.zst` with a manifest that counts what was dropped, by reason.
+sources of them by weights; each writes a folder of `sessions-*.jsonl.zst` with a manifest that counts what was dropped,
+by reason.
 """
 
 from dataclasses import dataclass

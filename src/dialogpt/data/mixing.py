@@ -31,7 +31,7 @@ from dialogpt.data.importing import Importer
 from dialogpt.data.screen import SESSIONS_AT_ONCE
 from dialogpt.data.writers import SessionWriter
 from dialogpt.errors import UsageError
-from dialogpt.session import Session, read_sessions
+from dialogpt.session import read_sessions
 
 SETTINGS = tuple(field.name for field in fields(ImportConfig) if field.name not in ("out", "format", "overwrite"))
 
