@@ -4,6 +4,7 @@ Every folder the commands write holds `manifest.json`: who made it, from what, w
 and how many were dropped for each reason. A folder is filled beside its place and moved there when it is complete.
 """
 
+import os
 import secrets
 import shutil
 import time
@@ -133,6 +134,49 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def lock_folder(path: Path) -> int | None:
+    """Make a folder and lock it while this process lives, or until the number returned is closed as a file.
+
+    Two at once would take each other's work for their own. UsageError when another process has it; None where locks
+    are not.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}", "name another --out") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError as error:
+            os.close(lock)
+            raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
+        except OSError:  # a network's file system without locks
+            os.close(lock)
+            return None
+        os.close(lock)  # it was removed meanwhile
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder's lock; a folder that was made for it and is still empty goes. What is no folder is not locked."""
+    new = not path.exists()
+    lock = lock_folder(path) if new or path.is_dir() else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            if new and not any(path.iterdir()):
+                path.rmdir()
+            os.close(lock)
 
 
 def _partial(path: Path) -> Path:
