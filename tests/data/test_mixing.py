@@ -123,10 +123,13 @@ def test_a_mixture_that_does_not_load_is_said(mixture: Path, text: str, message:
     assert not (mixture.parent / "out").exists()
 
 
-def test_files_are_beside_the_mixture_without_a_root(mixture: Path) -> None:
+def test_files_are_under_the_root_or_beside_the_mixture(mixture: Path) -> None:
     mixture.write_text('[a]\nfiles = ["data/a.jsonl"]\nblocklist = "list.txt"\n')
     (mixture.parent / "list.txt").write_text("seen the ba\n")
     out = mixture.parent / "out"
     manifest = mix(MixConfig(mixture=mixture, out=out))
     assert manifest.counts["a: offensive_turns"] == 1
     assert manifest.inputs == [str(mixture), str(mixture.parent / "data" / "a.jsonl")]
+    (mixture.parent / "own.jsonl").write_text('{"turns": ["Hi", "Hello"]}')
+    mixture.write_text('[a]\nfiles = ["a.jsonl"]\n[own]\nfiles = ["own.jsonl"]\n')
+    assert run(mixture)[1]["own: sessions"] == 1

@@ -107,7 +107,7 @@ def _gather(
 
 
 def read_mixture(path: Path, root: Path) -> list[Source]:
-    """The sources that a mixture file names: files are under `root`, blocklists beside the mixture file.
+    """The sources that a mixture file names: files are under `root` or beside the mixture file, blocklists beside it.
 
     UsageError names what is wrong, and where.
     """
@@ -138,6 +138,5 @@ def _source(path: Path, root: Path, name: str, table: Any) -> Source:
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {error}", "numbers have no quotes, lists have [ ]") from error
     blocklist = settings.blocklist and path.parent / settings.blocklist
-    return Source(
-        name, weight, replace(settings, files=tuple(root / file for file in settings.files), blocklist=blocklist)
-    )
+    files = tuple(root / file if (root / file).exists() else path.parent / file for file in settings.files)
+    return Source(name, weight, replace(settings, files=files, blocklist=blocklist))
