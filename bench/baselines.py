@@ -4,7 +4,8 @@
 
 SHARDS is a folder of `dialogpt tokenize --validation`. The targets are those of `train`: every turn but the first, end
 tokens too. Both models are interpolated Kneser-Ney (Chen and Goodman 1998) with one discount an order, estimated as
-n1 / (n1 + 2 n2) from how many n-grams were seen once and twice (1/2 where none was seen once); the unigrams count tokens as they are.
+n1 / (n1 + 2 n2) from how many n-grams were seen once and twice (1/2 where none was seen once); the unigrams count
+tokens as they are.
 """
 
 import argparse
