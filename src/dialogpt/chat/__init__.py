@@ -1,7 +1,7 @@
 """Stage 7: a conversation with a person.
 
 `bot` is the conversation itself, in Python; `terminal` puts it on a screen or into a pipe, `commands` are what may be
-typed there, `store` keeps what was said. One model for many is `serving`, over HTTP, and `bots`, on Telegram and Discord.
+typed there, `store` keeps what was said. One model for many is `serving`, over HTTP, and `bots`, in chats elsewhere.
 """
 
 from dataclasses import dataclass

@@ -30,12 +30,17 @@ def bot(config: BotConfig) -> None:
     platform = _platform(config)
     _check(config)
     _shorten_log()
-    asyncio.run(_run(config, platform))
+    asyncio.run(_until_told(config, platform))
 
 
-async def _run(config: BotConfig, platform: "Telegram | Discord") -> None:
+async def _until_told(config: BotConfig, platform: "Telegram | Discord") -> None:
     stop = asyncio.Event()
     _stop_by_signals(stop)
+    await answer(config, platform, stop)
+
+
+async def answer(config: BotConfig, platform: "Telegram | Discord", stop: asyncio.Event) -> None:
+    """Log in, load the model, and answer until `stop` is set."""
     async with platform:  # first: a token that is wrong is said at once
         frugal_with_memory()
         batcher = await asyncio.to_thread(load_batcher, config)
