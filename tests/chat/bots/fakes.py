@@ -51,10 +51,17 @@ class Loopback:
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     def close(self) -> None:
-        self.run(self._runner.cleanup())
+        self.run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self._runner.cleanup()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def called(self, name: str) -> list[dict[str, Any]]:
         return [parameters for called, parameters in list(self.calls) if called == name]
@@ -100,7 +107,7 @@ class FakeTelegram(Loopback):
         match name:
             case "getMe":
                 result: Any = {"id": 7, "is_bot": True, "first_name": "Tester", "username": "tester"}
-            case "getUpdates":
+            case "getUpdates" | "getupdates":
                 result = await self._news(int(parameters.get("offset", 0)), float(parameters.get("timeout", 0)))
             case "sendMessage":
                 chat = {"id": int(parameters["chat_id"]), "type": "private"}
@@ -200,7 +207,7 @@ class FakeDiscord(Loopback):
                     for place, command in enumerate(self.calls[-1][1])
                 ]
                 return web.json_response(commands)
-            case "POST", ["channels", channel, "messages"] | ["webhooks", _, channel]:
+            case "POST", ["channels", _, "messages"] | ["webhooks", _, _]:
                 return web.json_response(self.message(str(self.calls[-1][1]["content"]), channel="1", author=me))
             case "POST", ["interactions", number, _, "callback"]:
                 return web.json_response({"interaction": {"id": number, "type": 2}})

