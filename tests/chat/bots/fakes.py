@@ -81,8 +81,13 @@ def dropped(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
+def answered(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """As JSON, without a character set, as Discord names it."""
+    return web.Response(body=json.dumps(data).encode(), status=status, headers=headers, content_type="application/json")
+
+
 def status(number: int, headers: dict[str, str] | None = None, **fields: Any) -> Fault:
-    return lambda request: web.json_response(fields, status=number, headers=headers)
+    return lambda request: answered(fields, status=number, headers=headers)
 
 
 class FakeTelegram(Loopback):
@@ -92,6 +97,7 @@ class FakeTelegram(Loopback):
 
     def application(self) -> web.Application:
         self._updates: list[dict[str, Any]] = []
+        self._confirmed = 0
         app = web.Application()
         app.router.add_post("/bot{token}/{method}", self._answer)
         return app
@@ -103,7 +109,7 @@ class FakeTelegram(Loopback):
         if (fault := self.fault(name, request)) is not None:
             return fault
         if request.match_info["token"] != self.TOKEN:
-            return web.json_response({"ok": False, "error_code": 401, "description": "Unauthorized"}, status=401)
+            return answered({"ok": False, "error_code": 401, "description": "Unauthorized"}, status=401)
         match name:
             case "getMe":
                 result: Any = {"id": 7, "is_bot": True, "first_name": "Tester", "username": "tester"}
@@ -114,12 +120,13 @@ class FakeTelegram(Loopback):
                 result = {"message_id": 1000 + len(self.calls), "date": 0, "chat": chat, "text": parameters["text"]}
             case _:
                 result = True
-        return web.json_response({"ok": True, "result": result})
+        return answered({"ok": True, "result": result})
 
     async def _news(self, offset: int, timeout: float) -> list[dict[str, Any]]:
         end = time.monotonic() + min(timeout, 1.0)
+        self._confirmed = max(self._confirmed, offset)  # what is below does not come again
         while True:
-            news = [update for update in list(self._updates) if update["update_id"] >= offset]
+            news = [update for update in list(self._updates) if update["update_id"] >= self._confirmed]
             if news or time.monotonic() >= end:
                 return news
             await asyncio.sleep(0.01)
@@ -187,30 +194,30 @@ class FakeDiscord(Loopback):
         if (fault := self.fault(f"{request.method} {path}", request)) is not None:
             return fault
         if "Authorization" in request.headers and request.headers["Authorization"] != f"Bot {self.TOKEN}":
-            return web.json_response({"message": "401: Unauthorized", "code": 0}, status=401)
+            return answered({"message": "401: Unauthorized", "code": 0}, status=401)
         me = _user(self.ME, "tester", bot=True)
         match request.method, path.split("/"):
             case "GET", ["users", "@me"]:
-                return web.json_response(me)
-            case "GET", ["oauth2", "applications", "@me"]:
-                return web.json_response({
+                return answered(me)
+            case "GET", [*_, "applications", "@me"]:
+                return answered({
                     "id": self.ME, "name": "tester", "description": "", "icon": None, "bot_public": True,
                     "bot_require_code_grant": False, "owner": _user("1", "owner"), "verify_key": "", "flags": 0,
                 })  # fmt: skip
             case "GET", ["gateway", "bot"]:
                 limit = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
                 url = self.url.replace("http", "ws") + "/gateway"
-                return web.json_response({"url": url, "shards": 1, "session_start_limit": limit})
+                return answered({"url": url, "shards": 1, "session_start_limit": limit})
             case "PUT", ["applications", _, "commands"]:
                 commands = [
                     {"version": "1", "id": str(9000 + place), "application_id": self.ME, "type": 1} | command
                     for place, command in enumerate(self.calls[-1][1])
                 ]
-                return web.json_response(commands)
+                return answered(commands)
             case "POST", ["channels", _, "messages"] | ["webhooks", _, _]:
-                return web.json_response(self.message(str(self.calls[-1][1]["content"]), channel="1", author=me))
+                return answered(self.message(str(self.calls[-1][1]["content"]), channel="1", author=me))
             case "POST", ["interactions", number, _, "callback"]:
-                return web.json_response({"interaction": {"id": number, "type": 2}})
+                return answered({"interaction": {"id": number, "type": 2}})
             case _:
                 return web.Response(status=204)
 

@@ -107,8 +107,7 @@ def test_what_is_no_text(telegram: Any, start: Start, fakes: Any) -> None:
     telegram.update(channel_post=telegram.message("posted"))
     telegram.say(None, new_chat_title="a service message")
     telegram.say(None, photo=[], media_group_id="1")
-    telegram.say(None, sticker={"file_id": "1", "file_unique_id": "1", "type": "regular", "width": 1, "height": 1,
-                                "is_animated": False, "is_video": False})  # fmt: skip
+    telegram.say(None, sticker=STICKER)
     telegram.say(None, photo=[], caption="what is this?")
     fakes.until(lambda: len(telegram.texts()) == 2)
     assert telegram.texts()[0] == ENGLISH.text_only
@@ -218,7 +217,7 @@ def test_one_chat_that_fails_takes_no_other_along(
 
 
 def test_a_long_reply_comes_in_pieces(telegram: Any, start: Start, fakes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dialogpt.chat.bots.telegram.MessageLimit.MAX_TEXT_LENGTH", 100)
+    monkeypatch.setattr("dialogpt.chat.bots.telegram.LONGEST", 100)
     start(telegram)
     telegram.say("/help")
     fakes.until(lambda: "".join(telegram.texts()).endswith("exchange"))
@@ -263,3 +262,14 @@ def test_a_token_that_holds_no_longer(telegram: Any, start: Start, fakes: Any) -
     fakes.until(lambda: not bot.alive)
     assert isinstance(bot.error, UsageError)
     assert bot.error.message == "Telegram rejects the token from now on"
+
+
+def test_an_update_that_cannot_be_read_is_passed_over(
+    telegram: Any, start: Start, fakes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(telegram)
+    telegram.say(None, sticker={"of": "another form"})
+    telegram.say("hello")
+    fakes.until(telegram.texts)
+    assert caplog.text.count("an update of Telegram cannot be read: TypeError") == 1
+    fakes.until(lambda: telegram.called("getUpdates")[-1].get("offset") == "3")

@@ -85,6 +85,7 @@ class _Client(discord.AutoShardedClient):
     """Hands what is addressed to the bot to `core`, while there is one."""
 
     def __init__(self) -> None:
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it does not speak
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True)
         super().__init__(
             intents=intents, allowed_mentions=NOBODY, max_messages=None,

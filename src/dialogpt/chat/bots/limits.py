@@ -84,7 +84,7 @@ def _fitting(text: str, most: int) -> int:
 
 def _between(text: str, end: int) -> int:
     """The last place up to `end` that is not inside a letter with its marks, or emoji that are joined."""
-    for place in range(end, end // 2, -1):
+    for place in range(end, 0, -1):
         after = text[place]
         marked = unicodedata.category(after).startswith("M") or "\U0001f3fb" <= after <= "\U0001f3ff"
         if not marked and _JOINER not in (after, text[place - 1]):

@@ -104,7 +104,7 @@ def _stop_by_signals(stop: asyncio.Event) -> None:
 
 
 def _shorten_log(*, log_text: bool) -> None:
-    """The libraries' own news are left out, and their errors are one line, without what they quote unless `log_text`."""
+    """The libraries tell errors alone, in one line each, which quotes nothing unless `log_text`."""
 
     def one_line(record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] in LIBRARIES and record.exc_info:

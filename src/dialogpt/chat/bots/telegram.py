@@ -24,6 +24,7 @@ from dialogpt.errors import UsageError
 
 log = logging.getLogger(__name__)
 
+LONGEST = int(MessageLimit.MAX_TEXT_LENGTH)  # UTF-16 units of a message
 PUBLIC = "https://api.telegram.org"
 RETRIES = 5  # of a message that Telegram wants to have later
 CONNECTIONS = 64  # at once
@@ -156,7 +157,7 @@ class _Place:
 
     async def say(self, text: str) -> None:
         quote = self._message.chat.type != ChatType.PRIVATE
-        for piece in cut(text, MessageLimit.MAX_TEXT_LENGTH):
+        for piece in cut(text, LONGEST):
             send = self._message.reply_text
             if not await sent(lambda: send(piece, do_quote=quote), self._chat, (TelegramError,), _passes):  # noqa: B023
                 return
