@@ -37,9 +37,11 @@ def telegram(fakes: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def discord(fakes: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    from discord.gateway import DiscordWebSocket
     from discord.http import Route
 
     monkeypatch.setattr(Route, "BASE", Route.BASE)  # put back at the end
+    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
     server = fakes.FakeDiscord()
     monkeypatch.setenv("DIALOGPT_DISCORD_TOKEN", server.TOKEN)
     yield server

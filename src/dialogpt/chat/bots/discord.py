@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import aiohttp
 import discord
+import yarl
 from discord import app_commands
 
 from dialogpt.chat.bots.core import Core, Heard, PlatformError
@@ -38,7 +39,7 @@ class Discord:
     def __init__(self, token: str, api: str) -> None:
         if api:
             discord.http.Route.BASE = api.rstrip("/")
-        self._token = token
+        self._token, self._own_api = token, bool(api)
         self._client = _Client()
 
     async def __aenter__(self) -> Self:
@@ -61,6 +62,9 @@ class Discord:
         """Answer until `stop` is set; what was heard before is answered still."""
         self._client.core = core
         try:
+            if self._own_api:  # sessions that are begun anew ask no more where the gateway is
+                _, gateway, _ = await self._client.http.get_bot_gateway()
+                discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
             await self._client.tree.sync()
         except ERRORS as error:
             log.warning("the slash commands are not set: %s", error)
@@ -195,7 +199,7 @@ def heard_in(message: discord.Message, me: discord.ClientUser) -> Heard | None:
     mine = {me.id}
     if message.guild is not None and (role := message.guild.self_role) is not None:
         mine.add(role.id)  # has the bot's name too, and is easily taken for it
-    mentioned = not mine.isdisjoint([*message.raw_mentions, *message.raw_role_mentions])
+    mentioned = not mine.isdisjoint(one.id for one in (*message.mentions, *message.role_mentions))
     answered = message.reference.resolved if message.reference is not None else None
     replied = isinstance(answered, discord.Message) and answered.author.id == me.id
     private = message.guild is None
