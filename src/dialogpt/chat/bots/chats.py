@@ -51,8 +51,8 @@ class Chats:
         self._fails = False
 
     async def __aenter__(self) -> Self:
-        if self._path is not None:
-            self._store = await self._in_thread(lambda: Conversations(self._path or Path()))
+        if (path := self._path) is not None:
+            self._store = await self._in_thread(lambda: Conversations(path))
         return self
 
     async def __aexit__(self, *_: object) -> None:
