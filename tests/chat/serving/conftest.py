@@ -144,26 +144,6 @@ def show(browser: Any, page_server: tuple[str, Any]) -> Iterator[Callable[..., S
     assert [tab.faults for tab in tabs if tab.faults] == []
 
 
-@pytest.fixture
-def slowed() -> Iterator[Callable[[Any, float], None]]:
-    """Makes each token of an engine take its time, for the length of a test."""
-    engines: list[tuple[Any, Any]] = []
-
-    def slow_down(engine: Any, seconds: float) -> None:
-        decode = engine.decode
-        engines.append((engine, decode))
-
-        def slow(tokens: Any, cache: Any) -> Any:
-            time.sleep(seconds)
-            return decode(tokens, cache)
-
-        engine.decode = slow
-
-    yield slow_down
-    for engine, decode in engines:
-        engine.decode = decode
-
-
 class Server:
     """A server in a thread of this process, and its parts."""
 

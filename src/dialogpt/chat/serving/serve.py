@@ -5,7 +5,7 @@ import os
 import socket
 from dataclasses import replace
 
-from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving import ServeConfig, WorkerConfig
 from dialogpt.decoding.batcher import Batcher
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker
@@ -47,7 +47,7 @@ def serve(config: ServeConfig) -> None:
         log.info("safety: %s: %d", reason, count)
 
 
-def load_batcher(config: ServeConfig) -> Batcher:
+def load_batcher(config: WorkerConfig) -> Batcher:
     """The model with its guards, and the backward model where there is one."""
     engine, tokenizer = load_engine(config.model, device=config.device, precision=config.precision)
     rankers: list[tuple[Ranker, float]] = []
