@@ -165,17 +165,17 @@ def slowed() -> Iterator[Callable[[Any, float], None]]:
 
 
 class Server:
-    """A server in a thread of this process, and its parts."""
+    """A server in a thread of this process, and its parts; `worker` is its replier, a worker or a backend."""
 
     def __init__(self, config: Any) -> None:
         import uvicorn
 
+        from dialogpt.chat.serving.backend.opening import open_backend
         from dialogpt.chat.serving.http.api import make_app
-        from dialogpt.chat.serving.serve import load_batcher
-        from dialogpt.chat.serving.worker import Worker
+        from dialogpt.chat.serving.serve import open_worker
 
         self.config = config
-        self.worker = Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue)
+        self.worker: Any = (open_backend if config.backend else open_worker)(config)[0]
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(make_app(config, self.worker, "tiny"), log_level="error"))

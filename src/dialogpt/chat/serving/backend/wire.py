@@ -209,7 +209,7 @@ def _ours(wish: Wish) -> dict[str, Any]:
     config = wish.config
     return {"top_k": config.top_k, "min_p": config.min_p, "repetition_penalty": config.repetition_penalty,
             "no_repeat_ngram": config.no_repeat_ngram, "num_hypotheses": wish.n, "hypotheses": True,
-            "safety": False, "mmi": False}  # fmt: skip
+            "safety": False, "mmi": False, "stream_options": {"include_usage": True}}  # fmt: skip
 
 
 def _extras(wish: Wish) -> dict[str, Any]:
