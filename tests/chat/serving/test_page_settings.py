@@ -1,6 +1,7 @@
 """The page and its server's own settings: what is shown where the reader has set nothing."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_hypotheses_follow_mmi(show: Show) -> None:
     page.tab.select_option("#setting-mmi", "true")
     assert shown(page, "num_hypotheses") == "16"
     page.tab.select_option("#setting-language", "ar")
-    assert shown(page, "safety") == "افتراضي (مفعّل)"
+    assert shown(page, "safety") == "افتراضي (مشغّل)"
     assert shown(page, "num_hypotheses") == "16"
     page.tab.select_option("#setting-mmi", "null")
     assert shown(page, "num_hypotheses") == "1"
@@ -74,7 +75,9 @@ def test_an_engine_behind_the_server(serve: Callable[..., Any], show: Show, fake
         request.complete(**({} if logprobs else {"logprobs": None}))
 
     fake.answers = answer
-    page = show(serve(backend=fake.url, model="", backend_wait=1, num_hypotheses=2).url)
+    with ThreadPoolExecutor(1) as pool:  # Playwright's event loop runs in this thread
+        server = pool.submit(serve, backend=fake.url, model="", backend_wait=1, num_hypotheses=2).result()
+    page = show(server.url)
     assert page.say("hi") == "well0"
     page.tab.reload()
     page.tab.click("text=2 hypotheses")
