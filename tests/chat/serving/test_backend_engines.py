@@ -97,8 +97,29 @@ def test_what_an_engine_lacks_is_done_without(
         assert len({body["seed"] for body in fake.bodies}) == 3
 
 
+def test_more_hypotheses_than_an_engine_makes_at_once(fake: Any, front: Callable[..., Any]) -> None:
+    """As llama.cpp's server with few slots."""
+
+    def few(request: Any) -> None:
+        if request.body.get("n", 1) > 2 or request.body["temperature"] > 2:
+            request.json({"error": {"message": "out of range"}}, 400)
+        else:
+            request.complete()
+
+    fake.answers = few
+    server = front()
+    assert len(server.post({"messages": user("hi"), "n": 2}).json()["choices"]) == 2
+    assert len(fake.bodies) == 1
+    assert len(server.post({"messages": user("hi"), "n": 3}).json()["choices"]) == 3
+    assert [body.get("n", 1) for body in fake.bodies[1:]] == [3, 1, 1, 1]
+    refused = server.post({"messages": user("hi"), "n": 3, "temperature": 3})
+    assert (refused.status_code, "out of range" in refused.text) == (400, True)
+
+
 def test_models_as_llama_cpp_and_others_tell_them(fake: Any, front: Callable[..., Any]) -> None:
-    fake.models = {"data": [{"id": "a.gguf", "owned_by": "llamacpp", "meta": {"n_ctx_train": 512}}, {"id": "b"}]}
+    fake.models = {
+        "data": [{"id": "a.gguf", "owned_by": "llamacpp", "meta": {"n_ctx": 512, "n_ctx_train": 1024}}, {"id": "b"}]
+    }
     assert front().worker.n_ctx == 512
     assert front(backend_model="b").worker.facts.model == "b"
     assert front(backend_model="b").worker.n_ctx is None

@@ -33,15 +33,27 @@ async def draw(
     while True:
         try:
             if on_text is not None:
-                return await _streamed(client, facts, replace(wish, seed=seed_of(wish.seed, attempt, 0)), on_text)
-            if wish.n == 1 or facts.many:
-                return await _asked(client, facts, replace(wish, seed=seed_of(wish.seed, attempt, 0)))
-            wishes = [replace(wish, n=1, seed=seed_of(wish.seed, attempt, i)) for i in range(wish.n)]
-            return await _all([_asked(client, facts, one) for one in wishes])
+                return await _streamed(client, facts, _seeded(wish, attempt, 0), on_text)
+            return await _drawn(client, facts, wish, attempt)
         except RefusedError as error:
             if not error.too_long or len(wish.turns) == 1:
                 raise
         wish = replace(wish, turns=wish.turns[len(wish.turns) // 2 :])
+
+
+async def _drawn(client: Client, facts: Facts, wish: Wish, attempt: int) -> Draw:
+    """All in one request, or one in each, also where it takes an `n`, but not so large a one."""
+    if wish.n == 1 or facts.many:
+        try:
+            return await _asked(client, facts, _seeded(wish, attempt, 0))
+        except RefusedError as error:
+            if error.too_long or wish.n == 1:
+                raise
+    return await _all([_asked(client, facts, _seeded(replace(wish, n=1), attempt, i)) for i in range(wish.n)])
+
+
+def _seeded(wish: Wish, attempt: int, i: int) -> Wish:
+    return replace(wish, seed=seed_of(wish.seed, attempt, i))
 
 
 def fitting(tokenizer: Tokenizer, turns: Sequence[Turn], n_ctx: int, max_new_tokens: int) -> list[Turn]:
