@@ -87,6 +87,14 @@ def test_a_stream_comes_in_pieces(serve: Callable[..., Any]) -> None:
     assert_same(front.post(body | cut), behind.post(body | cut))
 
 
+def test_one_behind_another(serve: Callable[..., Any]) -> None:
+    last = serve()
+    first = serve(backend=serve(backend=last.url).url)
+    body = {"messages": user(*SAID), "seed": 3, "n": 2, "hypotheses": True}
+    assert_same(first.post(body), last.post(body))
+    assert first.worker.n_ctx == 64
+
+
 def test_models_are_told_with_their_defaults(serve: Callable[..., Any], tiny_checkpoint: Path) -> None:
     behind = serve(temperature=0.25)
     front = serve(backend=behind.url, top_k=7, num_hypotheses=3)

@@ -23,7 +23,7 @@ def user(*texts: str) -> list[Any]:
 
 
 def test_what_is_asked_for_and_told(fake: Any, front: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIALOGPT_BACKEND_KEY", "a key")
+    monkeypatch.setenv("DIALOGPT_BACKEND_KEY", "مفتاح")
     server = front(temperature=0.7, top_k=0, repetition_penalty=1.2, max_new_tokens=40)
     body = {"messages": user("hi <|endoftext|>", "so?", "yes"), "num_hypotheses": 2, "hypotheses": True, "seed": 9,
             "stop": ["!"]}  # fmt: skip
@@ -33,7 +33,7 @@ def test_what_is_asked_for_and_told(fake: Any, front: Callable[..., Any], monkey
          "max_tokens": 32, "temperature": 0.7, "top_p": 0.9, "seed": 9, "stream": False, "stop": ["!"], "n": 2,
          "logprobs": 1, "top_k": -1, "min_p": 0.0, "min_tokens": 1, "repetition_penalty": 1.2, "repeat_penalty": 1.2}
     ]  # fmt: skip
-    assert fake.keys == {"Bearer a key"}
+    assert fake.keys == {"Bearer مفتاح".encode().decode("latin-1")}
     assert answer["choices"][0]["message"]["content"] == "well0"
     assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
     assert [(h["text"], h["forward"], h["tokens"]) for h in answer["hypotheses"]] == [
@@ -124,7 +124,8 @@ def test_models_as_llama_cpp_and_others_tell_them(fake: Any, front: Callable[...
     assert front(backend_model="b").worker.facts.model == "b"
     assert front(backend_model="b").worker.n_ctx is None
     fake.models = None
-    assert front(backend_model="x").worker.facts.model == "x"
+    unlisted = front(backend_model="x")
+    assert (unlisted.worker.facts.model, unlisted.worker.trouble()) == ("x", None)
     with pytest.raises(BackendError, match="no such model or route: nothing here"):
         open_backend(ServeConfig(backend=fake.url, backend_wait=0.1))
 

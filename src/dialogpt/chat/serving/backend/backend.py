@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from dialogpt.chat.serving.backend.client import BackendError, Client
+from dialogpt.chat.serving.backend.client import BackendError, Client, MissingError
 from dialogpt.chat.serving.backend.drawing import draw, fitting
 from dialogpt.chat.serving.backend.wire import Drawn, Facts, Wish
 from dialogpt.chat.serving.replier import Gauge
@@ -105,11 +105,15 @@ class Backend:
         """Why no replies are being made: the engine is asked."""
         if not self.alive:
             return "the server has ended"
+        asking = asyncio.run_coroutine_threadsafe(self._client.models(), self._loop)
         try:
-            asyncio.run_coroutine_threadsafe(self._client.models(), self._loop).result(HEALTH_S)
+            asking.result(HEALTH_S)
+        except MissingError:  # it tells no models, but it answers
+            return None
         except BackendError as error:
             return error.message
         except TimeoutError:
+            asking.cancel()
             return "the backend takes too long"
         return None
 

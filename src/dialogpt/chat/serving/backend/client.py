@@ -35,6 +35,14 @@ class BackendError(ReplyError):
         self.lasting = lasting
 
 
+class MissingError(BackendError):
+    """What an engine does not have: the model, or the route."""
+
+    def __init__(self, said: str) -> None:
+        hint = "see --backend, --backend-model and --backend-route"
+        super().__init__(f"the backend has no such model or route: {said}", hint, lasting=True)
+
+
 class RefusedError(BackendError):
     """What an engine will not do: what was asked is not right for it; `said` is its reason."""
 
@@ -57,7 +65,7 @@ class Client:
         self.url = url
         self._http = httpx.AsyncClient(
             base_url=url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={b"Authorization": f"Bearer {key}".encode()} if key else {},
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
             transport=httpx.AsyncHTTPTransport(retries=RETRIES, limits=limits),
         )
@@ -140,6 +148,7 @@ def _refusal(response: httpx.Response, content: bytes) -> BackendError:
         said = ""
     said = said or f"status {status}"
     after = response.headers.get("Retry-After", "")
+    after = after if after.isascii() else ""
     if status in (400, 413, 422) or (status == 500 and "completion choice" in said):  # llama.cpp's answer to n > 1
         return RefusedError(said)
     if status == 429:
@@ -150,8 +159,7 @@ def _refusal(response: httpx.Response, content: bytes) -> BackendError:
         hint = "set DIALOGPT_BACKEND_KEY to the right one where the server is started"
         return BackendError("the backend does not take this server's key", hint, lasting=True)
     if status in (404, 405):
-        hint = "see --backend, --backend-model and --backend-route"
-        return BackendError(f"the backend has no such model or route: {said}", hint, lasting=True)
+        return MissingError(said)
     passed_on = status if status in (503, 504) else 502
     return BackendError(f"the backend has failed: {said}", status=passed_on, retry_after=after)
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from itertools import chain, combinations
 
-from dialogpt.chat.serving.backend.client import BackendError, Client, RefusedError
+from dialogpt.chat.serving.backend.client import BackendError, Client, MissingError, RefusedError
 from dialogpt.chat.serving.backend.wire import FEATURES, OURS, PATHS, Card, Facts, Route, Wish, body_of, hypotheses_of
 from dialogpt.decoding import ReplyConfig
 from dialogpt.errors import UsageError
@@ -47,8 +47,8 @@ async def _introduced(client: Client, model: str, route: Route) -> Facts:
     """Its model by name, or its first."""
     try:
         cards = await client.models()
-    except BackendError as error:
-        if not (error.lasting and model):
+    except MissingError:
+        if not model:
             raise
         return Facts(model, route=route)  # it does not tell its models, but may have this one
     found = [card for card in cards if model in ("", card.id)]

@@ -20,7 +20,7 @@ def open_backend(config: ServeConfig) -> tuple[Backend, str]:
 
     MODEL, where it is named, gives the tokenizer; UsageError for an address that is none.
     """
-    url, key = backend_url(config.backend), os.environ.get("DIALOGPT_BACKEND_KEY", "")
+    url, key = backend_url(config.backend), os.environ.get("DIALOGPT_BACKEND_KEY", "").strip()
     tokenizer = Tokenizer.load(tokenizer_folder(config.model)) if config.model else None
     guards = default_guards(config.blocklist)
     loaded = load_rankers(config) if config.mmi else []  # at once, where every reply asks for them
