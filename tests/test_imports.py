@@ -10,7 +10,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-NEEDS_AN_EXTRA = ("dialogpt.chat.serving.http",)  # imported by one function, which says what is missing
+# Imported by one function, which says what is missing.
+NEEDS_AN_EXTRA = ("dialogpt.chat.serving.http", "dialogpt.chat.serving.backend")
 
 SCRIPT = """
 import importlib, importlib.abc, pkgutil, sys

@@ -150,7 +150,7 @@ def test_without_fastapi_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError) as caught:
         serve(ServeConfig())
-    assert str(caught.value) == 'serve needs FastAPI and uvicorn (pip install "dialogpt[server]")'
+    assert str(caught.value) == 'serve needs FastAPI, httpx and uvicorn (pip install "dialogpt[server]")'
 
 
 def test_what_the_model_is_called(tiny_checkpoint: Path) -> None:

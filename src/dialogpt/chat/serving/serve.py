@@ -29,7 +29,7 @@ def serve(config: ServeConfig) -> None:
         from dialogpt.chat.serving.backend.opening import open_backend
         from dialogpt.chat.serving.http.api import make_app
     except ImportError as error:
-        raise UsageError("serve needs FastAPI and uvicorn", 'pip install "dialogpt[server]"') from error
+        raise UsageError("serve needs FastAPI, httpx and uvicorn", 'pip install "dialogpt[server]"') from error
     _check(config)
     config = replace(config, api_key=config.api_key or os.environ.get("DIALOGPT_API_KEY", ""))
     listening = _listen(config.host, config.port)
