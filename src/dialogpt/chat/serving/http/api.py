@@ -33,7 +33,7 @@ from dialogpt.chat.serving.http.messages import (
     told_of,
 )
 from dialogpt.chat.serving.http.metrics import Metrics
-from dialogpt.chat.serving.http.talk import Talk, Told
+from dialogpt.chat.serving.http.talk import Talk, Told, shown
 from dialogpt.chat.serving.replier import Replier, ReplyError
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DialoGPTError, UsageError
@@ -150,7 +150,7 @@ class _Server:
         if body.stream:
             first = await talk.first(request)
             if isinstance(first, Exception):
-                raise first
+                raise shown(first)
             events = _events(talk, first, answer, body)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         told_all = await talk.all(request, body.n)

@@ -25,7 +25,6 @@ MOST = 16  # replies, or hypotheses, or stops, of a request
 LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
 NOT_HERE = ("tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty")
 
-
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 
 

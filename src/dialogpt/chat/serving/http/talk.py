@@ -115,7 +115,7 @@ class Talk:
         """The whole answer; raises the job's error."""
         event = await self.first(request)
         if isinstance(event, Exception):
-            raise event if isinstance(event, DialoGPTError) else HTTPException(500, "the reply failed")
+            raise shown(event)
         assert isinstance(event, Told)
         return All(*event.some(n), event.hypotheses)
 
@@ -134,6 +134,11 @@ class Talk:
             self._metrics.reply.observe(seconds)
             self._job = None
         return event
+
+
+def shown(error: Exception) -> Exception:
+    """The error as a client may see it: what is not meant for users tells nothing of its inside."""
+    return error if isinstance(error, DialoGPTError) else HTTPException(500, "the reply failed")
 
 
 def _note(error: Exception) -> None:
