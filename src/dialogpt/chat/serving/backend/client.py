@@ -44,16 +44,12 @@ class MissingError(BackendError):
 
 
 class RefusedError(BackendError):
-    """What an engine will not do: what was asked is not right for it; `said` is its reason."""
+    """What an engine will not do, with its reason: what was asked is not right for it."""
 
     def __init__(self, said: str) -> None:
-        super().__init__(f"the backend refuses: {said}", "ask for something else", status=400, lasting=True)
-        self.said = said
-
-    @property
-    def too_long(self) -> bool:
-        """Whether the prompt was longer than it reads."""
-        return TOO_LONG.search(self.said) is not None
+        self.too_long = TOO_LONG.search(said) is not None  # the prompt is longer than it reads
+        hint = "shorten the message" if self.too_long else "ask for something else"
+        super().__init__(f"the backend refuses: {said}", hint, status=400, lasting=True)
 
 
 class Client:
