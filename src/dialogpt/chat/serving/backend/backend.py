@@ -162,8 +162,8 @@ class Backend:
             while self.rows and self.rows + rows > self._most_rows:
                 self._left.clear()
                 await self._left.wait()
-            self.rows += rows
             self._begun += 1
+            self.rows += rows
         try:
             yield
         finally:
