@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 NEEDS_AN_EXTRA = (  # each imported by one function, which says what is missing
     "dialogpt.chat.serving.http",
+    "dialogpt.chat.serving.backend",
     "dialogpt.chat.bots.telegram",
     "dialogpt.chat.bots.discord",
 )

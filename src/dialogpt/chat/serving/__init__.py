@@ -1,11 +1,12 @@
 """Serving: one model, many conversations, over HTTP.
 
-`http` is the OpenAI-compatible server (extra `server`), `worker` the thread that decodes for all of its requests
-together (`decoding/batcher.py`), `page/` the chat that a browser shows, `serve` the command.
+`http` is the OpenAI-compatible server (extra `server`), `page/` the chat that a browser shows, `serve` the command.
+`replier` is who makes the replies: `worker`, a thread that decodes for all requests together (`decoding/batcher.py`),
+or `backend`, which asks another engine.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from dialogpt.decoding import ReplyConfig
 
@@ -35,3 +36,17 @@ class ServeConfig(WorkerConfig):
     ] = ""
     cors: Annotated[tuple[str, ...], "origins whose pages may use the server, such as https://example.org"] = ()
     page: Annotated[bool, "show a page to chat at /"] = True
+    backend: Annotated[
+        str,
+        "URL of an OpenAI-compatible engine that makes the hypotheses (key: DIALOGPT_BACKEND_KEY of the environment);"
+        " MODEL is then what it serves, of which only tokenizer and backward companion are used; it may be left out",
+    ] = ""
+    backend_model: Annotated[str, "the model's name there (default: the first one it lists)"] = ""
+    backend_route: Annotated[
+        Literal["completions", "chat"],
+        "completions: a prompt of turns, as our models read them; chat: messages, for models with other templates",
+    ] = "completions"
+    backend_timeout: Annotated[
+        float, "seconds without a sign of life after which a reply of the backend is given up"
+    ] = 60
+    backend_wait: Annotated[float, "seconds to wait for the backend at the start"] = 600
