@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dialogpt import GPT, Session, Turn
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.loading import load_engine
 from dialogpt.errors import UsageError
+from dialogpt.model.engine import TorchEngine
 from dialogpt.model.quantize import Int8Linear, quantize
 
 pytestmark = [
@@ -80,9 +80,9 @@ def test_replies_of_a_batch_are_those_alone(make_model: Callable[..., GPT]) -> N
     engine = TorchEngine(quantize(make_model(5)))
     contexts = [[5, 6, 0], [7, 8, 9, 10, 0], [1, 0]]
     together, _ = engine.prefill(contexts, 4)
-    for row, context in zip(together, contexts, strict=True):
+    for row, context in zip(together.array(), contexts, strict=True):
         alone, _ = engine.prefill([context], 4)
-        assert relative_error(row, alone[0]) < 1e-3
+        assert relative_error(torch.tensor(row), torch.tensor(alone.array()[0])) < 1e-3
 
 
 def test_8_bits_are_for_a_cpu(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., GPT]) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.errors import UsageError
 from dialogpt.hub import model_folder, model_path
 from dialogpt.model import checkpoint
 from dialogpt.model.device import choose_device, choose_precision
+from dialogpt.model.engine import TorchEngine
 from dialogpt.model.quantize import quantize
 from dialogpt.tokens.bpe import Tokenizer
 

@@ -11,11 +11,11 @@ from typing import Self
 import msgspec
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
-from dialogpt.decoding.engine import Engine, Kept
 from dialogpt.decoding.hypotheses import context_tokens, make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker, rerank
 from dialogpt.decoding.safety import POLITE, Guard, default_guards, rejection
+from dialogpt.engine import Engine, Kept
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 

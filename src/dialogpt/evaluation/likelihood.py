@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dialogpt.decoding import Hypothesis
-from dialogpt.decoding.engine import Engine
 from dialogpt.decoding.hypotheses import context_tokens
 from dialogpt.decoding.loading import load_engine
+from dialogpt.engine import Engine
 from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import Additive
