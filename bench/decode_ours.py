@@ -15,8 +15,8 @@ from dialogpt.decoding.hypotheses import make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_engine
 from dialogpt.engine import Kept
 from dialogpt.model import GPTConfig, checkpoint
-from dialogpt.model.device import frugal_with_memory
 from dialogpt.model.gpt import GPT
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
 
 

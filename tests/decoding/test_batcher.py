@@ -238,3 +238,13 @@ def test_a_reply_ends_before_a_stop(text: str, stops: list[str], told: list[str]
     assert "".join(said).strip() == "".join(told)
     assert pieces.text == "".join(said)
     assert pieces.stopped is (stops != ["zzz"])
+
+
+@settings(max_examples=200)
+@given(tokens=st.lists(st.integers(0, 359), max_size=30), text=st.text(max_size=10))
+def test_pieces_are_those_of_the_whole_text(tiny_tokenizer: Tokenizer, tokens: list[int], text: str) -> None:
+    tokens = [*tokens, *tiny_tokenizer.encode(text), tiny_tokenizer.end_id]
+    pieces, said = Pieces(tiny_tokenizer), ""
+    for place, token in enumerate(tokens, 1):
+        said += pieces.feed(token)
+        assert said == pieces.text == tiny_tokenizer.decode(tokens[:place]).lstrip().rstrip("\ufffd").rstrip()

@@ -76,8 +76,9 @@ class Caches:
     def find(self, context: Sequence[int]) -> Kept | None:
         """A copy of what has been read of the context's beginning, with room for the rest; None for nothing."""
         key, common = None, 0
-        for other, kept in self._kept.items():
-            alike = min(common_length(context[:-1], other), kept.cache.tokens_read())
+        new = context[:-1]
+        for other in self._kept:
+            alike = common_length(new, other)
             if alike > common:
                 key, common = other, alike
         if key is None:

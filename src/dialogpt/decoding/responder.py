@@ -104,13 +104,17 @@ class Pieces:
         self.text = ""  # what has been told
         self.stopped = False
         self._tokenizer, self._stops = tokenizer, stops
-        self._tokens: list[int] = []
+        self._whole = ""  # the text of all tokens but those that wait for the rest of a code point
+        self._waiting: list[int] = []
 
     def feed(self, token: int) -> str:
         """What a further token adds to the text, perhaps nothing."""
-        self._tokens.append(token)
-        text = self._tokenizer.decode(self._tokens).lstrip()
-        whole = text.rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
+        self._waiting.append(token)
+        text = self._whole + self._tokenizer.decode(self._waiting)
+        if not text.endswith("\ufffd"):
+            self._whole = text
+            self._waiting.clear()
+        whole = text.lstrip().rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
         if found := [place for stop in self._stops if (place := whole.find(stop)) >= 0]:
             whole, self.stopped = whole[: min(found)], True
         else:

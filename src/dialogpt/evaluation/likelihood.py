@@ -16,7 +16,7 @@ from dialogpt.engine import Engine
 from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import Additive
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
