@@ -14,7 +14,7 @@ from dialogpt.chat.serving.serve import load_batcher
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.chat.store import default_path
 from dialogpt.errors import UsageError
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 
 if TYPE_CHECKING:
     from dialogpt.chat.bots.discord import Discord
