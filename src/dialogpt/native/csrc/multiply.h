@@ -28,41 +28,56 @@ inline void finish_block(const Ints& sums, const Linear& linear, int64_t block, 
   store(out + n, y);
 }
 
+// work(0), work(1) ... each with a number that the compiler knows. Sums in an array that a loop goes over would be memory.
+template <int N>
+struct Number {
+  constexpr operator int() const { return N; }
+};
+template <int N, class Work>
+__attribute__((always_inline)) inline void each(Work&& work) {
+  if constexpr (N > 0) {
+    each<N - 1>(work);
+    work(Number<N - 1>{});
+  }
+}
+#define INLINED __attribute__((always_inline))
+
 // R rows with B blocks of outputs, the inputs in S parts.
 template <int R, int B, int S>
 inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const float* scales, float* out,
                  int64_t out_stride, Then then) {
   Sums sums[R][B][S];
-  for (int r = 0; r < R; r++)
-    for (int b = 0; b < B; b++)
-      for (int s = 0; s < S; s++)
-        sums[r][b][s] = s == 0 ? start(linear.offsets + (block + b) * kLanes) : Sums{};
+  each<B>([&](auto b) INLINED {
+    const Sums first = start(linear.offsets + (block + b) * kLanes);
+    each<R>([&](auto r) INLINED { each<S>([&](auto s) INLINED { sums[r][b][s] = s == 0 ? first : Sums{}; }); });
+  });
   const int64_t depth = linear.depth;
   const int8_t* weights = linear.weights + block * kLanes * depth;
-  for (int64_t k = 0; k < depth; k += 4 * S, weights += 64 * S) {
-#pragma GCC unroll 4
-    for (int s = 0; s < S; s++) {
+  for (int64_t k = 0; k < depth; k += 4 * S, weights += 64 * S, x += 4 * S) {
+    each<S>([&](auto s) INLINED {
       Step steps[B];
-#pragma GCC unroll 4
-      for (int b = 0; b < B; b++) {
+      each<B>([&](auto b) INLINED {
         const int8_t* from = weights + b * kLanes * depth + 64 * s;
         __builtin_prefetch(from + kAhead);
         steps[b] = step(from);
-      }
-#pragma GCC unroll 16
-      for (int r = 0; r < R; r++) {
-        const Four here = four(x + r * depth + k + 4 * s);
-#pragma GCC unroll 4
-        for (int b = 0; b < B; b++) add(sums[r][b][s], steps[b], here);
-      }
-    }
+      });
+      each<R>([&](auto r) INLINED {
+        const Four here = four(x + r * depth + 4 * s);
+        each<B>([&](auto b) INLINED { add(sums[r][b][s], steps[b], here); });
+      });
+    });
   }
-  for (int r = 0; r < R; r++)
-    for (int b = 0; b < B; b++) {
+  Ints totals[R][B];
+  each<R>([&](auto r) INLINED {
+    each<B>([&](auto b) INLINED {
       Ints total = finish(sums[r][b][0]);
-      for (int s = 1; s < S; s++) total = total + finish(sums[r][b][s]);
-      finish_block(total, linear, block + b, scales[r], out + r * out_stride, then);
-    }
+      each<S - 1>([&](auto s) INLINED { total = total + finish(sums[r][b][s + 1]); });
+      totals[r][b] = total;
+    });
+  });
+  for (int r = 0; r < R; r++)
+    for (int b = 0; b < B; b++)
+      finish_block(totals[r][b], linear, block + b, scales[r], out + r * out_stride, then);
 }
 
 // A tile of `rows` rows, at most R.
