@@ -11,12 +11,12 @@ from decode_tasks import BANDWIDTH, MAKE, TOP_K, Measured, Told, Work, answer, b
 
 from dialogpt.artifact import make_manifest
 from dialogpt.decoding import DecodingConfig, Hypothesis
-from dialogpt.decoding.engine import Kept
 from dialogpt.decoding.hypotheses import make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_engine
+from dialogpt.engine import Kept
 from dialogpt.model import GPTConfig, checkpoint
-from dialogpt.model.device import frugal_with_memory
 from dialogpt.model.gpt import GPT
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
 
 

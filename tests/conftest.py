@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
+
+from dialogpt.engine import Candidates, Kept
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would our processes
 settings.register_profile("shared machine", deadline=None)  # a slow moment is no failure
@@ -100,20 +103,83 @@ def tiny_checkpoint(tiny_model: tuple[Any, Any], tmp_path_factory: pytest.TempPa
     return folder
 
 
+class ArrayLogits:
+    """Logits by plain numpy, a reference for those of engines; see `dialogpt.engine.Logits`."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.array(values, np.float32)
+
+    @property
+    def rows(self) -> int:
+        return len(self.values)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.values.shape[1]
+
+    def logsumexp(self) -> Any:
+        return self.values.max(-1) + np.log(self.mass(np.ones(self.rows, np.float32)))
+
+    def mass(self, temperatures: Any) -> Any:
+        cooled = (self.values - self.values.max(-1, keepdims=True)) / temperatures[:, None]
+        return np.exp(cooled, dtype=np.float64).sum(-1)
+
+    def argmax(self) -> Any:
+        return self.values.argmax(-1)
+
+    def likeliest(self, k: int) -> Candidates:
+        tokens = np.argsort(-self.values, axis=-1, kind="stable")[:, :k]
+        return Candidates(np.take_along_axis(self.values, tokens, -1), tokens)
+
+    def get(self, rows: Any, tokens: Any) -> Any:
+        return self.values[rows, tokens]
+
+    def set(self, rows: Any, tokens: Any, values: Any) -> None:
+        self.values[rows, tokens] = values
+
+    def select(self, rows: Any) -> "ArrayLogits":
+        return ArrayLogits(self.values[rows])
+
+    def join(self, places: Sequence[int], other: "ArrayLogits") -> None:
+        new = max(*places, self.rows - 1) + 1 - self.rows
+        self.values = np.pad(self.values, ((0, new), (0, 0)))
+        self.values[places] = other.values
+
+    def array(self) -> Any:
+        return self.values
+
+
+@pytest.fixture(scope="session")
+def array_logits() -> type[ArrayLogits]:
+    return ArrayLogits
+
+
 @dataclass
 class ScriptedCache:
-    """Which script each row plays, and how far it is; rows that have ended go on with their last token."""
+    """Which script each place plays, and how far it is; rows that have ended go on with their last token."""
 
-    rows: list[int]
+    scripts: list[int]
     step: int = 0
-    length: int = 0
-    capacity: int = 1 << 30
+    size_bytes: int = 0
 
-    def select(self, keep: Sequence[int]) -> "ScriptedCache":
-        return replace(self, rows=[self.rows[place] for place in keep])
+    @property
+    def rows(self) -> int:
+        return len(self.scripts)
+
+    def tokens_read(self, row: int = 0) -> int:
+        return 0
+
+    def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
+        self.scripts = [self.scripts[place] for place in rows]
+
+    def join(self, places: Sequence[int], other: "ScriptedCache") -> None:
+        raise AssertionError("scripts begin together")
 
     def branch(self, rows: int, room: int) -> "ScriptedCache":
-        return replace(self, rows=self.rows * rows)
+        return replace(self, scripts=self.scripts * rows)
+
+    def prefix(self, row: int, length: int, room: int = 0) -> "ScriptedCache":
+        return ScriptedCache([self.scripts[row]])
 
     def drop(self, row: int) -> None:
         pass
@@ -123,40 +189,36 @@ class ScriptedEngine:
     """Plays the engine's calls: row r's reply is `scripts[r]`, whatever it is asked; `contexts` are those seen."""
 
     def __init__(self, scripts: Sequence[Sequence[int]], vocab_size: int, n_ctx: int = 256) -> None:
-        import torch
-
         self.scripts, self.vocab_size, self.n_ctx = scripts, vocab_size, n_ctx
-        self.device = torch.device("cpu")
         self.contexts: list[list[int]] = []
         self.decoded_rows: list[list[int]] = []
 
-    def _logits(self, cache: ScriptedCache) -> Any:
-        import torch
-
-        logits = torch.zeros(len(cache.rows), self.vocab_size)
-        for place, row in enumerate(cache.rows):
+    def _logits(self, cache: ScriptedCache) -> ArrayLogits:
+        logits = np.zeros((cache.rows, self.vocab_size))
+        for place, row in enumerate(cache.scripts):
             logits[place, self._token(row, cache.step)] = 100.0
-        return logits
+        return ArrayLogits(logits)
 
     def _token(self, row: int, step: int) -> int:
         return self.scripts[row][min(step, len(self.scripts[row]) - 1)]
 
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[Any, ScriptedCache]:
+    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[ArrayLogits, ScriptedCache]:
         self.contexts += [list(context) for context in contexts]
         cache = ScriptedCache(list(range(len(contexts))))
         return self._logits(cache), cache
 
-    def resume(self, context: Sequence[int], kept: Any) -> tuple[Any, Any]:
-        from dialogpt.decoding.engine import Kept
-
+    def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[ArrayLogits, Kept]:
         logits, cache = self.prefill([context], 0)
-        return logits, Kept(list(context), cache)  # type: ignore[arg-type]
+        return logits, Kept(list(context), cache)
 
-    def decode(self, tokens: Sequence[int], cache: ScriptedCache) -> Any:
-        assert list(tokens) == [self._token(row, cache.step) for row in cache.rows]
-        self.decoded_rows.append(cache.rows)
+    def decode(self, tokens: Sequence[int], cache: ScriptedCache) -> ArrayLogits:
+        assert list(tokens) == [self._token(row, cache.step) for row in cache.scripts]
+        self.decoded_rows.append(cache.scripts)
         cache.step += 1
         return self._logits(cache)
+
+    def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+        return [float(len(target)) for _, target in pairs]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from dialogpt import __version__
-from dialogpt.errors import DataError, DialoGPTError, UsageError
+from dialogpt.errors import DataError, DialoGPTError, UsageError, needs_torch
 
 
 class Command(NamedTuple):
@@ -197,7 +197,9 @@ def _command(name: str) -> click.Command:
         made = config_type(**values)
         root = click.get_current_context().find_root().params
         _set_up_logging(logging.WARNING if root["quiet"] or where.quiet else logging.INFO)
-        result = _locate(where.function)(made)
+        with needs_torch(f"`dialogpt {name}`"):
+            function = _locate(where.function)
+        result = function(made)
         if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
             _show(result)
 

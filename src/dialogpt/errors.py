@@ -8,6 +8,9 @@
 A message names the thing and the value; the hint names the way out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DialoGPTError(Exception):
     """An error that the user can act upon; printed as `error:` and `hint:`, without a traceback."""
@@ -33,3 +36,14 @@ class DataError(DialoGPTError):
 
 class CheckpointError(DialoGPTError):
     pass
+
+
+@contextmanager
+def needs_torch(what: str) -> Iterator[None]:
+    """A block that imports torch, which an installation may lack: then a UsageError says that `what` needs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError(f"{what} needs PyTorch, which is not installed", 'pip install "dialogpt[torch]"') from error

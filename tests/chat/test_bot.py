@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from dialogpt import GPT, Chatbot, Tokenizer, Turn
 from dialogpt.decoding import ReplyConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import CheckpointError, DataError
+from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
 SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀"]

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.batcher import Batcher, Caches, Job
-from dialogpt.decoding.engine import Kept, TorchEngine
 from dialogpt.decoding.responder import Pieces, Responder
 from dialogpt.decoding.safety import POLITE
+from dialogpt.engine import Kept
 from dialogpt.model import GPTConfig
 from dialogpt.model.cache import KVCache
+from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
 SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀👍🏽", "what is the best way?", "no"]
@@ -136,13 +137,13 @@ def test_the_oldest_leave_first() -> None:
     caches = Caches(3 * kept(4).cache.size_bytes)
     for first in range(3):
         caches.put([first, 1, 1, 1], kept(4))
-    assert caches.find([0, 1, 7, 7], 8) is not None  # used, so it is the newest
+    assert caches.find([0, 1, 7, 7]) is not None  # used, so it is the newest
     caches.put([4, 1, 1, 1], kept(4))
-    assert caches.find([1, 1, 1, 1], 8) is None
-    assert caches.find([9, 1], 8) is None
-    (found,) = [caches.find([0, 1, 1, 5], 8)]
+    assert caches.find([1, 1, 1, 1]) is None
+    assert caches.find([9, 1]) is None
+    (found,) = [caches.find([0, 1, 1, 5, 5, 5])]
     assert found is not None
-    assert (found.tokens, found.cache.length, found.cache.capacity) == ([0, 1, 1], 3, 8)
+    assert (found.tokens, found.cache.tokens_read()) == ([0, 1, 1], 3)
     caches.put([5] * 16, kept(16))  # larger than all of it
     assert (len(caches), caches.size_bytes) == (0, 0)
 
@@ -237,3 +238,13 @@ def test_a_reply_ends_before_a_stop(text: str, stops: list[str], told: list[str]
     assert "".join(said).strip() == "".join(told)
     assert pieces.text == "".join(said)
     assert pieces.stopped is (stops != ["zzz"])
+
+
+@settings(max_examples=200)
+@given(tokens=st.lists(st.integers(0, 359), max_size=30), text=st.text(max_size=10))
+def test_pieces_are_those_of_the_whole_text(tiny_tokenizer: Tokenizer, tokens: list[int], text: str) -> None:
+    tokens = [*tokens, *tiny_tokenizer.encode(text), tiny_tokenizer.end_id]
+    pieces, said = Pieces(tiny_tokenizer), ""
+    for place, token in enumerate(tokens, 1):
+        said += pieces.feed(token)
+        assert said == pieces.text == tiny_tokenizer.decode(tokens[:place]).lstrip().rstrip("\ufffd").rstrip()

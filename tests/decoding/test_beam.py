@@ -11,9 +11,9 @@ from transformers import GenerationConfig, GPT2LMHeadModel
 from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import make_manifest
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import make, make_from
 from dialogpt.model import checkpoint
+from dialogpt.model.engine import TorchEngine
 
 CONTEXTS = [[5, 6, 0], [7, 0], [*range(1, 30), 0], [9, 9, 9, 9, 0, 3, 0]]
 

@@ -11,9 +11,9 @@ from transformers import GenerationConfig, GPT2LMHeadModel
 from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import make_manifest
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import make
 from dialogpt.model import checkpoint
+from dialogpt.model.engine import TorchEngine
 
 SHAPES: list[dict[str, Any]] = [
     {"end_logit": 2.0},

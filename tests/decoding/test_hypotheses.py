@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.decoding import DecodingConfig, Hypothesis
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import context_tokens, make
 from dialogpt.errors import DataError
+from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
 TURNS = st.lists(st.text(max_size=12), min_size=1, max_size=8)

@@ -9,10 +9,10 @@ import torch
 
 from dialogpt import GPT, Session, Tokenizer, Turn
 from dialogpt.decoding import Hypothesis, ReplyConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.rerank import MMI, Forward, rerank
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import UsageError
+from dialogpt.model.engine import TorchEngine
 from dialogpt.model.gpt import GPT as Network
 from dialogpt.model.loss import nats
 from dialogpt.tokens.batches import collate

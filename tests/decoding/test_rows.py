@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dialogpt import GPT, Tokenizer
 from dialogpt.decoding import DecodingConfig, Hypothesis
-from dialogpt.decoding.engine import Kept, TorchEngine
 from dialogpt.decoding.hypotheses import make, make_from, stream_tokens
+from dialogpt.engine import Kept
+from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
 
@@ -51,7 +52,7 @@ def test_rows_of_one_context_share_what_is_read(tiny_model: Pair) -> None:
     made, kept = make_from(engine, tiny_model[1], context, config, seeds, None)
     (expected,) = make(engine, tiny_model[1], [context], config, [seeds])
     assert all(same(a, b) for a, b in zip(made, expected, strict=True))
-    assert kept.cache.length == len(context)  # as it was read, whatever its branches said
+    assert kept.cache.tokens_read() == len(context)  # as it was read, whatever its branches said
 
 
 class CountingEngine(TorchEngine):
@@ -94,7 +95,7 @@ def test_a_conversation_reads_only_what_is_new(tiny_model: Pair, turns: list[lis
         assert engine.read == len(context) - min(common, len(context) - 1)
         with torch.inference_mode():
             expected = tiny_model[0](torch.tensor([context]))[:, -1]
-        torch.testing.assert_close(logits, expected, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor(logits.array()), expected, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3])
@@ -108,7 +109,9 @@ def test_a_stream_that_is_left_does_no_harm(tiny_model: Pair, taken: int) -> Non
     stream.close()
     logits, _ = engine.resume([5, 6, 0, 7, 0], kept)
     with torch.inference_mode():
-        torch.testing.assert_close(logits, model(torch.tensor([[5, 6, 0, 7, 0]]))[:, -1], atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.tensor(logits.array()), model(torch.tensor([[5, 6, 0, 7, 0]]))[:, -1], atol=2e-4, rtol=1e-4
+        )
 
 
 class InterruptedEngine(TorchEngine):
@@ -132,7 +135,9 @@ def test_a_reading_that_is_interrupted_does_no_harm(make_model: Callable[..., GP
         InterruptedEngine(model).resume([5, 6, 0, 7, 7, 7, 0], kept)
     logits, _ = TorchEngine(model).resume(later, kept)
     with torch.inference_mode():
-        torch.testing.assert_close(logits, model(torch.tensor([later]))[:, -1], atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.tensor(logits.array()), model(torch.tensor([later]))[:, -1], atol=2e-4, rtol=1e-4
+        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -152,7 +157,7 @@ def test_nats_are_those_of_the_targets_alone(tiny_model: Pair, lengths: list[tup
 def test_many_pairs_are_scored_in_several_passes(tiny_model: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [([5] * (i + 1), [6] * (9 - i)) for i in range(9)]
     expected = TorchEngine(tiny_model[0]).nats(pairs)
-    monkeypatch.setattr("dialogpt.decoding.engine.SCORED_TOGETHER", 20)
+    monkeypatch.setattr("dialogpt.model.engine.SCORED_TOGETHER", 20)
     assert TorchEngine(tiny_model[0]).nats(pairs) == pytest.approx(expected, abs=1e-4)
 
 

@@ -9,9 +9,9 @@ import pytest
 from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.data.blocklist import Blocklist
 from dialogpt.decoding import ReplyConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.responder import Responder
 from dialogpt.decoding.safety import POLITE, AgreesWithOffence, Blocked, default_guards, empty, rejection
+from dialogpt.model.engine import TorchEngine
 
 PHRASES = Blocklist(["rude word", "كلمة سيئة"])
 HI = [Turn("hi")]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.sampling import allowed, candidates, draw, repeated_next
+from dialogpt.decoding.sampling import candidates, draw, only_allowed, repeated_next
+from dialogpt.model.logits import TorchLogits
 
 TIED = st.sampled_from([-2.0, 0.0, 0.5, 3.0])
 LOGITS = st.lists(TIED | st.floats(-20, 20, width=32), min_size=1, max_size=12)
@@ -26,13 +27,28 @@ def generators(count: int, seed: int = 0) -> list[np.random.Generator]:
     return [np.random.default_rng(seed + i) for i in range(count)]
 
 
+def allowed(
+    logits: Tensor, contexts: list[list[int]], replies: list[list[int]], end_id: int, settings: DecodingConfig
+) -> Tensor:
+    """The logits (B, V) while only what is allowed is left."""
+    held = TorchLogits(logits)
+    with only_allowed(held, contexts, replies, [settings] * len(logits), end_id):
+        return torch.tensor(held.array())
+
+
+def drawn_from(logits: Tensor, settings: DecodingConfig, generators: list[np.random.Generator]) -> list[int]:
+    drawn = draw(TorchLogits(logits), [settings] * len(logits), generators)
+    assert drawn.shape == (len(logits),)
+    return drawn.tolist()
+
+
 def kept(filtered: Tensor) -> set[int]:
     return {i for i, value in enumerate(filtered.tolist()) if value != -math.inf}
 
 
 def left(logits: Tensor, **changes: float | int) -> list[list[int]]:
     """The tokens that may be drawn, of each row (B, V), in the order of the candidates."""
-    found = candidates(logits, config(**changes))
+    found = candidates(TorchLogits(logits), [config(**changes)] * len(logits))
     return [
         [token for token, logit in zip(tokens, row, strict=True) if logit != -math.inf]
         for tokens, row in zip(found.tokens.tolist(), found.logits.tolist(), strict=True)
@@ -47,12 +63,12 @@ def likeliest_first(logits: list[float]) -> list[int]:
 @given(logits=LOGITS, k=st.integers(1, 14), temperature=st.sampled_from([1e-9, 0.7, 1.0, 1e30]))
 def test_top_k_keeps_exactly_k_also_on_ties(logits: list[float], k: int, temperature: float) -> None:
     row = torch.tensor([logits])
-    found = candidates(row, config(top_k=k, temperature=temperature))
+    found = candidates(TorchLogits(row), [config(top_k=k, temperature=temperature)])
     if k < len(logits):
         assert found.tokens.tolist() == [likeliest_first(row[0].tolist())[:k]]
     else:
         assert sorted(found.tokens[0].tolist()) == list(range(len(logits)))
-    torch.testing.assert_close(found.logits[0], (row[0] - row.max())[found.tokens[0]] / temperature)
+    np.testing.assert_allclose(found.logits[0], ((row[0] - row.max()) / temperature).numpy()[found.tokens[0]], 1e-5)
 
 
 @settings(deadline=None)
@@ -120,7 +136,8 @@ def brute_repeats(reply: list[int], n: int, vocabulary: int) -> list[int]:
 @settings(deadline=None)
 @given(reply=st.lists(st.integers(0, 3), max_size=12), n=st.integers(1, 4))
 def test_repeated_next_bans_what_would_make_an_ngram_twice(reply: list[int], n: int) -> None:
-    assert repeated_next(reply, n) == brute_repeats(reply, n, 4)
+    assert sorted(repeated_next(reply, n)) == brute_repeats(reply, n, 4)
+    assert repeated_next(tuple(reply), n) == repeated_next(reply, n)
 
 
 @settings(deadline=None)
@@ -151,9 +168,8 @@ def test_a_draw_is_a_token_that_the_filters_left(logits: list[float], temperatur
     row = torch.tensor([logits])
     row[0, likeliest_first(logits)[0]] = -math.inf
     assume(len(logits) > 1)
-    drawn = draw(row, config(temperature=temperature, top_k=3, top_p=0.8), generators(1, seed))
-    assert drawn.shape == (1,)
-    assert drawn.item() in set(likeliest_first(row[0].tolist())[:3]) - {likeliest_first(logits)[0]}
+    (drawn,) = drawn_from(row, config(temperature=temperature, top_k=3, top_p=0.8), generators(1, seed))
+    assert drawn in set(likeliest_first(row[0].tolist())[:3]) - {likeliest_first(logits)[0]}
 
 
 @settings(deadline=None)
@@ -161,7 +177,7 @@ def test_a_draw_is_a_token_that_the_filters_left(logits: list[float], temperatur
 def test_temperatures_next_to_zero_are_greedy(logits: list[float], temperature: float, seed: int) -> None:
     first, *rest = likeliest_first(logits)
     assume(not rest or logits[first] - logits[rest[0]] > 1e-3)
-    assert draw(torch.tensor([logits]), config(temperature=temperature), generators(1, seed)).tolist() == [first]
+    assert drawn_from(torch.tensor([logits]), config(temperature=temperature), generators(1, seed)) == [first]
 
 
 CHI_SQUARE_999 = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52, 6: 22.46, 7: 24.32}  # by degrees of freedom
@@ -184,8 +200,7 @@ def test_draws_are_distributed_as_asked(temperature: float, k: int, p: float, mi
             expected[token] = share
     total = sum(expected.values())
     asked = config(temperature=temperature, top_k=k, top_p=p, min_p=min_p)
-    drawn = draw(torch.tensor([logits]).expand(rows, -1), asked, generators(rows))
-    counts = Counter(drawn.tolist())
+    counts = Counter(drawn_from(torch.tensor([logits]).expand(rows, -1), asked, generators(rows)))
     assert counts.keys() == expected.keys()
     statistic = sum((counts[i] - rows * e / total) ** 2 / (rows * e / total) for i, e in expected.items())
     assert statistic < CHI_SQUARE_999[len(expected) - 1]
@@ -196,13 +211,15 @@ def test_draws_are_distributed_as_asked(temperature: float, k: int, p: float, mi
 def test_a_draw_depends_on_its_row_alone(seed: int, rows: int) -> None:
     logits = torch.randn(rows, 50, generator=torch.Generator().manual_seed(seed))
     settings = DecodingConfig()
-    together = draw(logits, settings, generators(rows, seed)).tolist()
-    alone = [draw(logits[i : i + 1], settings, generators(rows, seed)[i : i + 1]).item() for i in range(rows)]
-    assert together == alone
+    kinds = [DecodingConfig(top_k=0), DecodingConfig(temperature=0), DecodingConfig(top_k=3, temperature=2.0)]
+    for configs in ([settings] * rows, ([*kinds, settings] * 2)[:rows]):
+        together = draw(TorchLogits(logits), configs, generators(rows, seed)).tolist()
+        alone = [drawn_from(logits[i : i + 1], configs[i], generators(rows, seed)[i : i + 1])[0] for i in range(rows)]
+        assert together == alone
 
 
 def test_a_draw_takes_one_number_from_its_generator() -> None:
     taken, expected = np.random.default_rng(3), np.random.default_rng(3)
-    draw(torch.zeros(1, 9), DecodingConfig(), [taken])
+    drawn_from(torch.zeros(1, 9), DecodingConfig(), [taken])
     expected.random()
     assert taken.random() == expected.random()

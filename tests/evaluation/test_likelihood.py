@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dialogpt.decoding import Hypothesis
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.errors import UsageError
 from dialogpt.evaluation import EvaluateConfig, published
 from dialogpt.evaluation.evaluate import evaluate
 from dialogpt.evaluation.inputs import read_inputs
 from dialogpt.evaluation.likelihood import Likelihood, nats_and_tokens
 from dialogpt.evaluation.plots import length_shares
+from dialogpt.model.engine import TorchEngine
 from dialogpt.session import Turn
 
 CONTEXTS = [("hi", "صباح الخير"), ("what is the best way?",), ("ok",)]

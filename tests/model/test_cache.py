@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,8 +23,12 @@ def read(cache: KVCache, tokens: list[list[int]]) -> None:
 
 def rows_of(cache: KVCache) -> list[list[int]]:
     """What each row has read, after checking that layers, keys and values agree."""
-    rows = []
+    rows: list[list[int]] = []
     for row, start in enumerate(cache.starts):
+        if row in cache.dropped:
+            assert cache.tokens_read(row) == 0
+            rows.append([])
+            continue
         stored = cache.k[0, row, 0, start : cache.length, 0]
         assert torch.equal(cache.k[1, row, 0, start : cache.length, 0], stored + 0.5)
         assert torch.equal(cache.v[0, row, 0, start : cache.length, 0], -stored)
@@ -49,27 +52,30 @@ contexts = st.lists(st.lists(tokens, min_size=1, max_size=6), min_size=1, max_si
 def test_any_sequence_of_operations(begin: list[list[int]], data: st.DataObject) -> None:
     cache, expected = padded(begin, 64), [list(row) for row in begin]
     for _ in range(data.draw(st.integers(0, 6))):
-        match data.draw(st.sampled_from(["read", "select", "put", "compact", "widened", "drop"])):
-            case "read" if cache.length < cache.capacity:
+        match data.draw(st.sampled_from(["read", "rearrange", "join", "make_room", "drop"])):
+            case "read":
                 new = data.draw(st.lists(tokens, min_size=len(expected), max_size=len(expected)))
+                cache.make_room(1)
                 read(cache, [[token] for token in new])
-                expected = [[*row, token] for row, token in zip(expected, new, strict=True)]
-            case "select":
+                expected = [[*row, token] if row else [] for row, token in zip(expected, new, strict=True)]
+            case "rearrange":
                 rows = data.draw(st.lists(st.integers(0, len(expected) - 1), min_size=1, max_size=5))
-                cache, expected = cache.select(rows), [list(expected[row]) for row in rows]
-            case "put":
-                others = data.draw(contexts)[: len(expected)]
-                places = data.draw(st.permutations(range(len(expected))))[: len(others)]
-                cache.put(places, padded(others, 8))
+                cache.rearrange(rows)
+                expected = [list(expected[row]) for row in rows]
+            case "join":
+                others = data.draw(contexts)
+                more = data.draw(st.integers(0, len(others)))
+                places = data.draw(st.permutations(range(len(expected))))[: len(others) - more]
+                places += range(len(expected), len(expected) + len(others) - len(places))
+                cache.join(places, padded(others, 8))
+                expected += [[] for _ in others]
                 for place, other in zip(places, others, strict=True):
                     expected[place] = list(other)
-            case "compact":
-                cache.compact()
-                assert min(cache.starts) == 0
-            case "widened":
-                more = data.draw(st.integers(0, 2))
-                cache = cache.widened(len(expected) + more, cache.capacity + 3)
-                expected += [[] for _ in range(more)]
+                expected = expected[: cache.rows]
+            case "make_room":
+                more = data.draw(st.integers(1, 40))
+                cache.make_room(more)
+                assert cache.capacity >= cache.length + more
             case "drop":
                 row = data.draw(st.integers(0, len(expected) - 1))
                 cache.drop(row)
@@ -77,27 +83,28 @@ def test_any_sequence_of_operations(begin: list[list[int]], data: st.DataObject)
     assert rows_of(cache) == expected
     for row, whole in enumerate(expected):
         for length in {len(whole) // 2, len(whole)} - {0}:
-            assert rows_of(cache.prefix(row, length)) == [whole[:length]]
+            assert rows_of(cache.prefix(row, length, 3)) == [whole[:length]]
 
 
-@given(begin=contexts, order=st.lists(st.integers(0, 3), min_size=4, max_size=4), since=st.integers(0, 6))
-def test_reorder_leaves_what_is_alike(begin: list[list[int]], order: list[int], since: int) -> None:
+@given(begin=contexts, order=st.lists(st.integers(0, 3), min_size=4, max_size=4), differ=st.none() | st.integers(0, 6))
+def test_only_what_differs_needs_to_be_moved(begin: list[list[int]], order: list[int], differ: int | None) -> None:
     rows = [row[:1] * 6 for row in begin]
     cache = padded(rows, 6)
     order = [row % len(rows) for row in order][: len(rows)]
     order += range(len(order), len(rows))
-    cache.reorder(order, since)
-    assert rows_of(cache) == [row[:since] + rows[other][since:] for row, other in zip(rows, order, strict=True)]
+    cache.rearrange(order, differ)
+    same = 0 if differ is None else 6 - differ
+    assert rows_of(cache) == [row[:same] + rows[other][same:] for row, other in zip(rows, order, strict=True)]
 
 
-def test_a_full_cache_can_be_compacted_and_no_more() -> None:
+def test_a_full_cache_loses_its_padding_before_it_grows() -> None:
     cache = padded([[1, 2, 3], [4]], 3)
-    with pytest.raises(ValueError, match="5 tokens do not fit into a cache of 3"):
-        cache.put([1], padded([[1, 2, 3, 4, 5]], 5))
-    assert rows_of(cache) == [[1, 2, 3], [4]]
     cache.drop(0)
-    cache.compact()
-    assert (cache.length, rows_of(cache)) == (1, [[], [4]])
+    cache.make_room(2)
+    assert (cache.length, cache.capacity, rows_of(cache)) == (1, 3, [[], [4]])
+    cache.join([0], padded([[1, 2, 3, 4, 5]], 5))
+    assert rows_of(cache) == [[1, 2, 3, 4, 5], [4]]
+    assert cache.capacity > 5
 
 
 def test_rows_that_branch_off_share_what_is_read(make_model: Any) -> None:
@@ -113,5 +120,5 @@ def test_rows_that_branch_off_share_what_is_read(make_model: Any) -> None:
     assert torch.allclose(logits[0], expected, atol=1e-4)
     assert torch.allclose(logits[2], expected, atol=1e-4)
     assert not torch.allclose(logits[1], expected, atol=1e-2)
-    assert (cache.length, branches.length, branches.past) == (4, 2, 6)
+    assert (cache.length, branches.length, branches.past, branches.tokens_read(1)) == (4, 2, 6, 6)
     assert cache.size_bytes == 2 * cache.k.nbytes

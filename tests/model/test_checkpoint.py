@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import make_manifest, read_manifest
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import make
 from dialogpt.errors import UsageError
 from dialogpt.model import checkpoint
+from dialogpt.model.engine import TorchEngine
 
 TEXTS = ["Does money buy happiness?", "صباح الخير", "😀👍🏽", "お金で幸せは買えますか？"]
 GREEDY = DecodingConfig(temperature=0, no_repeat_ngram=0, min_new_tokens=0, max_new_tokens=16)

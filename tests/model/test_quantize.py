@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dialogpt import GPT, Session, Turn
-from dialogpt.decoding.engine import TorchEngine
-from dialogpt.decoding.loading import load_engine
 from dialogpt.errors import UsageError
+from dialogpt.model.engine import TorchEngine
+from dialogpt.model.opening import open_engine
 from dialogpt.model.quantize import Int8Linear, quantize
 
 pytestmark = [
@@ -66,7 +66,7 @@ def test_logits_of_a_whole_model(make_model: Callable[..., GPT]) -> None:
 
 def test_the_bundled_models_perplexity_stays_within_one_percent() -> None:
     def perplexity(precision: str) -> float:
-        engine, tokenizer = load_engine(None, device="cpu", precision=precision)
+        engine, tokenizer = open_engine(None, "cpu", precision)
         pairs = []
         for texts in SESSIONS:
             turns = tokenizer.encode_turns(Session(tuple(map(Turn, texts))).turns)
@@ -80,12 +80,12 @@ def test_replies_of_a_batch_are_those_alone(make_model: Callable[..., GPT]) -> N
     engine = TorchEngine(quantize(make_model(5)))
     contexts = [[5, 6, 0], [7, 8, 9, 10, 0], [1, 0]]
     together, _ = engine.prefill(contexts, 4)
-    for row, context in zip(together, contexts, strict=True):
+    for row, context in zip(together.array(), contexts, strict=True):
         alone, _ = engine.prefill([context], 4)
-        assert relative_error(row, alone[0]) < 1e-3
+        assert relative_error(torch.tensor(row), torch.tensor(alone.array()[0])) < 1e-3
 
 
 def test_8_bits_are_for_a_cpu(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., GPT]) -> None:
-    monkeypatch.setattr("dialogpt.decoding.loading.choose_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr("dialogpt.model.opening.choose_device", lambda name: torch.device("meta"))
     with pytest.raises(UsageError, match="--precision int8 is for a CPU"):
-        load_engine(None, precision="int8")
+        open_engine(None, "auto", "int8")

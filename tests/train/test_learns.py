@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import context_tokens, make
 from dialogpt.errors import DataError, UsageError
 from dialogpt.model import checkpoint
+from dialogpt.model.engine import TorchEngine
 from dialogpt.session import Session, Turn, read_sessions
 from dialogpt.tokens.batches import Batch
 from dialogpt.tokens.bpe import Tokenizer

@@ -21,8 +21,8 @@ import numpy as np
 from dialogpt.artifact import atomic_file
 from dialogpt.data.readers import tidy
 from dialogpt.decoding import Hypothesis, ReplyConfig
-from dialogpt.decoding.engine import Kept
 from dialogpt.decoding.responder import Responder
+from dialogpt.engine import Kept
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn, read_sessions
 

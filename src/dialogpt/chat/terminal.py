@@ -16,7 +16,7 @@ from dialogpt.chat.selfplay import self_play
 from dialogpt.chat.store import Conversations, data_folder, default_path
 from dialogpt.data.readers import tidy
 from dialogpt.errors import DataError, DialoGPTError, UsageError
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Stage 5: context -> hypotheses -> the reply.
 
-`engine` runs a model with its cache; `sampling` chooses tokens from logits; `rows` decodes many contexts together and
+`sampling` chooses tokens from an engine's logits (see `dialogpt.engine`); `rows` decodes many contexts together and
 `beam` searches; `hypotheses` is both of them for contexts; `safety` rejects and `rerank` orders what they made;
 `responder` is the whole way from a context to a reply, for `generate` (a file) and for a conversation.
 """

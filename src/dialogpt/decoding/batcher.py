@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
-from dialogpt.decoding.engine import Engine, Kept, common_length
 from dialogpt.decoding.hypotheses import context_tokens, hypothesis_of, reply_room
 from dialogpt.decoding.rerank import Ranker
 from dialogpt.decoding.responder import Pieces, best, drawn_again, judge, seeds_of
 from dialogpt.decoding.rows import Row, Rows
 from dialogpt.decoding.safety import Guard
+from dialogpt.engine import Engine, Kept, common_length
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -73,19 +73,19 @@ class Caches:
         while self.size_bytes > self.budget_bytes:
             self._forget(next(iter(self._kept)))
 
-    def find(self, context: Sequence[int], room: int) -> Kept | None:
-        """A copy of what has been read of the context's beginning, with that much room in all; None for nothing."""
+    def find(self, context: Sequence[int]) -> Kept | None:
+        """A copy of what has been read of the context's beginning, with room for the rest; None for nothing."""
         key, common = None, 0
-        for other, kept in self._kept.items():
-            alike = min(common_length(context[:-1], other), kept.cache.length)
+        new = context[:-1]
+        for other in self._kept:
+            alike = common_length(new, other)
             if alike > common:
                 key, common = other, alike
         if key is None:
             return None
         self.hits += 1
         self._kept.move_to_end(key)
-        cache = self._kept[key].cache.prefix(0, common)
-        return Kept(list(context[:common]), cache.widened(1, room))
+        return Kept(list(context[:common]), self._kept[key].cache.prefix(0, common, len(context) - common))
 
     def _forget(self, key: tuple[int, ...]) -> None:
         self.size_bytes -= self._kept.pop(key).cache.size_bytes
@@ -147,15 +147,16 @@ class Batcher:
         room = min(reply_room(self.engine.n_ctx, config.max_new_tokens), self.engine.n_ctx - len(job.tokens))
         seeds = seeds_of(job.config, job.seed, job.attempt)
         job.rows = [Row(job.tokens, config, np.random.default_rng(seed), room, keeps=len(seeds) == 1) for seed in seeds]
-        kept = self.caches.find(job.tokens, len(job.tokens))
+        kept = self.caches.find(job.tokens)
         if kept is None:
             logits, cache = self.engine.prefill([job.tokens], 0)
         else:
             logits, kept = self.engine.resume(job.tokens, kept)
             cache = kept.cache
         if len(seeds) > 1:
-            self.caches.put(job.tokens, Kept(list(job.tokens), cache.prefix(0, cache.length)))
-            logits, cache = logits.expand(len(seeds), -1).clone(), cache.select([0] * len(seeds))
+            self.caches.put(job.tokens, Kept(list(job.tokens), cache.prefix(0, cache.tokens_read())))
+            logits = logits.select([0] * len(seeds))
+            cache.rearrange([0] * len(seeds))
         self._rows.join(job.rows, logits, cache)
         for row in job.rows:
             self._jobs[row], self._pieces[row] = job, Pieces(self.tokenizer, job.stops)
@@ -164,7 +165,7 @@ class Batcher:
         """Take note of a row's token; returns its job when that was the last one of all its rows."""
         job, pieces = self._jobs[row], self._pieces[row]
         piece = pieces.feed(token)
-        if pieces.stopped and row in self._rows.places:
+        if pieces.stopped and row.place is not None:
             self._rows.remove(row)
         if job.streams and piece and job.on_text is not None:
             try:
@@ -172,7 +173,7 @@ class Batcher:
             except Exception:  # its listener is gone
                 log.exception("a reply's listener failed")
                 job.cancelled = True
-        if row in self._rows.places:
+        if row.place is not None:
             return None
         del self._jobs[row]
         if row.read is not None:
@@ -215,6 +216,6 @@ class Batcher:
         """Take a job's rows out."""
         for row in job.rows:
             self._pieces.pop(row, None)
-            if self._jobs.pop(row, None) is not None and row in self._rows.places:
+            if self._jobs.pop(row, None) is not None and row.place is not None:
                 row.keeps = False
                 self._rows.remove(row)

@@ -21,7 +21,7 @@ from dialogpt.decoding.report import repetition
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import EvalItem, Turn
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from dialogpt.decoding import DecodingConfig, Hypothesis
 from dialogpt.decoding.beam import beam_search
-from dialogpt.decoding.engine import Engine, Kept
 from dialogpt.decoding.rows import Row, Rows
+from dialogpt.engine import Engine, Kept
 from dialogpt.errors import DataError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
@@ -103,7 +103,7 @@ def make_from(
         return [hypothesis_of(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds)]], kept
     (rows,) = _rows([context], config, [seeds], engine.n_ctx)
     batch = Rows(engine, tokenizer.end_id)
-    batch.start(rows, logits.expand(len(rows), -1).clone(), kept.cache.branch(len(rows), room))
+    batch.start(rows, logits.select([0] * len(rows)), kept.cache.branch(len(rows), room))
     while batch.alive:
         batch.draw()
         batch.shrink()

@@ -1,39 +1,56 @@
-"""A model's name -> the engine that runs it, with its tokenizer."""
+"""A model's name -> the engine that runs it, with its tokenizer.
 
+On a CPU the native engine does, in 8 bits, where this installation has it; for everything else torch is imported.
+"""
+
+import platform
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
-from dialogpt.decoding.engine import TorchEngine
-from dialogpt.errors import UsageError
+from dialogpt.engine import Engine
+from dialogpt.errors import UsageError, needs_torch
 from dialogpt.hub import model_folder, model_path
-from dialogpt.model import checkpoint
-from dialogpt.model.device import choose_device, choose_precision
-from dialogpt.model.quantize import quantize
+from dialogpt.model.config import check_vocabulary, load_config
 from dialogpt.tokens.bpe import Tokenizer
 
 BACKWARD = "backward"  # the folder of a checkpoint's backward companion, inside the checkpoint's
-WORTH_8_BITS = 512  # n_embd from which on 8-bit weights are faster: below, reading weights is not what takes the time
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, of WSL's, of AMD's
 
 
-def load_engine(name: str | None, *, device: str = "auto", precision: str = "auto") -> tuple[TorchEngine, Tokenizer]:
+def load_engine(name: str | None, *, device: str = "auto", precision: str = "auto") -> tuple[Engine, Tokenizer]:
     """Open a model (see `hub.model_path`) on a device; `auto` precision is the fastest that costs next to no quality.
 
-    That is 8-bit weights on a CPU with instructions for them, where the model is large enough, and bfloat16 on a GPU.
+    UsageError when it takes torch, and torch is not installed.
     """
-    place = choose_device(device)
-    if precision == "int8" and place.type != "cpu":
-        raise UsageError("--precision int8 is for a CPU", "leave it out, or add --device cpu")
-    model, tokenizer = checkpoint.load(name or None, mapped=True)
-    if precision == "int8" or (precision == "auto" and place.type == "cpu" and _worth_8_bits(model.config.n_embd)):
-        return TorchEngine(quantize(model)), tokenizer
-    dtype = torch.float32 if precision == "auto" and place.type == "cpu" else choose_precision(precision, place)
-    return TorchEngine(model.to(place, dtype)), tokenizer
+    if precision in ("auto", "int8") and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
+        source = model_path(name or None)
+        if (engine := native_engine(source)) is not None:
+            tokenizer = Tokenizer.load(source)
+            check_vocabulary(source, tokenizer, load_config(source))
+            return engine, tokenizer
+    with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
+        from dialogpt.model.opening import open_engine
+    return open_engine(name or None, device, precision)
+
+
+def native_engine(source: Path) -> Engine | None:
+    """The native engine of a checkpoint folder; None where it was not built, or cannot read this one."""
+    return None
+
+
+def _may_have_gpu() -> bool:
+    """Whether torch is worth the time that its import takes to look for a GPU."""
+    if find_spec("torch") is None:
+        return False
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return sys.platform == "win32" or any(Path(file).exists() for file in GPU_FILES)
 
 
 def load_backward(
     name: str, forward: str | None, *, device: str = "auto", precision: str = "auto"
-) -> tuple[TorchEngine, Tokenizer]:
+) -> tuple[Engine, Tokenizer]:
     """Open the backward model of that name, or the companion of the forward model.
 
     It reads texts, so its vocabulary may be its own.
@@ -53,7 +70,3 @@ def companion_of(model: str | None) -> Path | None:
     """The folder of a model's backward companion, or None where it has none."""
     companion = model_folder(model) / BACKWARD
     return companion if not model_path(model).is_file() and (companion / "config.json").is_file() else None
-
-
-def _worth_8_bits(n_embd: int) -> bool:
-    return n_embd >= WORTH_8_BITS and torch.cpu._is_vnni_supported()

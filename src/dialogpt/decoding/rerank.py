@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from dialogpt.decoding import Hypothesis
-from dialogpt.decoding.engine import Engine
+from dialogpt.engine import Engine
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 

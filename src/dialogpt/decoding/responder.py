@@ -11,11 +11,11 @@ from typing import Self
 import msgspec
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
-from dialogpt.decoding.engine import Engine, Kept
 from dialogpt.decoding.hypotheses import context_tokens, make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker, rerank
 from dialogpt.decoding.safety import POLITE, Guard, default_guards, rejection
+from dialogpt.engine import Engine, Kept
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -104,13 +104,17 @@ class Pieces:
         self.text = ""  # what has been told
         self.stopped = False
         self._tokenizer, self._stops = tokenizer, stops
-        self._tokens: list[int] = []
+        self._whole = ""  # the text of all tokens but those that wait for the rest of a code point
+        self._waiting: list[int] = []
 
     def feed(self, token: int) -> str:
         """What a further token adds to the text, perhaps nothing."""
-        self._tokens.append(token)
-        text = self._tokenizer.decode(self._tokens).lstrip()
-        whole = text.rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
+        self._waiting.append(token)
+        text = self._whole + self._tokenizer.decode(self._waiting)
+        if not text.endswith("\ufffd"):
+            self._whole = text
+            self._waiting.clear()
+        whole = text.lstrip().rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
         if found := [place for stop in self._stops if (place := whole.find(stop)) >= 0]:
             whole, self.stopped = whole[: min(found)], True
         else:

@@ -9,15 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import Engine
-from dialogpt.decoding.sampling import allowed, check_finite, draw
-from dialogpt.model.cache import KVCache
-
-GROWTH = 64  # tokens by which a cache that is full grows
+from dialogpt.decoding.sampling import check_finite, draw, only_allowed
+from dialogpt.engine import Cache, Engine, Logits
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +29,8 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
     keeps: bool = False
-    read: KVCache | None = None
+    read: Cache | None = None
+    place: int | None = None  # in the batch; None before and after
 
 
 class Rows:
@@ -43,22 +39,20 @@ class Rows:
     def __init__(self, engine: Engine, end_id: int) -> None:
         self.engine, self.end_id = engine, end_id
         self.places: list[Row | None] = []  # None where a row has ended
-        self._logits = torch.empty(0)
-        self._cache: KVCache | None = None
-
-    @property
-    def alive(self) -> int:
-        return sum(row is not None for row in self.places)
+        self.alive = 0
+        self._logits: Logits | None = None
+        self._cache: Cache | None = None
 
     @property
     def free(self) -> int:
         return len(self.places) - self.alive
 
-    def start(self, rows: Sequence[Row], logits: Tensor, cache: KVCache) -> None:
-        """Begin with rows whose contexts have been read: their next logits (B, V), and the cache."""
-        self.places, self._logits, self._cache = list(rows), logits, cache
+    def start(self, rows: Sequence[Row], logits: Logits, cache: Cache) -> None:
+        """Begin with rows whose contexts have been read: their next logits, and the cache."""
+        self.places, self.alive, self._logits, self._cache = list(rows), len(rows), logits, cache
+        for place, row in enumerate(rows):
+            row.place = place
 
-    @torch.inference_mode()
     def add(self, groups: Sequence[Sequence[Row]]) -> None:
         """Read the contexts of new rows; those of a group have the same one, which is read once.
 
@@ -69,96 +63,69 @@ class Rows:
         logits, cache = self.engine.prefill([group[0].context for group in groups], 2 * room)
         if len(rows) > len(groups):
             source = [number for number, group in enumerate(groups) for _ in group]
-            logits, cache = logits[source], cache.select(source)
+            logits = logits.select(source)
+            cache.rearrange(source)
         self.join(rows, logits, cache)
 
-    @torch.inference_mode()
-    def join(self, rows: Sequence[Row], logits: Tensor, cache: KVCache) -> None:
+    def join(self, rows: Sequence[Row], logits: Logits, cache: Cache) -> None:
         """Take in rows whose contexts have been read: at the places of ended rows, and then at new ones."""
-        if self._cache is None or not self.alive:
+        if self._cache is None or self._logits is None or not self.alive:
             self.start(rows, logits, cache)
             return
-        self._compact(self._cache)
-        missing = max(len(rows) - self.free, 0)
-        length = max(self._cache.length, cache.length)
-        if missing or length > self._cache.capacity:
-            self._grow(missing, max(self._cache.capacity, length + GROWTH))
+        self.places += [None] * max(len(rows) - self.free, 0)
         free = [place for place, row in enumerate(self.places) if row is None][: len(rows)]
-        self._cache.put(free, cache)
-        self._logits[free] = logits
+        self._cache.join(free, cache)
+        self._logits.join(free, logits)
+        self.alive += len(rows)
         for place, row in zip(free, rows, strict=True):
-            self.places[place] = row
+            self.places[place], row.place = row, place
 
-    def _grow(self, places: int, capacity: int) -> None:
-        assert self._cache is not None
-        self._cache = self._cache.widened(len(self.places) + places, capacity)
-        self._logits = torch.cat([self._logits, self._logits[:1].expand(places, -1)])
-        self.places += [None] * places
-
-    @torch.inference_mode()
     def draw(self) -> list[tuple[Row, int]]:
         """Choose a token for each row; those that have ended leave, the end token being their last."""
-        live = [(place, row) for place, row in enumerate(self.places) if row is not None]
-        places = [place for place, _ in live]
-        logits = self._logits if len(live) == len(self.places) else self._logits[places]
-        total = logits.float().logsumexp(-1)  # (B,)
+        assert self._logits is not None
+        live = [row for row in self.places if row is not None]
+        logits = self._logits
+        if len(live) < len(self.places):
+            logits = logits.select([place for place, row in enumerate(self.places) if row is not None])
+        total = logits.logsumexp()
         check_finite(total)
-        chosen = _choose(logits, [row for _, row in live], self.end_id)
-        logprobs = (logits.gather(-1, chosen[:, None])[:, 0].float() - total).tolist()
-        drawn = []
-        for (place, row), token, logprob in zip(live, chosen.tolist(), logprobs, strict=True):
+        configs = [row.config for row in live]
+        with only_allowed(logits, [row.context for row in live], [row.tokens for row in live], configs, self.end_id):
+            chosen = draw(logits, configs, [row.generator for row in live])
+        logprobs = logits.get(range(len(live)), chosen) - total
+        drawn = list(zip(live, chosen.tolist(), strict=True))
+        for (row, token), logprob in zip(drawn, logprobs.tolist(), strict=True):
             row.tokens.append(token)
             row.logprob += logprob
-            drawn.append((row, token))
             if token == self.end_id or len(row.tokens) == row.room:
-                self._remove(place)
+                self.remove(row)
         return drawn
 
     def remove(self, row: Row) -> None:
-        """Take a row out before its end."""
-        self._remove(self.places.index(row))
-
-    def _remove(self, place: int) -> None:
-        row, self.places[place] = self.places[place], None
-        if row is not None and row.keeps and self._cache is not None:
-            row.read = self._cache.prefix(place, self._cache.length - self._cache.starts[place])
-        if self._cache is not None and self.alive:
+        """Take a row out, before its end or at it."""
+        assert row.place is not None
+        place, row.place = row.place, None
+        self.places[place] = None
+        self.alive -= 1
+        if self._cache is None:
+            return
+        if row.keeps:
+            row.read = self._cache.prefix(place, self._cache.tokens_read(place))
+        if self.alive:
             self._cache.drop(place)
 
     def shrink(self) -> None:
         """Leave out the places of ended rows once they are as many as the others."""
-        live = [place for place, row in enumerate(self.places) if row is not None]
-        if self._cache is not None and live and 2 * len(live) <= len(self.places):
-            self._cache = self._cache.select(live)
-            self.places = [self.places[place] for place in live]
+        if self._cache is None or not self.alive or 2 * self.alive > len(self.places):
+            return
+        live = [row for row in self.places if row is not None]
+        self._cache.rearrange([row.place for row in live if row.place is not None])
+        self.places = [*live]
+        for place, row in enumerate(live):
+            row.place = place
 
     def advance(self) -> None:
         """Read the tokens that were drawn."""
         assert self._cache is not None
-        if self._cache.length == self._cache.capacity:
-            self._compact(self._cache)
-            if self._cache.length == self._cache.capacity:
-                self._grow(0, self._cache.capacity + GROWTH)
         tokens = [row.tokens[-1] if row is not None else self.end_id for row in self.places]
         self._logits = self.engine.decode(tokens, self._cache)
-
-    def _compact(self, cache: KVCache) -> None:
-        """Take away the padding that all rows have; what stands at the places of ended rows is padding too."""
-        for place, row in enumerate(self.places):
-            if row is None:
-                cache.drop(place)
-        cache.compact()
-
-
-def _choose(logits: Tensor, rows: Sequence[Row], end_id: int) -> Tensor:
-    """A token for each row (B,), by its own settings; rows with the same settings are drawn together."""
-    groups: dict[DecodingConfig, list[int]] = {}
-    for place, row in enumerate(rows):
-        groups.setdefault(row.config, []).append(place)
-    chosen = torch.empty(len(rows), dtype=torch.long, device=logits.device)
-    for config, places in groups.items():
-        mine = [rows[place] for place in places]
-        left = logits if len(mine) == len(rows) else logits[places]
-        left = allowed(left, [row.context for row in mine], [row.tokens for row in mine], end_id, config)
-        chosen[places] = draw(left, config, [row.generator for row in mine])
-    return chosen

@@ -1,122 +1,171 @@
 """From logits to a token: what a row may not say is taken out, a few candidates are left, one of them is drawn.
 
-B rows, V tokens, K candidates, the likeliest first; of equally likely ones the lower id comes first. All is pure; a
-draw takes one uniform number from its row's own generator, so a reply depends neither on the batch it was made in nor
-on the device.
+B rows, V tokens, K candidates, the likeliest first; of equally likely ones the lower id comes first. A draw takes one
+uniform number from its row's own generator, so a reply depends neither on the batch it was made in nor on the device.
+Rows have settings of their own: `configs` and what else is a sequence have an entry for each row.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dialogpt.decoding import DecodingConfig
+from dialogpt.engine import Candidates, Doubles, Floats, Ints, Logits
 from dialogpt.errors import DataError
 
 COLDEST = 1e-30  # as a divisor in fp32 still not zero
 NUCLEUS = 1024  # candidates in which a nucleus is looked for before the whole vocabulary is sorted
 
 
-class Candidates(NamedTuple):
-    """What may be drawn. logits, tokens: (B, K), the likeliest first; -inf where a row has fewer than K."""
-
-    logits: Tensor
-    tokens: Tensor
-
-
-def check_finite(total: Tensor) -> None:
+def check_finite(total: Doubles) -> None:
     """DataError when the logsumexp (B,) of any row's logits is not finite."""
-    if not bool(torch.isfinite(total).all()):
+    if not np.isfinite(total).all():
         raise DataError("the model's logits are not finite", "its weights are damaged, or overflow in this precision")
 
 
-def allowed(
-    logits: Tensor,
-    contexts: Sequence[Sequence[int]],
-    replies: Sequence[Sequence[int]],
-    end_id: int,
-    config: DecodingConfig,
-) -> Tensor:
-    """Apply what depends on what each row has read and said: the shortest length, the penalty, no n-gram twice."""
-    logits = logits.clone()
-    for row, (context, reply) in enumerate(zip(contexts, replies, strict=True)):
-        if len(reply) < config.min_new_tokens:
-            logits[row, end_id] = -torch.inf
-        if config.repetition_penalty != 1.0 and reply:
-            seen = torch.tensor(sorted(set(reply)), device=logits.device)
-            scores = logits[row, seen]
-            penalised = torch.where(scores > 0, scores / config.repetition_penalty, scores * config.repetition_penalty)
-            logits[row, seen] = penalised
-        banned = repeated_next(reply, config.no_repeat_ngram) if config.no_repeat_ngram else []
-        if config.no_repeat_context:
-            banned += repeated_next([*context, *reply], config.no_repeat_context)
-        if banned:
-            logits[row, banned] = -torch.inf
-    return logits
+@contextmanager
+def only_allowed(
+    logits: Logits, contexts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]],
+    configs: Sequence[DecodingConfig], end_id: int, total: Doubles | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Apply what depends on what each row has read and said: the shortest length, the penalty, no n-gram twice.
 
-
-def repeated_next(tokens: Sequence[int], n: int) -> list[int]:
-    """The tokens that would complete an n-gram which already stands in `tokens`."""
-    prefix = tuple(tokens[len(tokens) - n + 1 :]) if n > 1 else ()
-    starts = range(len(tokens) - n + 1)
-    return sorted({tokens[i + n - 1] for i in starts if tuple(tokens[i : i + n - 1]) == prefix})
-
-
-def likeliest(logits: Tensor, k: int) -> Candidates:
-    """The k likeliest tokens of each row; exactly k, also when others are as likely as the last of them."""
-    k = min(k, logits.shape[-1])
-    found, tokens = logits.topk(k, dim=-1)
-    if bool(((logits >= found[:, -1:]).sum(-1) > k).any()):  # ties at the edge: the lower ids are meant
-        tokens = logits.argsort(dim=-1, descending=True, stable=True)[:, :k]
-    else:  # ties inside
-        tokens = tokens.sort(dim=-1).values
-        tokens = tokens.gather(-1, logits.gather(-1, tokens).argsort(dim=-1, descending=True, stable=True))
-    return Candidates(logits.gather(-1, tokens), tokens)
-
-
-def candidates(logits: Tensor, config: DecodingConfig) -> Candidates:
-    """Top-k, then temperature, then top-p and min-p of what is left; the logits returned are over the temperature."""
-    vocabulary = logits.shape[-1]
-    k = min(config.top_k or vocabulary, vocabulary)
-    raw = logits.float()
-    first = raw.amax(-1, keepdim=True)
-
-    def cooled(values: Tensor) -> Tensor:
-        return (values - first) / max(config.temperature, COLDEST)  # the first stays 0 however cold it gets
-
-    if k == vocabulary and config.top_p == 1 and config.min_p == 0:
-        tokens = torch.arange(vocabulary, device=logits.device).expand_as(logits)
-        return Candidates(cooled(raw), tokens)  # nothing is left out, so nothing needs an order
-    kept = likeliest(raw, k if k < vocabulary else NUCLEUS)
-    total = cooled(kept.logits if k < vocabulary else raw).double().logsumexp(-1, keepdim=True)
-    inside, complete = _nucleus(cooled(kept.logits), total, config)
-    if not complete and k == vocabulary:
-        kept = likeliest(raw, vocabulary)
-        inside, _ = _nucleus(cooled(kept.logits), total, config)
-    return Candidates(cooled(kept.logits).masked_fill(~inside, -torch.inf), kept.tokens)
-
-
-def _nucleus(logits: Tensor, total: Tensor, config: DecodingConfig) -> tuple[Tensor, bool]:
-    """Which candidates (B, K) are in the smallest set that reaches top-p, and at least min-p as likely as the first.
-
-    total: (B, 1), the logsumexp of all tokens. The flag tells that no token beyond the candidates can be one of them.
+    The logits are changed, and are as before afterwards. With `total` (B,), their logsumexp, the penalty is on
+    log-probabilities.
     """
-    odds = (logits.double() - total).exp()
-    reached = odds.cumsum(-1)
-    inside = ((reached - odds < config.top_p) | (config.top_p == 1)) & (odds >= config.min_p * odds[:, :1])
-    return inside, bool(((reached[:, -1] >= config.top_p) | (odds[:, -1] < config.min_p * odds[:, 0])).all())
+    banned: list[tuple[int, int]] = []  # (row, token)
+    said: list[tuple[int, int]] = []
+    for row, (context, reply, config) in enumerate(zip(contexts, replies, configs, strict=True)):
+        if len(reply) < config.min_new_tokens:
+            banned.append((row, end_id))
+        if config.repetition_penalty != 1.0:
+            said += [(row, token) for token in {*reply}]
+        if config.no_repeat_ngram:
+            banned += [(row, token) for token in repeated_next(reply, config.no_repeat_ngram)]
+        if config.no_repeat_context:
+            banned += [(row, token) for token in repeated_next([*context, *reply], config.no_repeat_context)]
+    if not banned and not said:
+        yield
+        return
+    rows, tokens = zip(*banned, *said, strict=True)
+    before = logits.get(rows, tokens)
+    if said:
+        _penalise(logits, said, configs, total)
+    if banned:
+        out, these = zip(*banned, strict=True)
+        logits.set(out, these, np.full(len(banned), -np.inf, np.float32))
+    try:
+        yield
+    finally:
+        logits.set(rows, tokens, before)
 
 
-def draw(logits: Tensor, config: DecodingConfig, generators: Sequence[np.random.Generator]) -> Tensor:
+def _penalise(
+    logits: Logits, said: Sequence[tuple[int, int]], configs: Sequence[DecodingConfig], total: Doubles | None
+) -> None:
+    """Divide the odds of tokens that were said, whatever the sign of their logits or log-probabilities."""
+    rows, tokens = zip(*said, strict=True)
+    penalties = np.array([configs[row].repetition_penalty for row in rows], np.float32)
+    offsets = np.zeros(len(rows), np.float32) if total is None else total[[*rows]].astype(np.float32)
+    scores = logits.get(rows, tokens) - offsets
+    logits.set(rows, tokens, np.where(scores > 0, scores / penalties, scores * penalties) + offsets)
+
+
+def repeated_next(tokens: Sequence[int], n: int) -> set[int]:
+    """The tokens that would complete an n-gram which already stands in `tokens`."""
+    if n == 1:
+        return {*tokens}
+    if len(tokens) < n:
+        return set()
+    found: set[int] = set()
+    prefix, end = tokens[1 - n :], len(tokens) - 1
+    place = n - 2  # where the prefix may have ended before
+    while True:  # `index` is many times faster than a look at each place
+        try:
+            place = tokens.index(prefix[-1], place, end)
+        except ValueError:
+            return found
+        if tokens[place + 2 - n : place + 1] == prefix:
+            found.add(tokens[place + 1])
+        place += 1
+
+
+def candidates(logits: Logits, configs: Sequence[DecodingConfig]) -> Candidates:
+    """Top-k, then temperature, then top-p and min-p of what is left; the logits returned are over the temperature.
+
+    -inf where a row has fewer than K. All rows have a top-k, or none has one.
+    """
+    vocabulary = logits.vocabulary
+    temperatures = np.array([max(config.temperature, COLDEST) for config in configs], np.float32)
+    ks = np.array([_top_k(config, vocabulary) for config in configs])
+    cut = bool((ks < vocabulary).all())
+    if not cut and all(config.top_p == 1 and config.min_p == 0 for config in configs):
+        raw = logits.array()  # nothing is left out, so nothing needs an order
+        tokens = np.broadcast_to(np.arange(vocabulary), raw.shape)
+        return Candidates(_cooled(raw, raw.max(-1, keepdims=True), temperatures), tokens)
+    top_p, min_p = (np.array([getattr(config, name) for config in configs])[:, None] for name in ("top_p", "min_p"))
+    width = int(ks.max()) if cut else NUCLEUS
+    total = None if cut else logits.mass(temperatures)[:, None]
+    while True:
+        kept = logits.likeliest(width)
+        cooled = _cooled(kept.logits, kept.logits[:, :1], temperatures)
+        if cut:
+            cooled[np.arange(width) >= ks[:, None]] = -np.inf
+        odds = np.exp(cooled, dtype=np.float64)
+        reached = odds.cumsum(-1)
+        share = top_p * (reached[:, -1:] if total is None else total)
+        inside = ((reached - odds < share) | (top_p == 1)) & (odds >= min_p * odds[:, :1])
+        complete = ((reached[:, -1:] >= share) | (odds[:, -1:] < min_p * odds[:, :1])).all()
+        if cut or complete or width >= vocabulary:
+            cooled[~inside] = -np.inf
+            return Candidates(cooled, kept.tokens)
+        width = vocabulary  # the nucleus may be larger
+
+
+def _cooled(logits: Floats, first: Floats, temperatures: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        cooled: Floats = (logits - first) / temperatures[:, None]  # the first stays 0 however cold it gets
+    return cooled
+
+
+def draw(logits: Logits, configs: Sequence[DecodingConfig], generators: Sequence[np.random.Generator]) -> Ints:
     """One token a row, (B,): the likeliest at temperature 0, else one of the candidates by their odds."""
-    if config.temperature == 0:
-        return logits.argmax(-1)
-    found = candidates(logits, config)
-    uniform = torch.tensor([g.random() for g in generators], device=logits.device, dtype=torch.float64)
-    odds = found.logits.double().exp()
+    kinds: dict[str, list[int]] = {}
+    for row, config in enumerate(configs):
+        kinds.setdefault(_kind(config, logits.vocabulary), []).append(row)
+    if len(kinds) == 1:
+        return _draw(next(iter(kinds)), logits, configs, generators)
+    drawn = np.empty(len(configs), np.int64)
+    for kind, rows in kinds.items():
+        mine = [configs[row] for row in rows], [generators[row] for row in rows]
+        drawn[rows] = _draw(kind, logits.select(rows), *mine)
+    return drawn
+
+
+def _draw(
+    kind: str, logits: Logits, configs: Sequence[DecodingConfig], generators: Sequence[np.random.Generator]
+) -> Ints:
+    if kind == "greedy":
+        return logits.argmax()
+    found = candidates(logits, configs)
+    uniform = np.array([generator.random() for generator in generators])
+    odds = np.exp(found.logits, dtype=np.float64)
     reached = odds.cumsum(-1)
-    place = torch.searchsorted(reached, (uniform * reached[:, -1])[:, None], right=True)
-    last = odds.shape[-1] - 1 - (odds > 0).flip(-1).byte().argmax(-1, keepdim=True)  # rounding may lead past it
-    return found.tokens.gather(-1, torch.minimum(place, last)).squeeze(-1)
+    place = (reached <= (uniform * reached[:, -1])[:, None]).sum(-1)
+    last = odds.shape[-1] - 1 - (odds[:, ::-1] > 0).argmax(-1)  # rounding may lead past it
+    tokens: Ints = found.tokens[np.arange(len(configs)), np.minimum(place, last)]
+    return tokens
+
+
+def _kind(config: DecodingConfig, vocabulary: int) -> str:
+    """Rows of a kind are drawn together."""
+    if config.temperature == 0:
+        return "greedy"
+    if _top_k(config, vocabulary) < vocabulary:
+        return "top-k"
+    return "all" if config.top_p == 1 and config.min_p == 0 else "nucleus"
+
+
+def _top_k(config: DecodingConfig, vocabulary: int) -> int:
+    return min(config.top_k or vocabulary, vocabulary)

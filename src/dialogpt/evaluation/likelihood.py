@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dialogpt.decoding import Hypothesis
-from dialogpt.decoding.engine import Engine
 from dialogpt.decoding.hypotheses import context_tokens
 from dialogpt.decoding.loading import load_engine
+from dialogpt.engine import Engine
 from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import Additive
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer

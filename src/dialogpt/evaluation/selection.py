@@ -25,7 +25,7 @@ from dialogpt.evaluation.references import read_references
 from dialogpt.evaluation.report import render
 from dialogpt.evaluation.scoring import scored
 from dialogpt.evaluation.significance import Additive
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import Turn, read_sessions
 

@@ -1,12 +1,12 @@
-"""Keys and values of what a model has read, so that a token costs what is new.
+"""Keys and values of what a model has read, so that a token costs what is new: the torch engine's `Cache`.
 
 Rows are padded on the left and share one `length`: a step appends one slice, whatever the rows' own lengths are. A row
-that has ended may be overwritten by a new one; when the padding of all rows has grown, `compact` takes it away. Rows
-that branch off one row share what it has read (N hypotheses of a context, beams).
+that was dropped may be overwritten by a new one; when a cache is full, the padding that all rows have is taken away
+before it grows. Rows that branch off one row share what it has read (N hypotheses of a context, beams).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -14,13 +14,15 @@ from torch import Tensor
 
 from dialogpt.model import GPTConfig
 
+GROWTH = 64  # tokens by which a cache that is full grows
+
 
 @dataclass(slots=True)
 class KVCache:
     """k, v: (L, B, H, capacity, D), of which the first `length` positions are filled.
 
     starts: the first position of each row that is no padding. shared: the cache of one row, which was read before;
-    positions count from its beginning.
+    positions count from its beginning. dropped: the rows that are all padding.
     """
 
     k: Tensor
@@ -28,6 +30,7 @@ class KVCache:
     starts: list[int]
     length: int = 0
     shared: "KVCache | None" = None
+    dropped: set[int] = field(default_factory=set)
 
     @classmethod
     def empty(cls, config: GPTConfig, rows: int, capacity: int, like: Tensor, starts: list[int] | None = None) -> Self:
@@ -49,6 +52,14 @@ class KVCache:
     def rows(self) -> int:
         return self.k.shape[1]
 
+    @property
+    def size_bytes(self) -> int:
+        return self.k.nbytes + self.v.nbytes
+
+    def tokens_read(self, row: int = 0) -> int:
+        """As `Cache.tokens_read`."""
+        return 0 if row in self.dropped else self.past - self.starts[row]
+
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store a layer's new keys and values (B, H, T, D); returns all of that layer's, (B, H, S, D)."""
         end = self.length + k.shape[2]
@@ -56,84 +67,93 @@ class KVCache:
         self.v[layer, :, :, self.length : end] = v
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
+    def make_room(self, tokens: int) -> None:
+        """Have room for that many more tokens a row."""
+        if self.length + tokens > self.capacity:
+            self._compact()
+        if self.length + tokens > self.capacity:
+            self._resize(self.rows, max(self.length + tokens, self.capacity + GROWTH))
+
     @torch.inference_mode()
-    def select(self, rows: Sequence[int], capacity: int | None = None) -> "KVCache":
-        """A cache of the given rows, in that order; a row may be taken several times (beams, N hypotheses)."""
-        starts = [self.starts[row] for row in rows]
-        k, v = self._room(len(rows), capacity), self._room(len(rows), capacity)
-        cache = KVCache(k, v, starts, self.length, self.shared)
+    def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
+        """As `Cache.rearrange`; where rows stay as many, only what differs is moved."""
         index = torch.tensor(rows, device=self.k.device)
-        for new, old in ((cache.k, self.k), (cache.v, self.v)):
-            new[:, :, :, : self.length] = old[:, :, :, : self.length].index_select(1, index)
-        return cache
-
-    def branch(self, rows: int, room: int) -> "KVCache":
-        """A cache for several rows that go on from this one's only row, with room for that many tokens each.
-
-        It reads this one, which must stay as it is meanwhile.
-        """
-        return KVCache(self._room(rows, room), self._room(rows, room), [0] * rows, shared=self)
-
-    @torch.inference_mode()
-    def reorder(self, rows: Sequence[int], since: int = 0) -> None:
-        """Give row i what row rows[i] has from `since` on; before it, all rows of a context are alike."""
-        index = torch.tensor(rows, device=self.k.device)
-        for old in (self.k, self.v):
-            old[:, :, :, since : self.length] = old[:, :, :, since : self.length].index_select(1, index)
+        if differ is not None and len(rows) == self.rows:
+            for stored in (self.k, self.v):
+                new = stored[:, :, :, self.length - differ : self.length]
+                new.copy_(new.index_select(1, index))
+            return
+        k, v = self._room(len(rows)), self._room(len(rows))
+        for new, stored in ((k, self.k), (v, self.v)):
+            new[:, :, :, : self.length] = stored[:, :, :, : self.length].index_select(1, index)
+        self.k, self.v = k, v
+        self.starts = [self.starts[row] for row in rows]
+        self.dropped = {place for place, row in enumerate(rows) if row in self.dropped}
 
     @torch.inference_mode()
-    def put(self, places: Sequence[int], other: "KVCache") -> None:
-        """Overwrite the rows at `places` by those of `other`, whose contexts may be longer than this cache."""
-        if other.length > self.length:
-            self._shift(other.length - self.length)
-        pad = self.length - other.length
+    def join(self, places: Sequence[int], other: "KVCache") -> None:
+        """As `Cache.join`; contexts of `other` may be longer than this cache."""
+        assert self.shared is None
+        self._compact()
+        rows, length = max(*places, self.rows - 1) + 1, max(self.length, other.length)
+        if rows > self.rows or length > self.capacity:
+            self._resize(rows, max(self.capacity, length + GROWTH))
+        self._shift(length - self.length)
+        pad = length - other.length
         index = torch.tensor(places, device=self.k.device)
-        for new, old in ((self.k, other.k), (self.v, other.v)):
-            new[:, index, :, pad : self.length] = old[:, :, :, : other.length]
+        for new, stored in ((self.k, other.k), (self.v, other.v)):
+            new[:, index, :, pad:length] = stored[:, :, :, : other.length]
         for place, start in zip(places, other.starts, strict=True):
             self.starts[place] = start + pad
-
-    @torch.inference_mode()
-    def widened(self, rows: int, capacity: int) -> "KVCache":
-        """A copy with room for more rows, which have read nothing, and for that many tokens a row."""
-        starts = [*self.starts, *[self.length] * (rows - self.rows)]
-        cache = KVCache(self._room(rows, capacity), self._room(rows, capacity), starts, self.length)
-        for new, old in ((cache.k, self.k), (cache.v, self.v)):
-            new[:, : self.rows, :, : self.length] = old[:, :, :, : self.length]
-        return cache
-
-    @torch.inference_mode()
-    def prefix(self, row: int, length: int) -> "KVCache":
-        """A copy of the first tokens that one row has read, without padding and without room for more."""
-        start = self.starts[row]
-        k, v = (stored[:, row : row + 1, :, start : start + length].clone() for stored in (self.k, self.v))
-        return KVCache(k, v, [0], length)
-
-    @property
-    def size_bytes(self) -> int:
-        return self.k.nbytes + self.v.nbytes
+        self.dropped.difference_update(places)
 
     def drop(self, row: int) -> None:
-        """Forget what a row has read; its place waits for another. Rows that share a context go on to need no mask."""
+        """As `Cache.drop`. Rows that share a context go on to need no mask."""
+        self.dropped.add(row)
         if self.shared is None:
             self.starts[row] = self.length
 
-    @torch.inference_mode()
-    def compact(self) -> None:
-        """Take away the padding that all rows have."""
-        if padding := min(self.starts):
-            self._shift(-padding)
+    def branch(self, rows: int, room: int) -> "KVCache":
+        """As `Cache.branch`."""
+        return KVCache(self._room(rows, room), self._room(rows, room), [0] * rows, shared=self)
 
+    @torch.inference_mode()
+    def prefix(self, row: int, length: int, room: int = 0) -> "KVCache":
+        """As `Cache.prefix`; the copy has no padding."""
+        start = self.starts[row]
+        cache = KVCache(self._room(1, length + room), self._room(1, length + room), [0], length)
+        for new, stored in ((cache.k, self.k), (cache.v, self.v)):
+            new[:, :, :, :length] = stored[:, row : row + 1, :, start : start + length]
+        return cache
+
+    def _compact(self) -> None:
+        """Take away the padding that all rows have; a row that was dropped is all padding."""
+        if self.shared is None:
+            for row in self.dropped:
+                self.starts[row] = self.length
+            self._shift(-min(self.starts))
+
+    @torch.inference_mode()
     def _shift(self, by: int) -> None:
         """Move what is stored to the right, or to the left (negative)."""
+        if not by:
+            return
         start, end = max(-by, 0), self.length
-        if end + by > self.capacity:
-            raise ValueError(f"{end + by} tokens do not fit into a cache of {self.capacity}")
         for stored in (self.k, self.v):
             stored[:, :, :, start + by : end + by] = stored[:, :, :, start:end].clone()
         self.length += by
         self.starts = [max(start + by, 0) for start in self.starts]
 
-    def _room(self, rows: int, capacity: int | None) -> Tensor:
+    @torch.inference_mode()
+    def _resize(self, rows: int, capacity: int) -> None:
+        """Have more rows, which have read nothing, and room for that many tokens a row."""
+        k, v = self._room(rows, capacity), self._room(rows, capacity)
+        for new, stored in ((k, self.k), (v, self.v)):
+            new[:, : self.rows, :, : self.length] = stored[:, :, :, : self.length]
+        self.k, self.v = k, v
+        self.dropped.update(range(len(self.starts), rows))
+        self.starts += [self.length] * (rows - len(self.starts))
+
+    def _room(self, rows: int, capacity: int | None = None) -> Tensor:
         layers, _, heads, now, width = self.k.shape
         return self.k.new_zeros((layers, rows, heads, capacity or now, width))

@@ -6,9 +6,8 @@ as (in, out); ours are (out, in), transposed here.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,32 +16,13 @@ from torch import Tensor
 from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import model_path
-from dialogpt.model import GPTConfig
+from dialogpt.model.config import check_vocabulary, load_config, to_hf
 from dialogpt.model.gpt import GPT
 from dialogpt.model.pickled import read_pickled, shape_of
 from dialogpt.tokens.bpe import Tokenizer
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
-GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # what a config.json may say, GPT-2's own first
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-}
-Size = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class _HFConfig(msgspec.Struct, kw_only=True):
-    """What is read from a config.json; older files have n_ctx, newer ones n_positions alone."""
-
-    vocab_size: Size
-    n_positions: Size | None = None
-    n_ctx: Size | None = None
-    n_layer: Size
-    n_head: Size
-    n_embd: Size
-    resid_pdrop: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
-    layer_norm_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
 
 
 def load(
@@ -63,11 +43,7 @@ def load(
         config, tokenizer = load_config(source), Tokenizer.load(source)
         stored = read_weights(source)
         weights = _to_ours(stored)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise CheckpointError(
-            f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
-            "use the tokenizer that the model was trained with",
-        )
+    check_vocabulary(source, tokenizer, config)
     with torch.device("meta"):
         model = GPT(config)
     _check_names_and_shapes(source, weights, {name: tuple(p.shape) for name, p in model.state_dict().items()})
@@ -102,7 +78,7 @@ def save(
 
 def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest, *, dtype: torch.dtype) -> None:
     """Write a checkpoint's files into a folder that exists."""
-    write_json(folder / "config.json", _to_hf_config(model.config, tokenizer.end_id, dtype))
+    write_json(folder / "config.json", to_hf(model.config, tokenizer.end_id, str(dtype).removeprefix("torch.")))
     write_json(folder / "generation_config.json", generation_config(tokenizer.end_id))
     tokenizer.save(folder)
     weights = {
@@ -123,38 +99,6 @@ def generation_config(end_id: int) -> dict[str, Any]:
         "bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id,
         "do_sample": True, "temperature": 0.6, "top_k": 50, "top_p": 0.9, "no_repeat_ngram_size": 3,
     }  # fmt: skip
-
-
-def load_config(folder: Path) -> GPTConfig:
-    """Read config.json; CheckpointError when it is not a GPT-2's."""
-    try:
-        hf = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
-        if hf.get("model_type") != "gpt2":
-            raise CheckpointError(
-                f"{folder} is a {hf.get('model_type')!r} model", "only GPT-2 models work: model_type gpt2"
-            )
-        for name, known in GPT2_OPTIONS.items():
-            if hf.get(name, known[0]) not in known:
-                raise CheckpointError(
-                    f"{folder}: {name} {hf[name]!r} is not GPT-2's {known[0]}", "another model is needed"
-                )
-        read = msgspec.convert(hf, _HFConfig)
-        n_ctx = read.n_positions or read.n_ctx
-        if n_ctx is None:
-            raise ValueError("it has no n_positions")
-        return GPTConfig(
-            vocab_size=read.vocab_size,
-            n_ctx=n_ctx,
-            n_layer=read.n_layer,
-            n_head=read.n_head,
-            n_embd=read.n_embd,
-            dropout=read.resid_pdrop,
-            layer_norm_eps=read.layer_norm_epsilon,
-        )
-    except (OSError, msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}/config.json does not load: {error}", "the folder is damaged; fetch it again"
-        ) from error
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -198,26 +142,3 @@ def _check_names_and_shapes(source: Path, weights: dict[str, Tensor], expected: 
             raise CheckpointError(
                 f"{source}: {name} has shape {tuple(weights[name].shape)}, {asks} for {shape}", of_one
             )
-
-
-def _to_hf_config(config: GPTConfig, end_id: int, dtype: torch.dtype) -> dict[str, Any]:
-    return {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "activation_function": "gelu_new",
-        "vocab_size": config.vocab_size,
-        "n_positions": config.n_ctx,
-        "n_ctx": config.n_ctx,
-        "n_embd": config.n_embd,
-        "n_layer": config.n_layer,
-        "n_head": config.n_head,
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
-        "layer_norm_epsilon": config.layer_norm_eps,
-        "initializer_range": 0.02,
-        "tie_word_embeddings": True,
-        "bos_token_id": end_id,
-        "eos_token_id": end_id,
-        "torch_dtype": str(dtype).removeprefix("torch."),
-    }

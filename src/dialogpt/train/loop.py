@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from dialogpt.errors import DataError
-from dialogpt.model.device import choose_precision, frugal_with_memory, peak_memory
+from dialogpt.model.device import choose_precision, peak_memory
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards

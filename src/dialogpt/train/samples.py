@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from dialogpt.decoding import DecodingConfig
-from dialogpt.decoding.engine import TorchEngine
 from dialogpt.decoding.hypotheses import context_tokens, make
+from dialogpt.model.engine import TorchEngine
 from dialogpt.model.gpt import GPT
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer

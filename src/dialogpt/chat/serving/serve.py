@@ -12,7 +12,7 @@ from dialogpt.decoding.rerank import MMI, Ranker
 from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError
 from dialogpt.hub import BUNDLED, model_path
-from dialogpt.model.device import frugal_with_memory
+from dialogpt.model.memory import frugal_with_memory
 
 log = logging.getLogger(__name__)
 

@@ -1,39 +1,20 @@
-"""The engine: a model and its cache as a few calls - prefill, resume, decode, score. It knows nothing about text.
+"""The torch engine: a GPT and its cache as the calls of `dialogpt.engine`, on every device that torch has.
 
-`Engine` is what decoding asks for; `TorchEngine` answers on every device that torch has. B rows, V tokens.
+It is the reference that other engines are compared with. B rows, V tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dialogpt.engine import Cache, Kept, common_length
 from dialogpt.model.cache import KVCache
 from dialogpt.model.gpt import GPT
+from dialogpt.model.logits import TorchLogits
 
 SCORED_TOGETHER = 4096  # positions of one forward pass of `nats`
-
-
-@dataclass(slots=True)
-class Kept:
-    """What one conversation has read: its tokens, and their cache of one row."""
-
-    tokens: list[int]
-    cache: KVCache
-
-
-class Engine(Protocol):
-    """What runs a model; the docstrings are at TorchEngine."""
-
-    n_ctx: int
-
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[Tensor, KVCache]: ...
-    def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[Tensor, Kept]: ...
-    def decode(self, tokens: Sequence[int], cache: KVCache) -> Tensor: ...
-    def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]: ...
 
 
 class TorchEngine:
@@ -44,11 +25,8 @@ class TorchEngine:
         self.n_ctx, self.device = model.config.n_ctx, model.device
 
     @torch.inference_mode()
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[Tensor, KVCache]:
-        """Read contexts of any lengths, leaving room for that many more tokens.
-
-        Returns the logits (B, V) of each row's next token, and the cache; rows are padded on the left.
-        """
+    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[TorchLogits, KVCache]:
+        """As `Engine.prefill`; rows are padded on the left."""
         longest = max(map(len, contexts))
         tokens = torch.zeros((len(contexts), longest), dtype=torch.long)
         for row, context in enumerate(contexts):
@@ -56,33 +34,31 @@ class TorchEngine:
         starts = [longest - len(context) for context in contexts]
         cache = self._empty(len(contexts), longest + room, starts)
         hidden = self.model.hidden(tokens.to(self.device), cache)
-        return self.model.logits(hidden[:, -1]), cache
+        return TorchLogits(self.model.logits(hidden[:, -1])), cache
 
     @torch.inference_mode()
-    def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[Tensor, Kept]:
-        """Read what is new in a conversation's context; `kept` is what an earlier call returned, and is brought along.
-
-        Returns the logits (1, V) of the next token, and what to keep, with room up to n_ctx. What the two have in
-        common is not read again, so that a turn that was taken back or replaced costs no more than what follows it.
-        Interrupted at any point, `kept` is still true: its tokens, up to the cache's length, are those of the cache.
-        """
+    def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[TorchLogits, Kept]:
+        """As `Engine.resume`; a new conversation has room up to n_ctx."""
         kept = kept or Kept([], self._empty(1, self.n_ctx))
-        cache = kept.cache
+        cache = _ours(kept.cache)
         cache.length = common_length(context[:-1], kept.tokens[: cache.length])
         kept.tokens = list(context)
-        tokens = torch.tensor([context[cache.length :]], device=self.device)
-        hidden = self.model.hidden(tokens, cache)
-        return self.model.logits(hidden[:, -1]), kept
+        new = context[cache.length :]
+        cache.make_room(len(new))
+        hidden = self.model.hidden(torch.tensor([new], device=self.device), cache)
+        return TorchLogits(self.model.logits(hidden[:, -1])), kept
 
     @torch.inference_mode()
-    def decode(self, tokens: Sequence[int], cache: KVCache) -> Tensor:
-        """Read one more token a row; returns the logits (B, V) of the next."""
+    def decode(self, tokens: Sequence[int], cache: Cache) -> TorchLogits:
+        """As `Engine.decode`."""
+        cache = _ours(cache)
+        cache.make_room(1)
         ids = torch.tensor(tokens, device=self.device)
-        return self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1])
+        return TorchLogits(self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1]))
 
     @torch.inference_mode()
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
-        """-log p(target | context) of each (context, target), both of at least one token, in nats."""
+        """As `Engine.nats`; pairs of like length are read together."""
         found = [0.0] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
         while order:
@@ -109,12 +85,10 @@ class TorchEngine:
         return torch.zeros(len(pairs)).index_add(0, torch.tensor(rows), each).tolist()
 
     def _empty(self, rows: int, capacity: int, starts: list[int] | None = None) -> KVCache:
-        return KVCache.empty(self.model.config, rows, capacity, self.model.transformer.ln_f.weight, starts)
+        like: Tensor = self.model.transformer.ln_f.weight
+        return KVCache.empty(self.model.config, rows, capacity, like, starts)
 
 
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens at the beginning are the same."""
-    for place, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return place
-    return min(len(a), len(b))
+def _ours(cache: Cache) -> KVCache:
+    assert isinstance(cache, KVCache), "a cache is for the engine that made it"
+    return cache
