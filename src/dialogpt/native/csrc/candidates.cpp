@@ -25,7 +25,7 @@ struct Candidate {
   }
 };
 
-void likeliest_of(const Kernels& kernels, const float* x, int64_t n, int64_t k, float* values, int32_t* places) {
+void likeliest_of(const Kernels& kernels, const float* x, int64_t n, int64_t k, float* values, int64_t* places) {
   const int64_t groups = (n + kGroup - 1) / kGroup;
   std::vector<float> largest(groups), sorted;
   kernels.maxima(x, n, largest.data());
@@ -59,15 +59,16 @@ void each_row(int threads, int64_t rows, One one) {
 
 }  // namespace
 
-void logsumexp(const Kernels& kernels, int threads, const Logits& logits, float factor, float* found) {
-  each_row(threads, logits.rows, [&](int64_t row) {
-    found[row] = kernels.logsumexp(logits.values + row * logits.stride, logits.n, factor);
+void masses(const Kernels& kernels, int threads, const Logits& logits, const float* factors, double* found,
+            float* largest) {
+  each_row(threads, logits.count, [&](int64_t row) {
+    found[row] = kernels.mass(logits.rows[row], logits.n, factors[row], largest + row);
   });
 }
 
-void likeliest(const Kernels& kernels, int threads, const Logits& logits, int64_t k, float* values, int32_t* places) {
-  each_row(threads, logits.rows, [&](int64_t row) {
-    likeliest_of(kernels, logits.values + row * logits.stride, logits.n, k, values + row * k, places + row * k);
+void likeliest(const Kernels& kernels, int threads, const Logits& logits, int64_t k, float* values, int64_t* places) {
+  each_row(threads, logits.count, [&](int64_t row) {
+    likeliest_of(kernels, logits.rows[row], logits.n, k, values + row * k, places + row * k);
   });
 }
 

@@ -69,7 +69,7 @@ EXPORTED int64_t dialogpt_packed_bytes(const Shape* shape) {
   return guarded<int64_t>(-1, [&] { return static_cast<int64_t>(place(*shape, nullptr).bytes); });
 }
 
-// Put a tensor of a checkpoint, (and its bias) into the packed weights at `base`, which are zero before.
+// Put a tensor of a checkpoint, and its bias, into the packed weights at `base`, which are zero before.
 EXPORTED int dialogpt_pack(const Shape* shape, void* base, int layer, const char* name, const void* data, int type,
                            const void* bias, int bias_type, int threads) {
   return guarded(-1, [&] {
@@ -154,18 +154,18 @@ EXPORTED int dialogpt_read(Model* model, Cache* cache, const int32_t* tokens, co
   });
 }
 
-EXPORTED int dialogpt_logsumexp(const Model* model, const float* logits, int64_t rows, int64_t n, int64_t stride,
-                                float factor, float* found) {
+EXPORTED int dialogpt_masses(const Model* model, const float* const* rows, int64_t count, const float* factors,
+                             double* found, float* largest) {
   return guarded(-1, [&] {
-    logsumexp(model->kernels(), model->threads(), {logits, rows, n, stride}, factor, found);
+    masses(model->kernels(), model->threads(), {rows, count, model->shape().vocab}, factors, found, largest);
     return 0;
   });
 }
 
-EXPORTED int dialogpt_likeliest(const Model* model, const float* logits, int64_t rows, int64_t n, int64_t stride,
-                                int64_t k, float* values, int32_t* places) {
+EXPORTED int dialogpt_likeliest(const Model* model, const float* const* rows, int64_t count, int64_t k, float* values,
+                                int64_t* places) {
   return guarded(-1, [&] {
-    likeliest(model->kernels(), model->threads(), {logits, rows, n, stride}, k, values, places);
+    likeliest(model->kernels(), model->threads(), {rows, count, model->shape().vocab}, k, values, places);
     return 0;
   });
 }

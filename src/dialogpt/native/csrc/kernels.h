@@ -56,8 +56,8 @@ struct Kernels {
   // softmax(q . k / sqrt(width)) . v
   void (*attend)(const Attention& work);
 
-  // log(sum(exp(x * factor))) of n numbers; not finite when they are not.
-  float (*logsumexp)(const float* x, int64_t n, float factor);
+  // sum(exp((x - largest) * factor)) of n numbers, and the largest; none where one of them is none.
+  double (*mass)(const float* x, int64_t n, float factor, float* largest);
 
   // The largest of each 64 of n numbers.
   void (*maxima)(const float* x, int64_t n, float* found);

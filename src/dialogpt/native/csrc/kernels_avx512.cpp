@@ -34,5 +34,5 @@ inline Ints finish(Sums sums) {
 #include "multiply.h"
 
 namespace dialogpt {
-const Kernels kAvx512 = {"avx512", quantise, norm_quantise, multiply, keep, attend, logsumexp, maxima};
+const Kernels kAvx512 = {"avx512", quantise, norm_quantise, multiply, keep, attend, mass, maxima};
 }

@@ -4,6 +4,7 @@
 #include "pass.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace dialogpt {
@@ -166,7 +167,9 @@ void Pass::answer(Crew& crew) {
     crew.share(rows, 1, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; i++) {
         const float* row = logits + i * stride;
-        asked_.logprobs[from + i] = row[asked_.targets[from + i]] - kernels_.logsumexp(row, shape_.vocab, 1.0f);
+        float largest;
+        const double mass = kernels_.mass(row, shape_.vocab, 1.0f, &largest);
+        asked_.logprobs[from + i] = static_cast<float>(row[asked_.targets[from + i]] - largest - std::log(mass));
       }
     });
   }

@@ -1,4 +1,4 @@
-// The passes over a row: to 8 bits, layer norm, gelu, logsumexp. Included by each kernel file, after lanes.h.
+// The passes over a row: to 8 bits, layer norm, gelu, sums of exponents. Included by each kernel file, after lanes.h.
 //
 // Rows are padded to whole vectors by zeros, and stay so. The kernel file says by kAdded what is added to an activation's
 // integer (-127..127) to store it: 128 where the product takes unsigned activations, else 0.
@@ -74,23 +74,27 @@ void norm_quantise(const float* x, const Norm& norm, int64_t embd, float eps, fl
   quantise(room, width, values, scale);
 }
 
-float logsumexp(const float* x, int64_t n, float factor) {
+// Exponents are of differences from the largest, so that a huge factor is no harm; sums go on in double by the thousand.
+double mass(const float* x, int64_t n, float factor, float* largest_of_all) {
   const int64_t whole = n / kLanes * kLanes;
-  const Floats none = all(-INFINITY), by = all(factor);
-  Floats most = none;
+  float rest[kLanes];
+  for (int i = 0; i < kLanes; i++) rest[i] = whole + i < n ? x[whole + i] : -INFINITY;
+  Floats most = load(rest);
   for (int64_t k = 0; k < whole; k += kLanes) most = max(load(x + k), most);
-  for (int64_t k = whole; k < n; k++) most = max(first(1, all(x[k]), none), most);
-  const float top = largest(most) * factor;
-  if (std::isinf(top)) return top;
-  const Floats shift = all(-top);
-  Floats total = all(0.0f);
-  for (int64_t k = 0; k < whole; k += kLanes) total = total + exp(fma(load(x + k), by, shift));
-  if (whole < n) {
-    float rest[kLanes] = {};
-    for (int64_t k = whole; k < n; k++) rest[k - whole] = x[k];
-    total = total + first(static_cast<int>(n - whole), exp(fma(load(rest), by, shift)), all(0.0f));
+  *largest_of_all = largest(most);
+  const Floats top = all(*largest_of_all), by = all(factor);
+  double total = 0;
+  for (int64_t from = 0; from < whole; from += 64 * kLanes) {
+    const int64_t to = from + 64 * kLanes < whole ? from + 64 * kLanes : whole;
+    Floats part = all(0.0f);
+    for (int64_t k = from; k < to; k += kLanes) part = part + exp((load(x + k) - top) * by);
+    total += static_cast<double>(sum(part));
   }
-  return top + std::log(sum(total));
+  if (whole < n) {
+    const Floats part = exp((load(rest) - top) * by);
+    total += static_cast<double>(sum(first(static_cast<int>(n - whole), part, all(0.0f))));
+  }
+  return total;
 }
 
 void maxima(const float* x, int64_t n, float* found) {
