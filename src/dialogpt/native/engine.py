@@ -23,7 +23,7 @@ LANES = 16  # logits are written in whole vectors of so many
 
 
 def open_native(folder: Path) -> "NativeEngine | None":
-    """The engine of a checkpoint folder; None without a library, with DIALOGPT_CPU=off, or where torch has to read it."""
+    """The engine of a checkpoint folder; None without a library, with DIALOGPT_CPU=off, or where torch must read it."""
     if not folder.is_dir() or (chosen := kernels()) is None:
         return None
     config = load_config(folder)

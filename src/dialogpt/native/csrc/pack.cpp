@@ -55,8 +55,7 @@ void pack_block(const float* from, const Linear& linear, int64_t block) {
   for (int64_t k = 0; k < linear.depth; k++)
     for (int i = 0; i < kLanes; i++) {
       const float size = std::fabs(from[k * kLanes + i]);
-      most[i] = size <= most[i] ? most[i] : size;  // what is no number is taken, and then stays
-      if (std::isnan(most[i])) most[i] = size + most[i];
+      if (!(size <= most[i]) && !std::isnan(most[i])) most[i] = size;  // what is no number is taken, and stays
     }
   for (int i = 0; i < kLanes; i++) {
     linear.scales[block * kLanes + i] = most[i] / 127.0f;
