@@ -131,6 +131,9 @@ def test_without_a_compiler_the_package_is_built_all_the_same(tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
         found[compiler] = done.stdout + done.stderr
     assert hook
-    assert "the native engine was not built, PyTorch runs models: no-such-compiler does not run" in found["no-such-compiler"]
+    assert (
+        "the native engine was not built, PyTorch runs models: no-such-compiler does not run"
+        in found["no-such-compiler"]
+    )
     assert "none-any.whl" in found["no-such-compiler"]
     assert "py3-none-" in found[""] and "none-any" not in found[""]

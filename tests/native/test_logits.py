@@ -13,7 +13,6 @@ from dialogpt.native.engine import NativeEngine, open_native
 from dialogpt.native.logits import NativeLogits
 
 
-
 @pytest.fixture(scope="module")
 def folder(make_model: Callable[..., Any], save: Callable[[Any], Path]) -> Path:
     return save(make_model(vocab_size=400))
