@@ -1,4 +1,4 @@
-"""Every module imports with nothing installed but the core dependencies, and says nothing."""
+"""Every module imports with nothing installed but the core dependencies, or these and torch; and says nothing."""
 
 import importlib.metadata
 import re
@@ -7,10 +7,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 NEEDS_AN_EXTRA = ("dialogpt.chat.serving.http",)  # imported by one function, which says what is missing
+NEEDS_TORCH = ("dialogpt.model.", "dialogpt.train.", "dialogpt.export.")
 
 SCRIPT = """
 import importlib, importlib.abc, pkgutil, sys
@@ -30,14 +32,22 @@ except ImportError:
 else:
     sys.exit("the block does not work")
 import dialogpt
-count = 0
+count = without = 0
 for module in pkgutil.walk_packages(dialogpt.__path__, "dialogpt."):
-    if module.name != "dialogpt.__main__" and not module.name.startswith({extra!r}):
+    if module.name == "dialogpt.__main__" or module.name.startswith({extra!r}):
+        continue
+    try:
         importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch" or "torch" in allowed or not module.name.startswith({torch!r}):
+            raise
+        without += 1
     count += 1
 for name in dialogpt.__all__:
-    getattr(dialogpt, name)
+    if name != "GPT" or "torch" in allowed:
+        getattr(dialogpt, name)
 assert count > 20, count
+assert (without > 5) == ("torch" not in allowed), without
 """
 
 
@@ -45,11 +55,12 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def core_distributions() -> set[str]:
-    """The distributions that `pip install` brings: pyproject's dependencies and what they need, extras left out."""
+def core_distributions(*extras: str) -> set[str]:
+    """The distributions that `pip install` brings: pyproject's dependencies and what they need, and of some extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found: set[str] = set()
-    waiting = [Requirement(text) for text in project["dependencies"]]
+    chosen = [project["optional-dependencies"][extra] for extra in extras]
+    waiting = [Requirement(text) for texts in (project["dependencies"], *chosen) for text in texts]
     while waiting:
         requirement = waiting.pop()
         name = canonical(requirement.name)
@@ -66,14 +77,15 @@ def core_distributions() -> set[str]:
     return found
 
 
-def test_every_module_imports_with_the_core_dependencies_alone() -> None:
-    core = core_distributions()
-    assert {"torch", "numpy", "click"} <= core
-    assert not {"transformers", "pytest", "hypothesis"} & core
+@pytest.mark.parametrize("extras", [(), ("torch",)], ids=str)
+def test_every_module_imports_with_the_core_dependencies_alone(extras: tuple[str, ...]) -> None:
+    core = core_distributions(*extras)
+    assert {"numpy", "click", *extras} <= core
+    assert not {"transformers", "pytest", "hypothesis", *({"torch"} - {*extras})} & core
     homes = importlib.metadata.packages_distributions()
     allowed = {module for module, names in homes.items() if core & set(map(canonical, names))}
     allowed |= {"dialogpt", *sys.stdlib_module_names, *sys.builtin_module_names}
-    script = SCRIPT.format(allowed=sorted(allowed), blocked="transformers", extra=NEEDS_AN_EXTRA)
+    script = SCRIPT.format(allowed=sorted(allowed), blocked="transformers", extra=NEEDS_AN_EXTRA, torch=NEEDS_TORCH)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (result.stdout, result.stderr) == ("", "")

@@ -1,7 +1,7 @@
 """Every command of README.md runs as written, and README.ar.md has the same ones.
 
 The hub is played by its own cache: DialoGPT-medium is a tiny model there, found offline by the real loading code.
-`git clone` is left out, and `make test`, which is what runs this.
+`git clone` and `make torch` are left out, and `make test`, which is what runs this.
 """
 
 import gzip
@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 ROOT = Path(__file__).parents[2]
-RUN_ELSEWHERE = ("git clone ", "make test", "recipes/smoke.sh")
+RUN_ELSEWHERE = ("git clone ", "make torch", "make test", "recipes/smoke.sh")
 SERVING = ("dialogpt serve", "dialogpt judge study.db")  # until they are told to end
 CHATS = [
     {"turns": [["Ann", "Hi!"], ["Bo", "Hello, Ann."], ["Ann", "How was your day?"], ["Bo", "Long. I baked bread."]]},

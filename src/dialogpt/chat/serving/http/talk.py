@@ -5,6 +5,7 @@ When the client goes away the job is cancelled, and its rows leave the batch bef
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,8 @@ class Talk:
     def __init__(self, worker: Worker, metrics: Metrics) -> None:
         self._worker, self._metrics = worker, metrics
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: deque[Event] = deque()
+        self._some = asyncio.Event()
         self._job: Job | None = None
         self._began = time.perf_counter()
         self._heard = False
@@ -74,12 +76,12 @@ class Talk:
             raise
 
     def on_text(self, piece: str) -> None:
-        self._loop.call_soon_threadsafe(self._events.put_nowait, piece)
+        self._loop.call_soon_threadsafe(self._hear, piece)
 
     def on_done(self, done: Reply | Exception) -> None:
         assert self._job is not None
         event = done if isinstance(done, Exception) else Told(done.hypotheses, len(self._job.tokens))
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        self._loop.call_soon_threadsafe(self._hear, event)
 
     async def first(self, request: Request) -> Event:
         """The first event, before anything is answered: an error still has a status of its own."""
@@ -118,8 +120,19 @@ class Talk:
         if self._job is not None:
             self._worker.cancel(self._job)
 
+    def _hear(self, event: Event) -> None:
+        self._events.append(event)
+        self._some.set()
+
     async def _next(self) -> Event:
-        event = await self._events.get()
+        """The next event; pieces that have come meanwhile are one, so that a busy server has fewer to send."""
+        await self._some.wait()
+        event = self._events.popleft()
+        while isinstance(event, str) and self._events and isinstance(more := self._events[0], str):
+            event += more
+            self._events.popleft()
+        if not self._events:
+            self._some.clear()
         seconds = time.perf_counter() - self._began
         if not self._heard:
             self._heard = True
