@@ -1,4 +1,4 @@
-"""The native engine beside the torch engine; and no row's result depends on the batch, the cache's pages or the threads.
+"""The native engine beside the torch engine; no row's result depends on the batch, the cache's pages or the threads.
 
 Bounds of logits are relative: the norm of the difference over that of the logits about their mean.
 """
@@ -114,7 +114,7 @@ def test_pages_that_rows_share_are_as_copies(folder: Path, data: st.DataObject) 
     """Rows branch, are rearranged, dropped, joined and cut in any order: each goes on as its tokens alone would."""
     engine = opened(folder)
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    said: list[list[int] | None] = [*draw(rng, data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=3)))]
+    said: list[list[int]] = [*draw(rng, data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=3)))]
     _, cache = engine.prefill([row for row in said if row], 0)
     for _ in range(data.draw(st.integers(1, 8))):
         act = data.draw(st.sampled_from(["decode", "decode", "rearrange", "drop", "join", "prefix", "branch"]))
@@ -122,19 +122,16 @@ def test_pages_that_rows_share_are_as_copies(folder: Path, data: st.DataObject) 
         if act == "rearrange":
             chosen = data.draw(st.lists(rows, min_size=1, max_size=5))
             cache.rearrange(chosen)
-            said = [said[row] and [*said[row]] for row in chosen]
+            said = [[*said[row]] for row in chosen]
         elif act == "drop":
             row = data.draw(rows)
             cache.drop(row)
-            said[row] = None
+            said[row] = []
         elif act == "join":
-            new = draw(rng, [5, 18])
-            cache.join([data.draw(rows), len(said)], engine.prefill(new, 0)[1])
-            said += [None] * (1)
-            said[cache.rows - 1] = new[1]
-            said = [*said]
-            place = next(i for i in range(len(said)) if cache.tokens_read(i) == 5 and said[i] is not new[0])
-            said[place] = new[0]
+            new, place = draw(rng, [5, 18]), data.draw(rows)
+            cache.join([place, len(said)], engine.prefill(new, 0)[1])
+            said[place : place + 1] = new[:1]
+            said.append(new[1])
         elif act == "prefix" and (kept := said[row := data.draw(rows)]):
             length = data.draw(st.integers(1, len(kept)))
             cache, said = cache.prefix(row, length), [kept[:length]]

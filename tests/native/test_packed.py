@@ -1,4 +1,4 @@
-"""The packed file: written once, mapped afterwards, made anew when it does not fit, elsewhere when the folder is closed."""
+"""The packed file: written once, then mapped; made anew when it does not fit, elsewhere when the folder is closed."""
 
 import json
 import os

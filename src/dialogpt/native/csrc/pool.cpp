@@ -4,12 +4,14 @@
 #include <sched.h>
 
 #include <cstdlib>
+#include <new>
 #include <system_error>
 
 namespace dialogpt {
 namespace {
 
 constexpr int kSpins = 3000;  // some 50 microseconds, then a waiting thread leaves its core to others
+constexpr uint32_t kOpen = 1u << 31;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -17,6 +19,15 @@ inline void pause() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+template <class Ready>
+void spin_until(Ready ready) {
+  for (int spins = 0; !ready(); spins++)
+    if (spins < kSpins)
+      pause();
+    else
+      sched_yield();
 }
 
 std::atomic<Pool*> process_pool{nullptr};
@@ -51,37 +62,53 @@ Pool& Pool::of_process() {
 
 int Crew::size() const { return pool_.size_; }
 
-int64_t Crew::claim(int64_t grain) { return pool_.next_.fetch_add(grain, std::memory_order_relaxed); }
+// The number of a part of this phase that nobody has; below zero when there is none left.
+int64_t Crew::claim(int64_t parts) {
+  uint64_t ticket = pool_.ticket_.load(std::memory_order_acquire);
+  do {
+    if (ticket >> 32 != phase_ || static_cast<int64_t>(ticket & 0xffffffff) >= parts) return -1;
+  } while (!pool_.ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel));
+  return static_cast<int64_t>(ticket & 0xffffffff);
+}
 
-void Crew::meet() {
-  const uint32_t meeting = pool_.meetings_.load(std::memory_order_relaxed);
-  if (pool_.arrived_.fetch_add(1, std::memory_order_acq_rel) == pool_.size_ - 1) {
-    pool_.arrived_.store(0, std::memory_order_relaxed);
-    pool_.next_.store(0, std::memory_order_relaxed);
-    pool_.meetings_.store(meeting + 1, std::memory_order_release);
+// Whoever does the last part opens the next phase.
+void Crew::finish(int64_t parts, int64_t mine) {
+  const uint64_t next = static_cast<uint64_t>(phase_ + 1) << 32;
+  if (parts == 0) {
+    uint64_t ticket = static_cast<uint64_t>(phase_) << 32;
+    pool_.ticket_.compare_exchange_strong(ticket, next, std::memory_order_acq_rel);
     return;
   }
-  for (int spins = 0; pool_.meetings_.load(std::memory_order_acquire) == meeting; spins++)
-    if (spins < kSpins)
-      pause();
-    else
-      sched_yield();
+  if (mine && pool_.done_.fetch_add(mine, std::memory_order_acq_rel) + mine == parts) {
+    pool_.done_.store(0, std::memory_order_relaxed);
+    pool_.ticket_.store(next, std::memory_order_release);
+    return;
+  }
+  spin_until([&] { return pool_.ticket_.load(std::memory_order_acquire) >= next; });
 }
 
 void Pool::begin(int threads, Job job, void* context) {
   resize(threads < 1 ? 1 : threads);
   job_ = job;
   context_ = context;
+  ticket_.store(uint64_t{1} << 32);
+  done_.store(0);
   if (size_ > 1) {
-    calls_.fetch_add(1);  // sequentially consistent, as the sleepers' count: one of the two sides sees the other
-    if (sleeping_.load() > 0) {
-      std::lock_guard<std::mutex> hold(sleep_);
-      wake_.notify_all();
-    }
+    gate_.store(kOpen);
+    wake();
   }
   Crew crew(*this, 0);
   job(context, crew);
-  crew.meet();
+  gate_.fetch_and(~kOpen);
+  spin_until([&] { return gate_.load(std::memory_order_acquire) == 0; });  // the job is the caller's
+}
+
+void Pool::wake() {
+  calls_.fetch_add(1);  // sequentially consistent, as the sleepers' count: one of the two sides sees the other
+  if (sleeping_.load() > 0) {
+    std::lock_guard<std::mutex> hold(sleep_);
+    waking_.notify_all();
+  }
 }
 
 void Pool::resize(int threads) {
@@ -98,34 +125,38 @@ void Pool::resize(int threads) {
 
 void Pool::work(int number, uint32_t seen) {
   while (await_call(seen)) {
-    seen++;
+    if (!enter()) continue;  // the others have done it
     Crew crew(*this, number);
     job_(context_, crew);
-    crew.meet();
+    gate_.fetch_sub(1, std::memory_order_release);
   }
 }
 
+// Go into the call that is under way; false when there is none.
+bool Pool::enter() {
+  uint32_t gate = gate_.load(std::memory_order_acquire);
+  do {
+    if (!(gate & kOpen)) return false;
+  } while (!gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel));
+  return true;
+}
+
 // Waits for a call after the one that was seen last; false when the pool is to end.
-bool Pool::await_call(uint32_t seen) {
-  for (int spins = 0; spins < kSpins; spins++) {
-    if (calls_.load(std::memory_order_acquire) != seen) return !ending_.load();
-    pause();
+bool Pool::await_call(uint32_t& seen) {
+  for (int spins = 0; spins < kSpins && calls_.load(std::memory_order_acquire) == seen; spins++) pause();
+  if (calls_.load() == seen) {
+    std::unique_lock<std::mutex> hold(sleep_);
+    sleeping_.fetch_add(1);
+    waking_.wait(hold, [&] { return calls_.load() != seen; });
+    sleeping_.fetch_sub(1);
   }
-  std::unique_lock<std::mutex> hold(sleep_);
-  sleeping_.fetch_add(1);
-  wake_.wait(hold, [&] { return calls_.load() != seen; });
-  sleeping_.fetch_sub(1);
+  seen = calls_.load();
   return !ending_.load();
 }
 
 void Pool::stop() {
-  if (threads_.empty()) return;
   ending_.store(true);
-  {
-    std::lock_guard<std::mutex> hold(sleep_);
-    calls_.fetch_add(1);
-    wake_.notify_all();
-  }
+  wake();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   size_ = 1;
