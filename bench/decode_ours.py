@@ -4,9 +4,9 @@ Scores of `mmi` are asked of the engine as `rerank.MMI` asks them, but of the to
 others when it is encoded again, and lengths are to be the same for all.
 """
 
+import os
 from pathlib import Path
 
-import torch
 from decode_tasks import BANDWIDTH, MAKE, TOP_K, Measured, Told, Work, answer, bandwidth, measure
 
 from dialogpt.artifact import make_manifest
@@ -14,8 +14,7 @@ from dialogpt.decoding import DecodingConfig, Hypothesis
 from dialogpt.decoding.hypotheses import make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_engine
 from dialogpt.engine import Kept
-from dialogpt.model import GPTConfig, checkpoint
-from dialogpt.model.gpt import GPT
+from dialogpt.model import GPTConfig
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -24,7 +23,12 @@ class Ours:
     """A checkpoint, opened as every command of ours opens it."""
 
     def __init__(self, work: Work, folder: str) -> None:
-        torch.set_num_threads(work.threads)
+        if work.precision == "int8" and work.device == "cpu":  # the native engine, where it is: it needs no torch
+            os.environ["DIALOGPT_THREADS"] = str(work.threads)
+        else:
+            import torch
+
+            torch.set_num_threads(work.threads)
         frugal_with_memory()
         self.engine, self.tokenizer = load_engine(folder, device=work.device, precision=work.precision)
 
@@ -83,6 +87,11 @@ def _tokens(made: list[Hypothesis]) -> list[list[int]]:
 
 def make_checkpoints(work: Work) -> Measured:
     """A random model in each of the two folders, neither like the other."""
+    import torch
+
+    from dialogpt.model import checkpoint
+    from dialogpt.model.gpt import GPT
+
     tokenizer, shape = Tokenizer.load(Path(work.tokenizer)), GPTConfig(**work.shape)
     for seed, folder in enumerate((work.model, work.backward)):
         with torch.random.fork_rng():

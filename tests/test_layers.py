@@ -42,7 +42,7 @@ LAYERS = (
     {"chat", "evaluation", "export", "info"},
     {"cli", "__main__"},
 )
-PLANNED = {"native"}
+PLANNED: set[str] = set()
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 SOURCE = Path(__file__).parents[1] / "src" / "dialogpt"
 MODULES = {

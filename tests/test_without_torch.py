@@ -16,8 +16,9 @@ import pytest
 SAYS = "hello there"
 # Importing torch raises, and an engine that always says the same serves.
 SCRIPT = f"""
-import sys
+import os, sys
 sys.modules["torch"] = None
+os.environ["DIALOGPT_CPU"] = "off"
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from conftest import ScriptedEngine
 from dialogpt.decoding import loading

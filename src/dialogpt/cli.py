@@ -76,7 +76,7 @@ COMMANDS = {
     "serve": Command("dialogpt.chat.serving:ServeConfig", "dialogpt.chat.serving.serve:serve", "model"),
     "bot": Command("dialogpt.chat.bots:BotConfig", "dialogpt.chat.bots.run:bot", "platform"),
     "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
-    "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True),
+    "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True, optional=("path",)),
 }
 
 

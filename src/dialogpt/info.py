@@ -1,6 +1,6 @@
 """`dialogpt info PATH`: what a file or folder is, from what it was made, how many, what was dropped and why.
 
-Several training runs are laid side by side.
+Several training runs are laid side by side. `--cpu`: what runs models on this processor.
 """
 
 import json
@@ -12,8 +12,9 @@ from typing import Annotated
 import msgspec
 
 from dialogpt.artifact import Manifest, read_manifest
-from dialogpt.errors import DataError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.files import read_lines
+from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
 from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
@@ -25,11 +26,16 @@ class InfoConfig:
 
     path: Annotated[
         tuple[Path, ...], "files or folders that the commands read or write; several runs are laid side by side"
-    ]
+    ] = ()
+    cpu: Annotated[bool, "say what runs models on this processor, and why"] = False
 
 
 def info(config: InfoConfig) -> str:
     """Describe each path in a few lines, or compare several that are all runs; DataError when one is not there."""
+    if config.cpu:
+        return "\n\n".join([describe_cpu(), *map(_describe, config.path)])
+    if not config.path:
+        raise UsageError("PATH is missing", "see `dialogpt info --help`")
     if len(config.path) > 1 and all(map(is_run, config.path)):
         return compare(config.path)
     return "\n\n".join(map(_describe, config.path))

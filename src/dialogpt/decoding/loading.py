@@ -36,7 +36,9 @@ def load_engine(name: str | None, *, device: str = "auto", precision: str = "aut
 
 def native_engine(source: Path) -> Engine | None:
     """The native engine of a checkpoint folder; None where it was not built, or cannot read this one."""
-    return None
+    from dialogpt.native.engine import open_native  # where torch runs models, nothing of it is needed
+
+    return open_native(source)
 
 
 def _may_have_gpu() -> bool:

@@ -16,13 +16,18 @@ from torch import Tensor
 from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import model_path
-from dialogpt.model.config import check_vocabulary, load_config, to_hf
+from dialogpt.model.config import (
+    NOT_WEIGHTS,
+    TRANSPOSED,
+    check_names_and_shapes,
+    check_vocabulary,
+    expected_shapes,
+    load_config,
+    to_hf,
+)
 from dialogpt.model.gpt import GPT
 from dialogpt.model.pickled import read_pickled, shape_of
 from dialogpt.tokens.bpe import Tokenizer
-
-TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
 
 
 def load(
@@ -46,7 +51,7 @@ def load(
     check_vocabulary(source, tokenizer, config)
     with torch.device("meta"):
         model = GPT(config)
-    _check_names_and_shapes(source, weights, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+    check_names_and_shapes(source, {name: tuple(w.shape) for name, w in weights.items()}, expected_shapes(config))
     if "lm_head.weight" in stored and not torch.equal(stored["lm_head.weight"], weights["transformer.wte.weight"]):
         raise CheckpointError(
             f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
@@ -127,18 +132,3 @@ def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         key = name if name.startswith("transformer.") else f"transformer.{name}"
         ours[key] = weight.T if key.endswith(TRANSPOSED) and weight.dim() == 2 else weight
     return ours
-
-
-def _check_names_and_shapes(source: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]]) -> None:
-    of_one = "only state dicts of a GPT-2 work" if source.is_file() else "config.json and weights must be of one model"
-    asks = "the embeddings ask" if source.is_file() else "config.json asks"
-    missing, surplus = expected.keys() - weights.keys(), weights.keys() - expected.keys()
-    for what, names in (("lack", missing), ("have surplus", surplus)):
-        if names:
-            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise CheckpointError(f"the weights in {source} {what} {shown}", of_one)
-    for name, shape in expected.items():
-        if tuple(weights[name].shape) != shape:
-            raise CheckpointError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)}, {asks} for {shape}", of_one
-            )

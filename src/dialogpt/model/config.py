@@ -14,6 +14,9 @@ GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # what a config.json may say, GPT-
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
 }
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # in files
+NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
+Shapes = dict[str, tuple[int, ...]]  # of weights, by name
 Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -69,6 +72,35 @@ def check_vocabulary(source: Path, tokenizer: Tokenizer, config: GPTConfig) -> N
             f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
             "use the tokenizer that the model was trained with",
         )
+
+
+def expected_shapes(config: GPTConfig) -> Shapes:
+    """The weights that a model of this configuration has, linear ones as (out, in)."""
+    width = config.n_embd
+    found: Shapes = {"wte.weight": (config.vocab_size, width), "wpe.weight": (config.n_ctx, width)}
+    linears = {"attn.c_attn": (3, 1), "attn.c_proj": (1, 1), "mlp.c_fc": (4, 1), "mlp.c_proj": (1, 4)}
+    for layer in range(config.n_layer):
+        for name in ("ln_1", "ln_2"):
+            found |= {f"h.{layer}.{name}.{part}": (width,) for part in ("weight", "bias")}
+        for name, (outputs, inputs) in linears.items():
+            found[f"h.{layer}.{name}.weight"] = (outputs * width, inputs * width)
+            found[f"h.{layer}.{name}.bias"] = (outputs * width,)
+    found |= {"ln_f.weight": (width,), "ln_f.bias": (width,)}
+    return {f"transformer.{name}": shape for name, shape in found.items()}
+
+
+def check_names_and_shapes(source: Path, found: Shapes, expected: Shapes) -> None:
+    """CheckpointError when the weights of a folder or file are not those of its model."""
+    of_one = "only state dicts of a GPT-2 work" if source.is_file() else "config.json and weights must be of one model"
+    asks = "the embeddings ask" if source.is_file() else "config.json asks"
+    missing, surplus = expected.keys() - found.keys(), found.keys() - expected.keys()
+    for what, names in (("lack", missing), ("have surplus", surplus)):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise CheckpointError(f"the weights in {source} {what} {shown}", of_one)
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise CheckpointError(f"{source}: {name} has shape {found[name]}, {asks} for {shape}", of_one)
 
 
 def to_hf(config: GPTConfig, end_id: int, dtype: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 import traceback
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,8 @@ class Talk:
     def __init__(self, replier: Replier, metrics: Metrics) -> None:
         self._replier, self._metrics = replier, metrics
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: deque[Event] = deque()
+        self._some = asyncio.Event()
         self._job: Job | None = None
         self._began = time.perf_counter()
         self._heard = False
@@ -78,14 +80,14 @@ class Talk:
             raise
 
     def on_text(self, piece: str) -> None:
-        self._loop.call_soon_threadsafe(self._events.put_nowait, piece)
+        self._loop.call_soon_threadsafe(self._hear, piece)
 
     def on_done(self, done: Reply | Exception) -> None:
         assert self._job is not None
         if isinstance(done, Exception) and not isinstance(done, DialoGPTError):
             _note(done)
         event = done if isinstance(done, Exception) else Told(done.hypotheses, self._job.prompt_tokens)
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        self._loop.call_soon_threadsafe(self._hear, event)
 
     async def first(self, request: Request) -> Event:
         """The first event, before anything is answered: an error still has a status of its own."""
@@ -124,8 +126,19 @@ class Talk:
         if self._job is not None:
             self._replier.cancel(self._job)
 
+    def _hear(self, event: Event) -> None:
+        self._events.append(event)
+        self._some.set()
+
     async def _next(self) -> Event:
-        event = await self._events.get()
+        """The next event; pieces that have come meanwhile are one, so that a busy server has fewer to send."""
+        await self._some.wait()
+        event = self._events.popleft()
+        while isinstance(event, str) and self._events and isinstance(more := self._events[0], str):
+            event += more
+            self._events.popleft()
+        if not self._events:
+            self._some.clear()
         seconds = time.perf_counter() - self._began
         if not self._heard:
             self._heard = True

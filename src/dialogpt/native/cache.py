@@ -1,0 +1,78 @@
+"""What rows have read, in the library's memory: the native engine's `Cache`.
+
+Rows are lists of pages that they share (csrc/cache.h): to take a row again, or a part of it, copies nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dialogpt.native.library import call, ints, pointer
+
+
+class NativeCache:
+    """A cache of the native engine; `model` is what keeps its library's object alive."""
+
+    def __init__(self, model: Any, rows: int) -> None:
+        self.rows = rows
+        self.dropped: set[int] = set()
+        self._model = model
+        self.handle = call("cache", model.handle, rows)
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "handle", None):
+            call("cache_free", handle)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the pages of its rows take, those that several rows have counted once."""
+        return int(call("cache_bytes", self.handle))
+
+    def tokens_read(self, row: int = 0) -> int:
+        """As `Cache.tokens_read`."""
+        found = np.empty(self.rows, np.int32)
+        call("cache_lengths", self.handle, pointer(found))
+        return int(found[row])
+
+    def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
+        """As `Cache.rearrange`; no more is copied than the page that a row writes to next."""
+        self._take(self, rows)
+        self.dropped = {place for place, row in enumerate(rows) if row in self.dropped}
+
+    def join(self, places: Sequence[int], other: "NativeCache") -> None:
+        """As `Cache.join`."""
+        if (rows := max(*places, self.rows - 1) + 1) > self.rows:
+            self.dropped.update(range(self.rows, rows))
+            self._take(self, [*range(self.rows), *[-1] * (rows - self.rows)])
+        at = ints(places)
+        call("cache_put", self.handle, pointer(at), len(at), other.handle)
+        self.dropped.difference_update(places)
+
+    def drop(self, row: int) -> None:
+        """As `Cache.drop`; what it has read is given back, and it is not told to read any more."""
+        at = ints([row])
+        call("cache_put", self.handle, pointer(at), 1, None)
+        self.dropped.add(row)
+
+    def branch(self, rows: int, room: int) -> "NativeCache":
+        """As `Cache.branch`."""
+        branched = NativeCache(self._model, rows)
+        branched._take(self, [0] * rows)
+        return branched
+
+    def prefix(self, row: int, length: int, room: int = 0) -> "NativeCache":
+        """As `Cache.prefix`."""
+        found = NativeCache(self._model, 1)
+        found._take(self, [row])
+        found.cut(length)
+        return found
+
+    def cut(self, length: int) -> None:
+        """Forget what its only row has read from `length` on."""
+        call("cache_cut", self.handle, 0, length)
+
+    def _take(self, source: "NativeCache", rows: Sequence[int]) -> None:
+        taken = ints(rows)
+        call("cache_take", self.handle, source.handle, pointer(taken), len(taken))
+        self.rows = len(taken)

@@ -1,0 +1,117 @@
+// The product of 8-bit activations and 8-bit weights. Included after passes.h by a kernel file that has defined
+//
+//     Sums                          sixteen 32-bit sums
+//     Sums start(offsets)           their beginning: the outputs' offsets where kAdded is 128, else zero
+//     Step, Step step(weights)      64 bytes of weights: 4 inputs of each of 16 outputs
+//     Four, Four four(x)            4 activations of a row, in every lane
+//     add(sums, step, four)         4 products more for each sum
+//     Ints finish(sums)
+//     kRows, kBlocks                the largest tile whose sums stay in registers
+//
+// Sums are exact: they do not depend on their order, nor a row's on the rows beside it. One row is read with several
+// sums under way (parts of its inputs), and its weights are asked for ahead; many rows go by tiles, whose weights come from
+// memory for the first tile and from cache for the next.
+#pragma once
+#include "passes.h"
+
+namespace dialogpt {
+namespace {
+
+constexpr int kAhead = 2048;             // bytes of weights that are asked for before their use
+constexpr int64_t kCached = 256 * 1024;  // bytes of activations that are gone over together: a part of a core's cache
+
+inline void finish_block(const Ints& sums, const Linear& linear, int64_t block, float scale, float* out, Then then) {
+  const int64_t n = block * kLanes;
+  Floats y = fma(to_floats(sums), all(scale) * load(linear.scales + n), load(linear.bias + n));
+  if (then == Then::kGelu) y = gelu(y);
+  if (then == Then::kAdd) y = y + load(out + n);
+  store(out + n, y);
+}
+
+// work(0), work(1) ... each with a number that the compiler knows. Sums in an array that a loop goes over would be memory.
+template <int N>
+struct Number {
+  constexpr operator int() const { return N; }
+};
+template <int N, class Work>
+__attribute__((always_inline)) inline void each(Work&& work) {
+  if constexpr (N > 0) {
+    each<N - 1>(work);
+    work(Number<N - 1>{});
+  }
+}
+#define INLINED __attribute__((always_inline))
+
+// R rows with B blocks of outputs, the inputs in S parts.
+template <int R, int B, int S>
+inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const float* scales, float* out,
+                 int64_t out_stride, Then then) {
+  Sums sums[R][B][S];
+  each<B>([&](auto b) INLINED {
+    const Sums first = start(linear.offsets + (block + b) * kLanes);
+    each<R>([&](auto r) INLINED { each<S>([&](auto s) INLINED { sums[r][b][s] = s == 0 ? first : Sums{}; }); });
+  });
+  const int64_t depth = linear.depth;
+  const int8_t* weights = linear.weights + block * kLanes * depth;
+  for (int64_t k = 0; k < depth; k += 4 * S, weights += 64 * S, x += 4 * S) {
+    each<S>([&](auto s) INLINED {
+      Step steps[B];
+      each<B>([&](auto b) INLINED {
+        const int8_t* from = weights + b * kLanes * depth + 64 * s;
+        __builtin_prefetch(from + kAhead);
+        steps[b] = step(from);
+      });
+      each<R>([&](auto r) INLINED {
+        const Four here = four(x + r * depth + 4 * s);
+        each<B>([&](auto b) INLINED { add(sums[r][b][s], steps[b], here); });
+      });
+    });
+  }
+  Ints totals[R][B];
+  each<R>([&](auto r) INLINED {
+    each<B>([&](auto b) INLINED {
+      Ints total = finish(sums[r][b][0]);
+      each<S - 1>([&](auto s) INLINED { total = total + finish(sums[r][b][s + 1]); });
+      totals[r][b] = total;
+    });
+  });
+  for (int r = 0; r < R; r++)
+    for (int b = 0; b < B; b++)
+      finish_block(totals[r][b], linear, block + b, scales[r], out + r * out_stride, then);
+}
+
+// A tile of `rows` rows, at most R.
+template <int R, int B>
+inline void tile_of(int64_t rows, const Linear& linear, int64_t block, const uint8_t* x, const float* scales, float* out,
+                    int64_t out_stride, Then then) {
+  if constexpr (R > 1)
+    if (rows < R) return tile_of<R - 1, B>(rows, linear, block, x, scales, out, out_stride, then);
+  tile<R, B, (R * B <= kRows * kBlocks / 4 ? 4 : R * B <= kRows * kBlocks / 2 ? 2 : 1)>(linear, block, x, scales, out,
+                                                                                      out_stride, then);
+}
+
+void multiply(const Linear& linear, int64_t first, int64_t last, int64_t rows, const Quantised& x, float* out,
+              int64_t out_stride, Then then) {
+  int64_t together = kCached / linear.depth;
+  together = together < kRows ? kRows : together;
+  for (int64_t from = 0; from < rows; from += together) {
+    const int64_t to = from + together < rows ? from + together : rows;
+    const int64_t tiles = (to - from + kRows - 1) / kRows;  // of heights as like as can be
+    for (int64_t block = first; block < last;) {
+      const bool wide = block + kBlocks <= last;
+      for (int64_t t = 0; t < tiles; t++) {
+        const int64_t row = from + (to - from) * t / tiles, next = from + (to - from) * (t + 1) / tiles;
+        const uint8_t* values = x.values + row * linear.depth;
+        float* at = out + row * out_stride;
+        if (wide)
+          tile_of<kRows, kBlocks>(next - row, linear, block, values, x.scales + row, at, out_stride, then);
+        else
+          tile_of<kRows, 1>(next - row, linear, block, values, x.scales + row, at, out_stride, then);
+      }
+      block += wide ? kBlocks : 1;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dialogpt

@@ -1,0 +1,128 @@
+"""The native engine: 8-bit weights in a mapped file and the library that runs them, as the calls of `dialogpt.engine`.
+
+Rows are packed one after another without padding, so that what is read is what was asked for, and no row's result
+depends on another's. B rows, V tokens.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dialogpt.engine import Floats, Kept, common_length
+from dialogpt.errors import UsageError
+from dialogpt.model import GPTConfig
+from dialogpt.model.config import load_config
+from dialogpt.native.cache import NativeCache
+from dialogpt.native.library import Shape, call, ints, kernels, pointer, threads
+from dialogpt.native.logits import NativeLogits
+from dialogpt.native.packed import HEADER, packed, supported
+
+SCORED_TOGETHER = 4096  # tokens of one call of `nats`
+LANES = 16  # logits are written in whole vectors of so many
+
+
+def open_native(folder: Path) -> "NativeEngine | None":
+    """The engine of a checkpoint folder; None without a library, with DIALOGPT_CPU=off, or where torch must read it."""
+    if not folder.is_dir() or (chosen := kernels()) is None:
+        return None
+    config = load_config(folder)
+    return NativeEngine(folder, config, chosen) if supported(folder, config) else None
+
+
+class _Model:
+    """The library's object, for as long as anything made with it is used."""
+
+    def __init__(self, path: Path, config: GPTConfig, chosen: str, workers: int) -> None:
+        shape = Shape.of(config)
+        self.handle = call("open", bytes(path), HEADER, shape.address, chosen.encode(), workers)
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "handle", None):
+            call("close", handle)
+
+
+class NativeEngine:
+    """Runs a checkpoint on this CPU."""
+
+    def __init__(self, folder: Path, config: GPTConfig, chosen: str) -> None:
+        """Map the folder's packed weights, which are made first where they are not there."""
+        self.n_ctx, self.vocabulary, self.kernels = config.n_ctx, config.vocab_size, chosen
+        with packed(folder, config) as path:
+            self._model = _Model(path, config, chosen, threads())
+
+    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[NativeLogits, NativeCache]:
+        """As `Engine.prefill`."""
+        cache = NativeCache(self._model, len(contexts))
+        return self._read(cache, range(len(contexts)), contexts), cache
+
+    def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[NativeLogits, Kept]:
+        """As `Engine.resume`."""
+        kept = kept or Kept([], NativeCache(self._model, 1))
+        cache = _ours(kept.cache)
+        common = common_length(context[:-1], kept.tokens[: cache.tokens_read()])
+        cache.cut(common)
+        kept.tokens = list(context)
+        return self._read(cache, [0], [context[common:]]), kept
+
+    def decode(self, tokens: Sequence[int], cache: NativeCache) -> NativeLogits:
+        """As `Engine.decode`; rows that were dropped are not read."""
+        live = [row for row in range(len(tokens)) if row not in cache.dropped]
+        logits = self._read(cache, live, [[tokens[row]] for row in live])
+        if len(live) == len(tokens):
+            return logits
+        place = {row: number for number, row in enumerate(live)}
+        return logits.select([place.get(row, 0) for row in range(len(tokens))])
+
+    def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+        """As `Engine.nats`; as many pairs as make a good batch are read together."""
+        found: list[float] = []
+        while len(found) < len(pairs):
+            together, size = len(found), 0
+            while together < len(pairs) and (not size or size + sum(map(len, pairs[together])) <= SCORED_TOGETHER):
+                size += sum(map(len, pairs[together]))
+                together += 1
+            found += self._nats(pairs[len(found) : together])
+        return found
+
+    def _nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+        whole = [[*context, *target] for context, target in pairs]
+        ends = np.cumsum([len(tokens) - 1 for tokens in whole])
+        lengths = [len(target) for _, target in pairs]
+        places = np.concatenate([np.arange(end - n, end) for end, n in zip(ends, lengths, strict=True)])
+        targets = [token for _, target in pairs for token in target]
+        logprobs = np.empty(len(targets), np.float32)
+        self._call(NativeCache(self._model, len(pairs)), range(len(pairs)), [tokens[:-1] for tokens in whole], places,
+                   targets=targets, logprobs=logprobs)  # fmt: skip
+        firsts = np.cumsum([0, *lengths[:-1]])
+        sums: list[float] = np.add.reduceat(-logprobs.astype(np.float64), firsts).tolist()
+        return sums
+
+    def _read(self, cache: NativeCache, rows: Iterable[int], contexts: Sequence[Sequence[int]]) -> NativeLogits:
+        """Read tokens for rows of a cache; returns the logits after the last token of each."""
+        values = np.empty((len(contexts), -(-self.vocabulary // LANES) * LANES), np.float32)
+        self._call(cache, rows, contexts, np.cumsum([len(context) for context in contexts]) - 1, logits=values)
+        return NativeLogits.of(self._model, values, self.vocabulary)
+
+    def _call(
+        self, cache: NativeCache, rows: Iterable[int], contexts: Sequence[Sequence[int]], places: object, *,
+        logits: Floats | None = None, targets: Sequence[int] = (), logprobs: Floats | None = None,
+    ) -> None:  # fmt: skip
+        tokens = ints([token for context in contexts for token in context])
+        of_rows = ints(np.repeat(ints(list(rows)), [len(context) for context in contexts]))
+        at, wanted = ints(places), ints(targets)
+        self._check(wanted)
+        read = pointer(tokens), pointer(of_rows), len(tokens)
+        asked = (None, 0) if logits is None else (pointer(logits), logits.shape[1])
+        scored = (None, None) if logprobs is None else (pointer(wanted), pointer(logprobs))
+        call("read", self._model.handle, cache.handle, *read, pointer(at), len(at), *asked, *scored)
+
+    def _check(self, tokens: np.ndarray) -> None:
+        """The library looks at the tokens that are read; targets are only counted."""
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
+            raise UsageError(f"a target is no token of the model's {self.vocabulary}", "use the model's own tokenizer")
+
+
+def _ours(cache: object) -> NativeCache:
+    assert isinstance(cache, NativeCache), "a cache is for the engine that made it"
+    return cache

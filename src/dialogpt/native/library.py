@@ -1,0 +1,139 @@
+"""The compiled library: where it is, what its functions take, and which of its kernels run here.
+
+DIALOGPT_CPU names the kernels (avx512, avxvnni, avx2, portable) in place of the best ones, or `off`: no native engine.
+DIALOGPT_THREADS is how many threads work, in place of the cores that this process may use.
+"""
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.model import GPTConfig
+
+LIBRARY = Path(__file__).with_name("libdialogpt.so")
+OFF = "off"
+KERNELS = ("avx512", "avxvnni", "avx2", "portable")
+
+Pointer, Int, Long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each returns and takes; csrc/interface.cpp says what they do
+    "error": (ctypes.c_char_p, []),
+    "choices": (ctypes.c_char_p, []),
+    "packed_bytes": (Long, [Pointer]),
+    "pack": (Int, [Pointer, Pointer, Int, ctypes.c_char_p, Pointer, Int, Pointer, Int, Int]),
+    "open": (Pointer, [ctypes.c_char_p, Long, Pointer, ctypes.c_char_p, Int]),
+    "close": (None, [Pointer]),
+    "cache": (Pointer, [Pointer, Int]),
+    "cache_free": (None, [Pointer]),
+    "cache_take": (Int, [Pointer, Pointer, Pointer, Int]),
+    "cache_put": (Int, [Pointer, Pointer, Int, Pointer]),
+    "cache_cut": (Int, [Pointer, Int, Int]),
+    "cache_lengths": (None, [Pointer, Pointer]),
+    "cache_bytes": (Long, [Pointer]),
+    "read": (Int, [Pointer, Pointer, Pointer, Pointer, Long, Pointer, Long, Pointer, Long, Pointer, Pointer]),
+    "masses": (Int, [Pointer, Pointer, Long, Pointer, Pointer, Pointer]),
+    "likeliest": (Int, [Pointer, Pointer, Long, Long, Pointer, Pointer]),
+}
+
+
+class Shape(ctypes.Structure):
+    """A model's shape, as csrc/layout.h has it."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("vocab", "ctx", "layers", "heads", "embd")),
+        ("eps", ctypes.c_float),
+    )
+
+    @classmethod
+    def of(cls, config: GPTConfig) -> "Shape":
+        sizes = (config.vocab_size, config.n_ctx, config.n_layer, config.n_head, config.n_embd)
+        return cls(*sizes, config.layer_norm_eps)
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self)
+
+
+@cache
+def library() -> Any:
+    """The library with its functions declared; OSError where it was not built, or does not load."""
+    loaded = ctypes.CDLL(str(LIBRARY))
+    for name, (returns, takes) in FUNCTIONS.items():
+        function = getattr(loaded, f"dialogpt_{name}")
+        function.restype, function.argtypes = returns, takes
+    return loaded
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the library; DialoGPTError when it fails. The interpreter's lock is not held meanwhile."""
+    found = getattr(library(), f"dialogpt_{name}")(*arguments)
+    returns = FUNCTIONS[name][0]
+    if (returns is Pointer and found is None) or (returns in (Int, Long) and found == -1):
+        raise DialoGPTError(f"the native engine: {library().dialogpt_error().decode(errors='replace')}")
+    return found
+
+
+def pointer(array: NDArray[Any]) -> int:
+    """Where an array's numbers are: the library wants them in one piece."""
+    assert array.flags.c_contiguous
+    return array.ctypes.data
+
+
+def ints(values: Any) -> NDArray[np.int32]:
+    return np.ascontiguousarray(values, np.int32)
+
+
+def kernels() -> str | None:
+    """The name of the kernels to run; None where DIALOGPT_CPU turns the engine off, or there is no library.
+
+    UsageError when DIALOGPT_CPU names what does not exist, or what this processor does not run.
+    """
+    asked = os.environ.get("DIALOGPT_CPU", "")
+    if asked not in ("", OFF, *KERNELS):
+        raise UsageError(f"DIALOGPT_CPU={asked} names no kernels", f"they are {', '.join(KERNELS)}, and {OFF} for none")
+    if asked == OFF or missing() is not None:
+        return None
+    here = library().dialogpt_choices().decode().split()
+    if asked and asked not in here:
+        raise UsageError(f"DIALOGPT_CPU={asked} does not run on this processor", f"here run {', '.join(here)}")
+    return asked or str(here[0])
+
+
+def missing() -> str | None:
+    """Why there is no library, or None when there is one."""
+    if not LIBRARY.is_file():
+        return "it was not built: the installation found no C++ compiler"
+    try:
+        library()
+    except (OSError, AttributeError) as error:
+        return f"its library does not load: {error}"
+    return None
+
+
+def threads() -> int:
+    """How many threads work; UsageError when DIALOGPT_THREADS is no such number."""
+    asked = os.environ.get("DIALOGPT_THREADS", "")
+    if asked:
+        if not asked.isdigit() or not 1 <= int(asked) <= 1024:
+            raise UsageError(f"DIALOGPT_THREADS={asked} is no number of threads", "it is 1 to 1024")
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_cpu() -> str:
+    """What runs models on this CPU, and why: lines for `dialogpt info --cpu`."""
+    asked = os.environ.get("DIALOGPT_CPU", "")
+    if (why := missing()) is not None:
+        return f"native engine: none, {why}\nmodels are run by PyTorch"
+    here = library().dialogpt_choices().decode().split()
+    lines = [f"kernels that this processor runs, the best first: {', '.join(here)}"]
+    if (chosen := kernels()) is None:
+        return "\n".join(["native engine: none, DIALOGPT_CPU=off", *lines, "models are run by PyTorch"])
+    why = f"DIALOGPT_CPU={asked}" if asked else "the best that this processor runs"
+    number = "DIALOGPT_THREADS" if os.environ.get("DIALOGPT_THREADS") else "the cores that this process may use"
+    return "\n".join([f"native engine: {chosen}, {why}", *lines, f"threads: {threads()}, {number}"])

@@ -1,0 +1,182 @@
+"""A checkpoint's weights in 8 bits, in a file that is mapped: made once, beside the checkpoint.
+
+The file is a header of 4,096 bytes (JSON, padded by zeros) and the weights as csrc/layout.h places them. The header
+names the layout's version, the model's shape and the digest of what it was made from; a file whose header says anything
+else, or that is too short, is made anew. Where the checkpoint's folder cannot be written, the file is in the user's
+cache folder; where that cannot be written either, it is temporary. It is filled tensor by tensor, so that no more than
+one of them is in memory beside it.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+
+from dialogpt.artifact import atomic_file
+from dialogpt.errors import CheckpointError, DataError
+from dialogpt.model import GPTConfig
+from dialogpt.model.config import NOT_WEIGHTS, TRANSPOSED, check_names_and_shapes, expected_shapes
+from dialogpt.native.library import Shape, call, pointer, threads
+from dialogpt.native.safetensors import TYPES, Mapped, Stored, open_tensors
+
+VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
+HEADER = 4096  # bytes
+NAME = "model.int8"
+SAMPLES, SAMPLE = 16, 4096  # bytes of a digest, evenly over the file
+LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+NORMS = ("ln_1", "ln_2")
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a packed file says of itself."""
+
+    version: int
+    shape: tuple[int, int, int, int, int, float]
+    digest: str
+    size_bytes: int
+
+
+def supported(folder: Path, config: GPTConfig) -> bool:
+    """Whether the folder's weights are in a file and a precision that are read here; torch reads others too."""
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        return False
+    with open_tensors(weights) as mapped:
+        return all(stored.dtype in TYPES for name, stored in _of_model(mapped).items())
+
+
+@contextmanager
+def packed(folder: Path, config: GPTConfig) -> Iterator[Path]:
+    """The packed file of a checkpoint folder, which may go when the block ends: it is opened in the block."""
+    header = _header(folder, config)
+    places = [folder / NAME, _cache_folder() / f"{header.digest}.int8"]
+    for place in places:
+        if _fits(place, header):
+            yield place
+            return
+    for place in places:
+        if _write(place, folder, config, header):
+            yield place
+            return
+    with tempfile.TemporaryDirectory(prefix="dialogpt-") as temporary:
+        place = Path(temporary) / NAME
+        if not _write(place, folder, config, header):
+            raise DataError(f"{place} cannot be written", f"{header.size_bytes / 1e6:,.0f} MB are needed")
+        yield place
+
+
+def _header(folder: Path, config: GPTConfig) -> Header:
+    shape = Shape.of(config)
+    sizes = (config.vocab_size, config.n_ctx, config.n_layer, config.n_head, config.n_embd, config.layer_norm_eps)
+    size_bytes = HEADER + call("packed_bytes", shape.address)
+    return Header(VERSION, sizes, digest(folder / "model.safetensors"), size_bytes)
+
+
+def digest(file: Path) -> str:
+    """Of a file's size, its time, its first and last bytes and samples between them: cheap for gigabytes."""
+    known = file.stat()
+    found = hashlib.blake2b(f"{known.st_size} {known.st_mtime_ns}".encode(), digest_size=16)
+    with file.open("rb") as opened:
+        for number in range(SAMPLES + 1):
+            opened.seek(max(known.st_size - SAMPLE, 0) * number // SAMPLES)
+            found.update(opened.read(SAMPLE))
+    return found.hexdigest()
+
+
+def _fits(place: Path, header: Header) -> bool:
+    try:
+        with place.open("rb") as file:
+            found = msgspec.json.decode(file.read(HEADER).rstrip(b"\0"), type=Header)
+            return found == header and os.fstat(file.fileno()).st_size == header.size_bytes
+    except (OSError, msgspec.DecodeError):
+        return False
+
+
+def _cache_folder() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "dialogpt"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialogpt"
+
+
+def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool:
+    """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(place) as partial, partial.open("w+b") as file:
+            _reserve(file, header.size_bytes)
+            body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
+            with open_tensors(folder / "model.safetensors") as mapped:
+                _fill(body, mapped, folder, config)
+            body.flush()
+            file.seek(0)
+            file.write(msgspec.json.encode(header).ljust(HEADER, b"\0"))
+    except (OSError, DataError):
+        return False
+    return True
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Have the disk's room beforehand: a mapped page that finds none kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        for _ in range(0, size, 1 << 20):
+            file.write(bytes(1 << 20))
+        file.truncate(size)
+
+
+def _of_model(mapped: Mapped) -> dict[str, Stored]:
+    """The tensors of a model by our names: without masks, and without the output layer that repeats the embedding."""
+    return {
+        name if name.startswith("transformer.") else f"transformer.{name}": stored
+        for name, stored in mapped.tensors.items()
+        if not name.endswith(NOT_WEIGHTS) and name != "lm_head.weight"
+    }
+
+
+def _fill(body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, folder: Path, config: GPTConfig) -> None:
+    """Put each tensor of a checkpoint into its place; CheckpointError when they are not those of the model."""
+    check(mapped, folder, config)
+    shape, workers = Shape.of(config), threads()
+    file_name = {name: name for name in mapped.tensors}
+    file_name |= {f"transformer.{name}": name for name in mapped.tensors}
+
+    def put(layer: int, name: str, weight: str, bias: str | None = None) -> None:
+        arguments: list[int | None] = []
+        for tensor in (weight, bias):
+            if tensor is None:
+                arguments += [None, 0]
+                continue
+            stored = mapped.tensors[file_name[f"transformer.{tensor}"]]
+            arguments += [pointer(mapped.bytes_of(file_name[f"transformer.{tensor}"])), TYPES[stored.dtype][0]]
+        call("pack", shape.address, pointer(body), layer, name.encode(), *arguments, workers)
+        mapped.release()
+
+    put(0, "wte", "wte.weight")
+    put(0, "wpe", "wpe.weight")
+    put(0, "ln_f", "ln_f.weight", "ln_f.bias")
+    for layer in range(config.n_layer):
+        for name in (*LINEAR, *NORMS):
+            put(layer, name, f"h.{layer}.{name}.weight", f"h.{layer}.{name}.bias")
+
+
+def check(mapped: Mapped, folder: Path, config: GPTConfig) -> None:
+    """CheckpointError when the file's tensors are not those that the configuration asks for."""
+    shapes = {
+        name: stored.shape[::-1] if name.endswith(TRANSPOSED) else stored.shape
+        for name, stored in _of_model(mapped).items()
+    }
+    check_names_and_shapes(folder, shapes, expected_shapes(config))
+    if "lm_head.weight" in mapped.tensors:
+        wte = next(name for name in ("transformer.wte.weight", "wte.weight") if name in mapped.tensors)
+        if not np.array_equal(mapped.bytes_of("lm_head.weight"), mapped.bytes_of(wte)):
+            raise CheckpointError(
+                f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
+            )

@@ -1,0 +1,140 @@
+"""Which kernels run, by DIALOGPT_CPU; forks and ends of the process; an installation that has no compiler."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dialogpt.decoding.loading import load_engine
+from dialogpt.errors import UsageError
+from dialogpt.info import InfoConfig, info
+from dialogpt.model.engine import TorchEngine
+from dialogpt.native import library
+from dialogpt.native.engine import NativeEngine
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_auto_and_int8_on_a_cpu_are_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    for precision in ("auto", "int8"):
+        assert isinstance(load_engine(None, device="cpu", precision=precision)[0], NativeEngine)
+    assert isinstance(load_engine(None, device="cpu", precision="fp32")[0], TorchEngine)
+    monkeypatch.setenv("DIALOGPT_CPU", "off")
+    assert isinstance(load_engine(None, device="cpu")[0], TorchEngine)
+
+
+def test_kernels_that_are_named(kernels: str) -> None:
+    assert library.kernels() == kernels
+    assert info(InfoConfig(path=(), cpu=True)).startswith(f"native engine: {kernels}, DIALOGPT_CPU={kernels}\n")
+
+
+def test_info_says_what_was_chosen_and_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DIALOGPT_CPU", raising=False)
+    said = info(InfoConfig(path=(), cpu=True))
+    assert said.startswith(f"native engine: {library.kernels()}, the best that this processor runs\n")
+    assert "portable" in said.splitlines()[1]
+    monkeypatch.setenv("DIALOGPT_CPU", "off")
+    assert info(InfoConfig(path=(), cpu=True)).startswith("native engine: none, DIALOGPT_CPU=off")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "none.so")
+    assert "the installation found no C++ compiler" in info(InfoConfig(path=(), cpu=True))
+
+
+def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALOGPT_CPU", "mmx")
+    with pytest.raises(UsageError, match="DIALOGPT_CPU=mmx names no kernels"):
+        load_engine(None, device="cpu")
+    monkeypatch.setenv("DIALOGPT_CPU", "avx2")
+    monkeypatch.setattr(library.library(), "dialogpt_choices", lambda: b"portable")
+    with pytest.raises(UsageError, match="DIALOGPT_CPU=avx2 does not run on this processor"):
+        load_engine(None, device="cpu")
+
+
+@pytest.mark.parametrize("number", ["0", "many", "-1", "99999"])
+def test_threads_that_are_no_number(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    monkeypatch.setenv("DIALOGPT_THREADS", number)
+    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is no number of threads"):
+        library.threads()
+
+
+def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    begin = "from dialogpt.decoding.loading import load_engine\nengine, _ = load_engine(None, device='cpu')\n"
+    command = [sys.executable, "-c", begin + textwrap.dedent(script)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **environment}
+    )
+
+
+def test_a_child_has_a_pool_of_its_own() -> None:
+    done = run(
+        """
+        import os
+        before = engine.prefill([[1, 2, 3]], 0)[0].array()
+        child = os.fork()
+        assert (engine.prefill([[1, 2, 3]], 0)[0].array() == before).all()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+            print("both")
+        """,
+        DIALOGPT_THREADS="3",
+    )
+    assert (done.stdout, done.returncode) == ("both\n", 0), done.stderr
+
+
+def test_threads_sleep_between_calls_and_end_with_the_process() -> None:
+    done = run(
+        """
+        import threading, time
+        engine.prefill([[1, 2, 3]], 0)
+        time.sleep(0.1)
+        before = time.process_time()
+        time.sleep(0.5)
+        print(time.process_time() - before)
+        def forever():
+            while True:
+                engine.nats([([1, 2], [3, 4])])
+        threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.2)  # a call is under way when the process ends
+        """,
+        DIALOGPT_THREADS="3",
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.1
+
+
+def test_no_torch_is_imported() -> None:
+    done = run("engine.prefill([[1]], 0)\nimport sys\nprint('torch' in sys.modules, 'transformers' in sys.modules)")
+    assert done.stdout == "False False\n", done.stderr
+
+
+def test_without_a_compiler_the_package_is_built_all_the_same(tmp_path: Path) -> None:
+    hook = pytest.importorskip("hatchling.builders.wheel")
+    tree = tmp_path / "tree"
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes((ROOT / name).read_bytes())
+    package = tree / "src" / "dialogpt"
+    (package / "native" / "csrc").mkdir(parents=True)
+    (package / "__init__.py").write_bytes((ROOT / "src/dialogpt/__init__.py").read_bytes())
+    for source in (ROOT / "src/dialogpt/native/csrc").iterdir():
+        (package / "native" / "csrc" / source.name).write_bytes(source.read_bytes())
+    script = "import sys\nfrom hatchling.builders.wheel import WheelBuilder\n"
+    script += "print(next(WheelBuilder(sys.argv[1]).build(directory=sys.argv[2], versions=['standard'])))"
+    found = {}
+    for compiler in ("no-such-compiler", ""):
+        command = [sys.executable, "-c", script, str(tree), str(tmp_path / "out")]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "CXX": compiler}, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        found[compiler] = done.stdout + done.stderr
+    assert hook
+    assert (
+        "the native engine was not built, PyTorch runs models: no-such-compiler does not run"
+        in found["no-such-compiler"]
+    )
+    assert "none-any.whl" in found["no-such-compiler"]
+    assert "py3-none-" in found[""]
+    assert "none-any" not in found[""]
