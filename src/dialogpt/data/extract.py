@@ -185,7 +185,7 @@ def read_part(task: ReadTask) -> Tally:
         for block, records in read_dump(task.url, tally, part=task.part, parts=task.parts, on_read=report):
             if blocked:
                 records = unblocked(records, blocked, tally)
-            spill.add_all(rules.posts(records, (task.number << 40) + block, tally))
+            spill.add(*rules.posts(records, (task.number << 40) + block, tally))
         spill.close()
     return tally
 

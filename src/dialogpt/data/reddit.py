@@ -17,7 +17,6 @@ from dialogpt.session import Session, Turn
 class Post(msgspec.Struct, array_like=True, gc=False):
     """A Reddit comment, or a submission's title (then `parent` is empty and `id` is `thread`); `score` in votes.
 
-    A post without text stands for one that is there, but in no path: paths begin below it, and its parent is no leaf.
     `order` is the post's place among the dumps.
     """
 
@@ -29,6 +28,10 @@ class Post(msgspec.Struct, array_like=True, gc=False):
     score: int
     subreddit: str
     order: int = 0
+
+
+# A thread, and the name of a post in it that is there in no path: a submission, or what a comment without text answers.
+Mark = tuple[str, str]
 
 
 def known_author(name: str) -> str:

@@ -1,7 +1,5 @@
 """Posts between the two passes of `extract`: a file for each task of the first, cut by a hash of the posts' threads.
 
-A post without a text is kept as a mark, a bare name: its parent is answered, or, of a submission, it is there.
-
 A file is a run of blocks, each zstd-compressed msgpack of the posts and the marks of a partition, and an index at its
 end in 8-byte integers, little endian: for each block its offset and size, the blocks of a partition together; for each
 partition the number of blocks before its first, and their number in all; the number of partitions. A few short reads
@@ -10,14 +8,14 @@ find the blocks of one partition, however large the file.
 
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 from zlib import crc32
 
 import msgspec
 import zstandard
 
-from dialogpt.data.reddit import Post
+from dialogpt.data.reddit import Mark, Post
 
 POSTS_IN_BLOCK = 500  # about 100 kB: blocks of megabytes would leave the processor's cache
 POSTS_IN_BUFFERS = 200_000  # of all partitions together, in memory before they are written
@@ -37,17 +35,14 @@ class SpillWriter:
         self._encoder = msgspec.msgpack.Encoder()
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
 
-    def add_all(self, posts: Iterable[Post]) -> None:
-        all_posts, all_marks, partitions, added = self._posts, self._marks, self.partitions, 0
+    def add(self, posts: Sequence[Post], marks: Sequence[Mark]) -> None:
+        partitions = self.partitions
+        # crc32 is stable, unlike hash()
         for post in posts:
-            added += 1
-            # crc32 is stable, unlike hash()
-            partition = crc32(post.thread.encode()) % partitions
-            if post.text:
-                all_posts[partition].append(post)
-            else:
-                all_marks[partition].append(post.parent or post.id)
-        self._room -= added
+            self._posts[crc32(post.thread.encode()) % partitions].append(post)
+        for thread, name in marks:
+            self._marks[crc32(thread.encode()) % partitions].append(name)
+        self._room -= len(posts) + len(marks)
         if self._room <= 0:
             self._flush()
 

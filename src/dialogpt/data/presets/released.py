@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from dialogpt.data import ExtractConfig
 from dialogpt.data.dumps import Record, as_int, lack
-from dialogpt.data.filters import repeats
+from dialogpt.data.filters import repeats, words_up_to
 from dialogpt.data.presets.tweet import tweet_words
-from dialogpt.data.reddit import Forest, Post, age, as_session
+from dialogpt.data.reddit import Forest, Mark, Post, age, as_session
 from dialogpt.data.tally import Tally
 from dialogpt.session import Session
 
@@ -38,57 +38,70 @@ class Released:
     def __init__(self, config: ExtractConfig) -> None:
         self.config = config
 
-    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> list[Post]:
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> tuple[list[Post], list[Mark]]:
         """The posts of a block of records; what is left out is counted. This loop is half of the first pass's time."""
         min_words, max_words = self.config.min_words or 0, self.config.max_words or 0
         posts: list[Post] = []
-        drop, keep = tally.drop, posts.append
-        comments = submissions = long = 0
+        others, deleted, quotes, bare, short, long = (list[Record]() for _ in range(6))
         for record in records:
             body, name, thread = record.body, record.id, record.link_id
-            if not name or body is None or not thread:
-                submissions += self._submission(record, order, posts, tally)
-                continue
-            comments += 1
-            if body == "[deleted]":
-                drop("comment: deleted", name, body)
+            if body is None or not name or not thread:
+                others.append(record)
+            elif body == "[deleted]":
+                deleted.append(record)
             elif ">" in body or ("&" in body and "&gt;" in body):
-                drop("comment: quote", name, body)
+                quotes.append(record)
             elif (score := record.score) is UNSET or record.author is UNSET or (parent := record.parent_id) is UNSET:
-                drop("comment: missing field", name, body)
+                bare.append(record)
             else:
                 if "\\" in body:
-                    body = body.replace("\\", "")
-                words = len(body.split(None, max_words if len(body) > 2 * max_words else min_words))
+                    record.body = body = body.replace("\\", "")
+                many = len(body) > 2 * max_words
+                words = words_up_to(body, max_words) if many else len(body.split(None, min_words))
                 if words < min_words:
-                    drop("comment: too few words", name, body)
-                elif words <= max_words:
-                    votes = score if type(score) is int else as_int(score, 0)
-                    subreddit = record.subreddit or ""
-                    keep(Post(f"t1_{name}", parent or "", thread, record.author or "", body, votes, subreddit, order))
+                    short.append(record)
+                elif many and words > max_words:
+                    long.append(record)
                 else:
-                    drop("comment: too many words", name, body)
-                    if parent and parent.startswith("t1_"):  # a post without a text: what it answers is no leaf
-                        long += 1
-                        keep(Post("", parent, thread, "", "", 0, ""))
-        tally.counts["comments"] += comments
-        tally.counts["submissions"] += submissions
-        tally.counts["posts"] += len(posts) - long
-        return posts
+                    votes = score if type(score) is int else as_int(score, 0)
+                    author, subreddit = record.author or "", record.subreddit or ""
+                    posts.append(Post(f"t1_{name}", parent or "", thread, author, body, votes, subreddit, order))
+        tally.counts["comments"] += len(posts) + sum(map(len, (deleted, quotes, bare, short, long)))
+        tally.counts["posts"] += len(posts)
+        for reason, found in (
+            ("deleted", deleted), ("quote", quotes), ("missing field", bare), ("too few words", short),
+            ("too many words", long),
+        ):  # fmt: skip
+            tally.drop_all(f"comment: {reason}", found, lambda record: (record.id, record.body))
+        # What a long comment answers is no leaf.
+        marks = [(record.link_id or "", parent) for record in long if (parent := record.parent_id or "")[:3] == "t1_"]
+        self._add_submissions(others, order, posts, marks, tally)
+        return posts, marks
 
-    def _submission(self, record: Record, order: int, posts: list[Post], tally: Tally) -> int:
-        """Take a submission, if the record is one, and return how many: its title when titles are asked for."""
-        if reason := lack(record):
-            tally.drop(reason, record.id, record.body)
-            return 0
-        if as_int(record.num_comments, 0) < MIN_COMMENTS:
-            tally.drop(f"submission: fewer than {MIN_COMMENTS} comments", record.id, record.title)
-        else:
-            name = f"t3_{record.id}"
-            title = f"title: {record.title}".replace("\\", "") if self.config.title and record.title else ""
-            author, subreddit = record.author or "", record.subreddit or ""
-            posts.append(Post(name, "", name, author, title, as_int(record.score, 0), subreddit, order))
-        return 1
+    def _add_submissions(
+        self, records: Iterable[Record], order: int, posts: list[Post], marks: list[Mark], tally: Tally
+    ) -> None:
+        """Add the submissions among the records: their titles when they are asked for, else marks."""
+        few, kept = [], 0
+        for record in records:
+            if reason := lack(record):
+                tally.drop(reason, record.id, record.body)
+            elif as_int(record.num_comments, 0) < MIN_COMMENTS:
+                few.append(record)
+            else:
+                kept += 1
+                name = f"t3_{record.id}"
+                if self.config.title and record.title:
+                    author, subreddit = record.author or "", record.subreddit or ""
+                    title = f"title: {record.title}".replace("\\", "")
+                    posts.append(Post(name, "", name, author, title, as_int(record.score, 0), subreddit, order))
+                else:
+                    marks.append((name, name))
+        tally.counts["submissions"] += kept + len(few)
+        tally.counts["posts"] += kept
+        tally.drop_all(
+            f"submission: fewer than {MIN_COMMENTS} comments", few, lambda record: (record.id, record.title)
+        )
 
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
         """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""
@@ -118,22 +131,23 @@ class Released:
 
     def _leaves(self, forest: Forest, tally: Tally) -> list[Post]:
         """The leaves, in order, that have a text and a turn before them, in a thread whose submission is there."""
-        titles = [name for name in forest.posts if name.startswith("t3_")] if self.config.title else []
-        there, least = forest.marks.union(titles), self.config.min_score
-        lost = [post for post in forest.posts.values() if post.thread not in there]
-        for post in lost:
-            tally.drop("comment: no submission", post.id, post.text)
+        posts, least = forest.posts, self.config.min_score
+        titles = [name for name in posts if name.startswith("t3_")] if self.config.title else []
+        there = forest.marks.union(titles)
+        lost = [post for post in posts.values() if post.thread not in there]
         tally.counts["posts"] -= len(lost)
         leaves = [leaf for leaf in forest.leaves if leaf.parent and leaf.thread in there]
         tally.counts["paths"] += len(leaves)
-        drop, above, kept = tally.drop, forest.above, []
+        alone, low, kept = (list[Post]() for _ in range(3))
         for leaf in leaves:
-            if above(leaf) is None:
-                drop("path: too few turns", leaf.id, leaf.text)
+            if leaf.parent not in posts or forest.above(leaf) is None:
+                alone.append(leaf)
             elif leaf.score < least:
-                drop("path: low score", leaf.id, leaf.text)
+                low.append(leaf)
             else:
                 kept.append(leaf)
+        for reason, found in (("comment: no submission", lost), ("path: too few turns", alone), ("path: low score", low)):
+            tally.drop_all(reason, found, lambda post: (post.id, post.text))
         return sorted(kept, key=age)
 
 
