@@ -293,8 +293,7 @@ def _set_up_logging(level: int) -> None:
 
 def _show(result: Any) -> None:
     """Print what a command returned: a manifest as a table, a path or text as a line, None not at all."""
-    from dialogpt.artifact import Manifest
-    from dialogpt.info import describe_manifest
+    from dialogpt.artifact import Manifest, describe_manifest
 
     if isinstance(result, Manifest):
         click.echo(describe_manifest(result))

@@ -122,4 +122,6 @@ def repeated_word(path: Sequence[Post]) -> str | None:
 
 def repeats(words: Sequence[str]) -> bool:
     """Is there a word three times in a row?"""
+    if len(set(words)) > len(words) - 2:  # quickly told
+        return False
     return any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))

@@ -79,13 +79,15 @@ def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
         dropped["duplicate id"] = len(posts) - len(kept)
         kept = {post.id: post for post in sorted(posts, key=lambda post: post.order)}
         posts = list(kept.values())
+    answered = {post.parent for post in kept.values()}
     # Ids grow, so that a ring has a comment that does not come after its parent; few others are like that.
-    odd = [p.id for p in posts if (p.parent >= p.id or len(p.parent) > len(p.id)) and p.parent < "t2_"]
+    above = {name for name in answered & kept.keys() if name < "t2_"}
+    odd = [p.id for p in posts if p.parent in above and (p.parent >= p.id or len(p.parent) > len(p.id))]
     if rings := _rings(kept, odd):
         dropped["parent loop"] = len(rings)
         kept = {name: post for name, post in kept.items() if name not in rings}
-    answered = {post.parent for post in kept.values()}
-    orphans = sum(parent.startswith("t1_") for parent in answered if parent not in kept)
+        answered = {post.parent for post in kept.values()}
+    orphans = sum(parent.startswith("t1_") for parent in answered.difference(kept))
     answered.update(marks := set(marks))
     return Forest(kept, [post for name, post in kept.items() if name not in answered], marks, dropped, orphans)
 

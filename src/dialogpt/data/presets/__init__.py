@@ -38,7 +38,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class Rules(Protocol):
-    """Records -> posts and marks (first pass), the forest of a thread -> sessions (second pass); what is left out is counted."""
+    """Records -> posts and marks (first pass), their forest -> sessions (second pass); what is left out is counted."""
 
     def posts(self, records: Iterable[Record], order: int, tally: Tally) -> tuple[list[Post], list[Mark]]: ...
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]: ...

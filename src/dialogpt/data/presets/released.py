@@ -29,7 +29,7 @@ _ASCII = bytes(code if chr(code) in _KEPT else 32 for code in range(256))
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9()\[\]:,.!?'“” ]")
 _LINK = re.compile(r"(?:^|[^A-Za-z0-9'])URL")  # elsewhere the tokenizer may take it apart: `myURL`
 _MARKERS = re.compile(r"[\[\]()]")
-_CAPITALS = re.compile(r"[A-Z]{5}")
+_CAPITALS = bytes(65 if chr(code) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" else 32 for code in range(256))  # all as one: A
 
 
 class Released:
@@ -68,10 +68,11 @@ class Released:
                     posts.append(Post(f"t1_{name}", parent or "", thread, author, body, votes, subreddit, order))
         tally.counts["comments"] += len(posts) + sum(map(len, (deleted, quotes, bare, short, long)))
         tally.counts["posts"] += len(posts)
-        for reason, found in (
-            ("deleted", deleted), ("quote", quotes), ("missing field", bare), ("too few words", short),
-            ("too many words", long),
-        ):  # fmt: skip
+        drops = (
+            ("deleted", deleted), ("quote", quotes), ("missing field", bare),
+            ("too few words", short), ("too many words", long),
+        )  # fmt: skip
+        for reason, found in drops:
             tally.drop_all(f"comment: {reason}", found, lambda record: (record.id, record.body))
         # What a long comment answers is no leaf.
         marks = [(record.link_id or "", parent) for record in long if (parent := record.parent_id or "")[:3] == "t1_"]
@@ -99,9 +100,7 @@ class Released:
                     marks.append((name, name))
         tally.counts["submissions"] += kept + len(few)
         tally.counts["posts"] += kept
-        tally.drop_all(
-            f"submission: fewer than {MIN_COMMENTS} comments", few, lambda record: (record.id, record.title)
-        )
+        tally.drop_all(f"submission: fewer than {MIN_COMMENTS} comments", few, lambda record: (record.id, record.title))
 
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
         """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""
@@ -122,7 +121,7 @@ class Released:
             else:
                 reason = self.reason_against(found)
             if reason is None:
-                yield as_session(path, [" ".join(normal.words) for normal in found])
+                yield as_session(path, [normal.line for normal in found])
             else:
                 tally.drop(f"path: {reason}", leaf.id, "\n".join(post.text for post in path))
 
@@ -146,7 +145,8 @@ class Released:
                 low.append(leaf)
             else:
                 kept.append(leaf)
-        for reason, found in (("comment: no submission", lost), ("path: too few turns", alone), ("path: low score", low)):
+        drops = ("comment: no submission", lost), ("path: too few turns", alone), ("path: low score", low)
+        for reason, found in drops:
             tally.drop_all(reason, found, lambda post: (post.id, post.text))
         return sorted(kept, key=age)
 
@@ -157,23 +157,30 @@ class Normal:
     Its words are found when they are asked for: that is the dear part, and many turns stand beside one that fails.
     """
 
-    __slots__ = ("_words", "reason", "text")
+    __slots__ = ("_line", "_words", "reason", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text = blank_out(text)
-        self._words: list[str] | None = None
+        self._line: str | None = None
+        self._words: list[str] = []
         self.reason: str | None = None
-        if "URL" in text and (_LINK.search(text) or "__url__" in " ".join(self.words)):
+        if "URL" in text and (_LINK.search(text) or "__url__" in self.line):
             self.reason = "url"
         elif _MARKERS.search(text):
             self.reason = "special markers"
 
     @property
-    def words(self) -> list[str]:
-        if self._words is None:
+    def line(self) -> str:
+        """The words with a blank between them."""
+        if self._line is None:
             words = tweet_words(self.text.replace("MENTION", "__mention__").replace("URL", "__url__"))
             self._words = " ".join(words).split()  # an ellipsis may hold blanks
-        return self._words
+            self._line = " ".join(self._words)
+        return self._line
+
+    @property
+    def words(self) -> list[str]:
+        return self._words if self.line else []
 
 
 def blank_out(text: str) -> str:
@@ -209,6 +216,6 @@ def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
         return "empty target"
     if len(max(target, key=len)) > LONGEST_WORD:
         return "long word"
-    if any(_CAPITALS.search(" ".join(turn.words)) for turn in turns):
+    if any(b"AAAAA" in turn.line.encode().translate(_CAPITALS) for turn in turns):
         return "capitals"
     return "repeated word" if repeats(["1.0", *target]) else None  # the weight stood before the target
