@@ -4,7 +4,7 @@ Every folder the commands write holds `manifest.json`: who made it, from what, w
 and how many were dropped for each reason. A folder is filled beside its place and moved there when it is complete.
 """
 
-import secrets
+import os
 import shutil
 import time
 from collections import Counter
@@ -166,4 +166,4 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def _partial(path: Path) -> Path:
     # Random, not the process id: in a container that is the same at every start, and a killed run leaves its folder.
-    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}.partial-{os.urandom(4).hex()}")

@@ -9,7 +9,6 @@ import difflib
 import logging
 import os
 import sys
-import tomllib
 import types
 import typing
 from importlib import import_module
@@ -249,6 +248,8 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
     def read(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
         if path is None:
             return
+        import tomllib
+
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -5,7 +5,7 @@ name in the folder itself first, then moved (an object store's move is a copy wi
 leaves half-written is never among the files of a folder in it.
 """
 
-import secrets
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ class Storage:
 
         An OSError of the block becomes a DataError, as one of the disk's.
         """
-        place, partial = self.path(name), self.path(PARTIAL + secrets.token_hex(6))
+        place, partial = self.path(name), self.path(PARTIAL + os.urandom(6).hex())
         try:
             self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
             with self._fs.open(partial, "wb") as file:

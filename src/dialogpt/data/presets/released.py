@@ -28,7 +28,6 @@ _KEPT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789()[]:,.!?
 _ASCII = bytes(code if chr(code) in _KEPT else 32 for code in range(256))
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9()\[\]:,.!?'“” ]")
 _LINK = re.compile(r"(?:^|[^A-Za-z0-9'])URL")  # elsewhere the tokenizer may take it apart: `myURL`
-_MARKERS = re.compile(r"[\[\]()]")
 _CAPITALS = bytes(65 if chr(code) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" else 32 for code in range(256))  # all as one: A
 
 
@@ -85,9 +84,12 @@ class Released:
         """Add the submissions among the records: their titles when they are asked for, else marks."""
         few, kept = [], 0
         for record in records:
-            if reason := lack(record):
-                tally.drop(reason, record.id, record.body)
-            elif as_int(record.num_comments, 0) < MIN_COMMENTS:
+            comments = record.num_comments
+            if (
+                not record.id or record.title is None or record.body is not None
+            ):  # of a comment, something else is missing
+                tally.drop(str(lack(record)), record.id, record.body)
+            elif (comments if type(comments) is int else as_int(comments, 0)) < MIN_COMMENTS:
                 few.append(record)
             else:
                 kept += 1
@@ -166,7 +168,7 @@ class Normal:
         self.reason: str | None = None
         if "URL" in text and (_LINK.search(text) or "__url__" in self.line):
             self.reason = "url"
-        elif _MARKERS.search(text):
+        elif "(" in text or ")" in text or "[" in text or "]" in text:
             self.reason = "special markers"
 
     @property
