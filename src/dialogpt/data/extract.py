@@ -38,7 +38,7 @@ from dialogpt.session import DROPPED, Session
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
-PARTITION_BYTES = 4 << 20  # of dump on disk: about 13,000 posts, which half stay in the processor's cache
+PARTITION_BYTES = 4 << 20  # of dump on disk: 13,000 posts with `released`; more would leave the processor's cache
 MAX_PARTITIONS = 4096
 # A dump is cut for several workers into parts of so much; to read one takes decompressing it all, but for bzip2.
 PART_BYTES, BZIP2_PART_BYTES = 32 << 20, 4 << 20

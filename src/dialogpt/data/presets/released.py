@@ -59,7 +59,7 @@ class Released:
                 words = words_up_to(body, max_words) if many else len(body.split(None, min_words))
                 if words < min_words:
                     short.append(record)
-                elif many and words > max_words:
+                elif words > max_words:
                     long.append(record)
                 else:
                     votes = score if type(score) is int else as_int(score, 0)
@@ -85,9 +85,8 @@ class Released:
         few, kept = [], 0
         for record in records:
             comments = record.num_comments
-            if (
-                not record.id or record.title is None or record.body is not None
-            ):  # of a comment, something else is missing
+            # A comment is among them only when it lacks something.
+            if not record.id or record.title is None or record.body is not None:
                 tally.drop(str(lack(record)), record.id, record.body)
             elif (comments if type(comments) is int else as_int(comments, 0)) < MIN_COMMENTS:
                 few.append(record)
