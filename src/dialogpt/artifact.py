@@ -5,7 +5,6 @@ and how many were dropped for each reason. A folder is filled beside its place a
 """
 
 import os
-import secrets
 import shutil
 import time
 from collections import Counter
@@ -54,6 +53,35 @@ def make_manifest(
         counts=dict(counts or {}),
         dropped=dict((dropped or Counter()).most_common()),
     )
+
+
+def describe_manifest(manifest: Manifest) -> str:
+    """A manifest as lines: kind, counts, drops with their share, inputs."""
+    made = f"{manifest.kind}, made {manifest.created} by dialogpt {manifest.dialogpt}"
+    lines = [made, *(f"  {name:<12} {count:>14,}" for name, count in manifest.counts.items())]
+    if manifest.dropped:
+        width = max(map(len, manifest.dropped))
+        lines.append("dropped:")
+        lines += [
+            f"  {reason:<{width}}  {count:>12,}{_share(reason, count, manifest.counts)}"
+            for reason, count in manifest.dropped.items()
+        ]
+    if manifest.inputs:
+        lines.append("from: " + ", ".join(manifest.inputs))
+    return "\n".join(lines)
+
+
+def _share(reason: str, count: int, counts: dict[str, int]) -> str:
+    """` 3.1% of comments` for a reason like `comment: url`, when the manifest counts them."""
+    whole = {
+        "line": "lines",
+        "comment": "comments",
+        "title": "submissions",
+        "path": "paths",
+        "submission": "submissions",
+    }
+    unit = whole.get(reason.partition(":")[0], "")
+    return f"  {count / counts[unit]:6.1%} of {unit}" if counts.get(unit) else ""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -181,4 +209,4 @@ def locked(path: Path) -> Iterator[None]:
 
 def _partial(path: Path) -> Path:
     # Random, not the process id: in a container that is the same at every start, and a killed run leaves its folder.
-    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}.partial-{os.urandom(4).hex()}")

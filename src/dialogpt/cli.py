@@ -9,7 +9,6 @@ import difflib
 import logging
 import os
 import sys
-import tomllib
 import types
 import typing
 from importlib import import_module
@@ -253,6 +252,8 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
     def read(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
         if path is None:
             return
+        import tomllib
+
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -297,8 +298,7 @@ def _set_up_logging(level: int) -> None:
 
 def _show(result: Any) -> None:
     """Print what a command returned: a manifest as a table, a path or text as a line, None not at all."""
-    from dialogpt.artifact import Manifest
-    from dialogpt.info import describe_manifest
+    from dialogpt.artifact import Manifest, describe_manifest
 
     if isinstance(result, Manifest):
         click.echo(describe_manifest(result))

@@ -15,7 +15,6 @@ any moment and started again with the same settings, a job does only what is not
 import hashlib
 import logging
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,7 +163,7 @@ class Job:
     def _place(self) -> None:
         """Give the output its place. The old one goes, but not before the new one is complete."""
         if self.out.is_local and self.out.exists():
-            self.out.parent.move(self.out.name, self.folder / f"old-{secrets.token_hex(4)}")
+            self.out.parent.move(self.out.name, self.folder / f"old-{os.urandom(4).hex()}")
         elif not self.out.is_local:
             self.out.remove(MANIFEST)  # first, and the new one comes last: with it, an output is complete
             self.out.remove()
