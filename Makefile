@@ -52,7 +52,7 @@ $(VENV)/.torch: $(VENV)/.made
 	@touch $@
 
 # Without torch where the native engine was built, which takes a C++ compiler.
-$(VENV)/.chat: $(VENV)/.made pyproject.toml
+$(VENV)/.chat: $(VENV)/.made pyproject.toml hatch_build.py $(wildcard src/dialogpt/native/csrc/*)
 	@echo "== installing dialogpt"
 	@$(PIP) --editable .
 	@$(VENV)/bin/python -c 'from dialogpt.decoding.loading import native_engine; from dialogpt.hub import BUNDLED; native_engine(BUNDLED) or exit(1)' \
