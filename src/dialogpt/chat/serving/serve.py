@@ -90,5 +90,5 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"--host {host} --port {port} cannot be listened at: {reason}", "name another --port"
         ) from error
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a piece waits for the last one's receipt, 40 ms
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a piece waits 40 ms for a receipt
     return listening
