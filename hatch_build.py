@@ -18,7 +18,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = Path("src/dialogpt/native/csrc")
-LIBRARY = Path("src/dialogpt/native/libdialogpt.so")
+LIBRARY = Path("src/dialogpt/native/libdialogpt.so.1")  # a name that ends in .so would be an extension module's
 FLAGS = [
     "-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
     "-fno-trapping-math", "-Wno-psabi",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dialogpt.errors import DialoGPTError, UsageError
 from dialogpt.model import GPTConfig
 
-LIBRARY = Path(__file__).with_name("libdialogpt.so")
+LIBRARY = Path(__file__).with_name("libdialogpt.so.1")
 OFF = "off"
 KERNELS = ("avx512", "avxvnni", "avx2", "portable")
 

@@ -28,20 +28,23 @@ void keep(const float* key, const float* value, int width, int stride, int slot,
 template <int Q, int P>
 inline void score(const Attention& work, int query, int page, int64_t room, const Floats& scale) {
   Floats sums[Q][P];
-  for (int q = 0; q < Q; q++)
-    for (int p = 0; p < P; p++) sums[q][p] = all(0.0f);
+  each<Q>([&](auto q) INLINED { each<P>([&](auto p) INLINED { sums[q][p] = all(0.0f); }); });
   const float* queries = work.queries + query * work.query_stride;
   const Half* keys[P];
-  for (int p = 0; p < P; p++) keys[p] = work.pages[page + p] + work.offset;
-  for (int d = 0; d < work.width; d++)
-#pragma GCC unroll 4
-    for (int p = 0; p < P; p++) {
-      const Floats key = load_halves(keys[p] + d * kLanes);
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; q++) sums[q][p] = fma(all(queries[q * work.query_stride + d]), key, sums[q][p]);
-    }
-  for (int q = 0; q < Q; q++)
-    for (int p = 0; p < P; p++) store(work.scores + (query + q) * room + (page + p) * kLanes, sums[q][p] * scale);
+  each<P>([&](auto p) INLINED { keys[p] = work.pages[page + p] + work.offset; });
+  for (int d = 0; d < work.width; d++) {
+    Floats key[P];
+    each<P>([&](auto p) INLINED { key[p] = load_halves(keys[p] + d * kLanes); });
+    each<Q>([&](auto q) INLINED {
+      const Floats one = all(queries[q * work.query_stride + d]);
+      each<P>([&](auto p) INLINED { sums[q][p] = fma(one, key[p], sums[q][p]); });
+    });
+  }
+  each<Q>([&](auto q) INLINED {
+    each<P>([&](auto p) INLINED {
+      store(work.scores + (query + q) * room + (page + p) * kLanes, sums[q][p] * scale);
+    });
+  });
 }
 
 // scores (n) -> e^(score - the largest), with zeros up to whole vectors; returns one over their sum.
@@ -68,52 +71,63 @@ inline float soften(float* scores, int n) {
 template <int Q, int G>
 inline void gather(const Attention& work, int query, int d, int64_t room, const float* inverses) {
   Floats sums[Q][G];
-  for (int q = 0; q < Q; q++)
-    for (int g = 0; g < G; g++) sums[q][g] = all(0.0f);
+  each<Q>([&](auto q) INLINED { each<G>([&](auto g) INLINED { sums[q][g] = all(0.0f); }); });
   const int64_t values = work.offset + static_cast<int64_t>(work.width) * kLanes + d;
   const float* scores = work.scores + query * room;
   const int seen = work.seen + query + Q - 1;  // by the last of them; the others have zeros there
-  for (int j = 0; j < seen; j++) {
-    const Half* value = work.pages[j / kLanes] + values + (j % kLanes) * work.stride;
-#pragma GCC unroll 4
-    for (int g = 0; g < G; g++) {
-      const Floats x = load_halves(value + g * kLanes);
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; q++) sums[q][g] = fma(all(scores[q * room + j]), x, sums[q][g]);
+  for (int from = 0; from < seen; from += kLanes, scores += kLanes) {
+    const Half* value = work.pages[from / kLanes] + values;
+    const int n = seen - from < kLanes ? seen - from : kLanes;
+    for (int j = 0; j < n; j++, value += work.stride) {
+      Floats x[G];
+      each<G>([&](auto g) INLINED { x[g] = load_halves(value + g * kLanes); });
+      each<Q>([&](auto q) INLINED {
+        const Floats one = all(scores[q * room + j]);
+        each<G>([&](auto g) INLINED { sums[q][g] = fma(one, x[g], sums[q][g]); });
+      });
     }
   }
+  Floats found[Q][G];
+  each<Q>([&](auto q) INLINED { each<G>([&](auto g) INLINED { found[q][g] = sums[q][g]; }); });
   for (int q = 0; q < Q; q++)
     for (int g = 0; g < G; g++) {
       float* out = work.out + (query + q) * work.out_stride + d + g * kLanes;
-      const Floats found = sums[q][g] * all(inverses[query + q]);
       const int left = work.width - d - g * kLanes;
-      if (left >= kLanes) {
-        store(out, found);
-      } else {
-        float rest[kLanes];
-        store(rest, found);
-        std::memcpy(out, rest, static_cast<size_t>(left) * sizeof(float));
-      }
+      float rest[kLanes];
+      store(rest, found[q][g] * all(inverses[query + q]));
+      std::memcpy(out, rest, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(float));
     }
 }
+
+// The pages' scores and the result's dimensions, as many at a time as have their sums in registers.
+template <int Q, int P>
+inline void scores(const Attention& work, int pages, int64_t room, const Floats& scale) {
+  for (int q = 0; q + Q <= work.count; q += Q) {
+    int page = 0;
+    for (; page + P <= pages; page += P) score<Q, P>(work, q, page, room, scale);
+    for (; page < pages; page++) score<Q, 1>(work, q, page, room, scale);
+  }
+}
+template <int Q, int G>
+inline void results(const Attention& work, int64_t room, const float* inverses) {
+  for (int q = 0; q + Q <= work.count; q += Q) {
+    int d = 0;
+    for (; d + G * kLanes <= work.stride; d += G * kLanes) gather<Q, G>(work, q, d, room, inverses);
+    for (; d < work.stride; d += kLanes) gather<Q, 1>(work, q, d, room, inverses);
+  }
+}
+
+constexpr int kTogether = kWide == 16 ? 4 : 1;  // pages, or vectors of the result, of four queries
 
 void attend(const Attention& work) {
   const int64_t room = padded(work.seen + work.count);
   const int pages = (work.seen + work.count - 1 + kLanes - 1) / kLanes;
   const Floats scale = all(1.0f / std::sqrt(static_cast<float>(work.width)));
   const bool together = work.count == kQueries;
-  for (int page = 0; page < pages;) {
-    if (together) {
-      score<kQueries, 1>(work, 0, page, room, scale);
-      page++;
-    } else if (page + 4 <= pages) {
-      for (int q = 0; q < work.count; q++) score<1, 4>(work, q, page, room, scale);
-      page += 4;
-    } else {
-      for (int q = 0; q < work.count; q++) score<1, 1>(work, q, page, room, scale);
-      page++;
-    }
-  }
+  if (together)
+    scores<kQueries, kTogether>(work, pages, room, scale);
+  else
+    scores<1, 4>(work, pages, room, scale);
   float inverses[kQueries];
   for (int q = 0; q < work.count; q++) {
     float* scores = work.scores + q * room;
@@ -121,18 +135,10 @@ void attend(const Attention& work) {
     const int64_t filled = padded(work.seen + q);  // what follows is of keys that this query does not see
     if (filled < room) std::memset(scores + filled, 0, static_cast<size_t>(room - filled) * sizeof(float));
   }
-  for (int d = 0; d < work.stride;) {
-    if (together) {
-      gather<kQueries, 1>(work, 0, d, room, inverses);
-      d += kLanes;
-    } else if (d + 4 * kLanes <= work.stride) {
-      for (int q = 0; q < work.count; q++) gather<1, 4>(work, q, d, room, inverses);
-      d += 4 * kLanes;
-    } else {
-      for (int q = 0; q < work.count; q++) gather<1, 1>(work, q, d, room, inverses);
-      d += kLanes;
-    }
-  }
+  if (together)
+    results<kQueries, kTogether>(work, room, inverses);
+  else
+    results<1, 4>(work, room, inverses);
 }
 
 }  // namespace

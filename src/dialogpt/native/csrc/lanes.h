@@ -35,6 +35,20 @@ struct Ints {
   IntPart part[kParts];
 };
 
+// work(0), work(1) ... each with a number that the compiler knows. Sums in an array that a loop goes over would be memory.
+template <int N>
+struct Number {
+  constexpr operator int() const { return N; }
+};
+template <int N, class Work>
+__attribute__((always_inline)) inline void each(Work&& work) {
+  if constexpr (N > 0) {
+    each<N - 1>(work);
+    work(Number<N - 1>{});
+  }
+}
+#define INLINED __attribute__((always_inline))
+
 #define EACH_PART _Pragma("GCC unroll 4") for (int i = 0; i < kParts; i++)
 
 inline Floats load(const float* p) {

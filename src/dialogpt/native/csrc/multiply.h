@@ -28,20 +28,6 @@ inline void finish_block(const Ints& sums, const Linear& linear, int64_t block, 
   store(out + n, y);
 }
 
-// work(0), work(1) ... each with a number that the compiler knows. Sums in an array that a loop goes over would be memory.
-template <int N>
-struct Number {
-  constexpr operator int() const { return N; }
-};
-template <int N, class Work>
-__attribute__((always_inline)) inline void each(Work&& work) {
-  if constexpr (N > 0) {
-    each<N - 1>(work);
-    work(Number<N - 1>{});
-  }
-}
-#define INLINED __attribute__((always_inline))
-
 // R rows with B blocks of outputs, the inputs in S parts.
 template <int R, int B, int S>
 inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const float* scales, float* out,
