@@ -1,9 +1,11 @@
 """Which kernels run, by DIALOGPT_CPU; forks and ends of the process; an installation that has no compiler."""
 
+import ctypes
 import os
 import subprocess
 import sys
 import textwrap
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,23 @@ def test_threads_sleep_between_calls_and_end_with_the_process() -> None:
 def test_no_torch_is_imported() -> None:
     done = run("engine.prefill([[1]], 0)\nimport sys\nprint('torch' in sys.modules, 'transformers' in sys.modules)")
     assert done.stdout == "False False\n", done.stderr
+
+
+def test_another_kind_of_processor_takes_the_portable_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hatchling")
+    spec = spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hook = module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    try:
+        hook.compile_library(ROOT / hook.SOURCES, tmp_path / "portable.so.1")
+    except hook.BuildFailed as error:
+        pytest.skip(str(error))
+    built = ctypes.CDLL(str(tmp_path / "portable.so.1"))
+    built.dialogpt_choices.restype = ctypes.c_char_p
+    assert built.dialogpt_choices() == b"portable"
 
 
 def test_without_a_compiler_the_package_is_built_all_the_same(tmp_path: Path) -> None:
