@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dialogpt.artifact import Manifest, write_manifest
+from dialogpt.artifact import Manifest, describe_manifest, write_manifest
 from dialogpt.errors import DataError
-from dialogpt.info import InfoConfig, describe_manifest, info
+from dialogpt.info import InfoConfig, info
 
 
 def told(path: Path) -> list[str]:

@@ -4,7 +4,7 @@ Every folder the commands write holds `manifest.json`: who made it, from what, w
 and how many were dropped for each reason. A folder is filled beside its place and moved there when it is complete.
 """
 
-import secrets
+import os
 import shutil
 import time
 from collections import Counter
@@ -53,6 +53,35 @@ def make_manifest(
         counts=dict(counts or {}),
         dropped=dict((dropped or Counter()).most_common()),
     )
+
+
+def describe_manifest(manifest: Manifest) -> str:
+    """A manifest as lines: kind, counts, drops with their share, inputs."""
+    made = f"{manifest.kind}, made {manifest.created} by dialogpt {manifest.dialogpt}"
+    lines = [made, *(f"  {name:<12} {count:>14,}" for name, count in manifest.counts.items())]
+    if manifest.dropped:
+        width = max(map(len, manifest.dropped))
+        lines.append("dropped:")
+        lines += [
+            f"  {reason:<{width}}  {count:>12,}{_share(reason, count, manifest.counts)}"
+            for reason, count in manifest.dropped.items()
+        ]
+    if manifest.inputs:
+        lines.append("from: " + ", ".join(manifest.inputs))
+    return "\n".join(lines)
+
+
+def _share(reason: str, count: int, counts: dict[str, int]) -> str:
+    """` 3.1% of comments` for a reason like `comment: url`, when the manifest counts them."""
+    whole = {
+        "line": "lines",
+        "comment": "comments",
+        "title": "submissions",
+        "path": "paths",
+        "submission": "submissions",
+    }
+    unit = whole.get(reason.partition(":")[0], "")
+    return f"  {count / counts[unit]:6.1%} of {unit}" if counts.get(unit) else ""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -135,6 +164,49 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def lock_folder(path: Path) -> int | None:
+    """Make a folder and lock it while this process lives, or until the number returned is closed as a file.
+
+    Two at once would take each other's work for their own. UsageError when another process has it; None where locks
+    are not.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}", "name another --out") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError as error:
+            os.close(lock)
+            raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
+        except OSError:  # a network's file system without locks
+            os.close(lock)
+            return None
+        os.close(lock)  # it was removed meanwhile
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder's lock; a folder that was made for it and is still empty goes. What is no folder is not locked."""
+    new = not path.exists()
+    lock = lock_folder(path) if new or path.is_dir() else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            if new and not any(path.iterdir()):
+                path.rmdir()
+            os.close(lock)
+
+
 def _partial(path: Path) -> Path:
     # Random, not the process id: in a container that is the same at every start, and a killed run leaves its folder.
-    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}.partial-{os.urandom(4).hex()}")

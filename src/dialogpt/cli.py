@@ -9,7 +9,6 @@ import difflib
 import logging
 import os
 import sys
-import tomllib
 import types
 import typing
 from importlib import import_module
@@ -40,6 +39,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "extract": Command("dialogpt.data:ExtractConfig", "dialogpt.data.extract:extract", "dumps"),
     "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.importing:import_files", "files"),
+    "mix": Command("dialogpt.data:MixConfig", "dialogpt.data.mixing:mix", "mixture"),
     "references": Command("dialogpt.data:ReferencesConfig", "dialogpt.data.references:references", "dumps"),
     "tokenizer": Command(
         "dialogpt.tokens:TokenizerConfig", "dialogpt.tokens.bpe:make_tokenizer", "sessions", optional=("sessions",)
@@ -73,6 +73,7 @@ COMMANDS = {
         "dialogpt.chat:ConversationsConfig", "dialogpt.chat.conversations:conversations", "search", optional=("search",)
     ),
     "serve": Command("dialogpt.chat.serving:ServeConfig", "dialogpt.chat.serving.serve:serve", "model"),
+    "bot": Command("dialogpt.chat.bots:BotConfig", "dialogpt.chat.bots.run:bot", "platform"),
     "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
     "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True, optional=("path",)),
 }
@@ -251,6 +252,8 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
     def read(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
         if path is None:
             return
+        import tomllib
+
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -295,8 +298,7 @@ def _set_up_logging(level: int) -> None:
 
 def _show(result: Any) -> None:
     """Print what a command returned: a manifest as a table, a path or text as a line, None not at all."""
-    from dialogpt.artifact import Manifest
-    from dialogpt.info import describe_manifest
+    from dialogpt.artifact import Manifest, describe_manifest
 
     if isinstance(result, Manifest):
         click.echo(describe_manifest(result))

@@ -71,7 +71,7 @@ def read_blocks(path: Path | str, on_read: Callable[[int], object] = lambda _: N
     for chunk in read_chunks(path, on_read):
         end = chunk.rfind(b"\n") + 1
         if end:
-            yield b"".join([*rest, chunk[:end]])
+            yield b"".join([*rest, memoryview(chunk)[:end]])
             rest = [chunk[end:]]
         else:
             rest.append(chunk)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from dialogpt.artifact import Manifest, read_manifest
+from dialogpt.artifact import describe_manifest, read_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import read_lines
 from dialogpt.native.library import describe_cpu
@@ -45,35 +45,6 @@ def _describe(path: Path) -> str:
     if path.is_dir():
         return "\n".join([str(path), *_describe_folder(path)])
     return "\n".join([str(path), *_describe_file(path)])
-
-
-def describe_manifest(manifest: Manifest) -> str:
-    """A manifest as lines: kind, counts, drops with their share, inputs."""
-    made = f"{manifest.kind}, made {manifest.created} by dialogpt {manifest.dialogpt}"
-    lines = [made, *(f"  {name:<12} {count:>14,}" for name, count in manifest.counts.items())]
-    if manifest.dropped:
-        width = max(map(len, manifest.dropped))
-        lines.append("dropped:")
-        lines += [
-            f"  {reason:<{width}}  {count:>12,}{_share(reason, count, manifest.counts)}"
-            for reason, count in manifest.dropped.items()
-        ]
-    if manifest.inputs:
-        lines.append("from: " + ", ".join(manifest.inputs))
-    return "\n".join(lines)
-
-
-def _share(reason: str, count: int, counts: dict[str, int]) -> str:
-    """` 3.1% of comments` for a reason like `comment: url`, when the manifest counts them."""
-    whole = {
-        "line": "lines",
-        "comment": "comments",
-        "title": "submissions",
-        "path": "paths",
-        "submission": "submissions",
-    }
-    unit = whole.get(reason.partition(":")[0], "")
-    return f"  {count / counts[unit]:6.1%} of {unit}" if counts.get(unit) else ""
 
 
 def _describe_folder(folder: Path) -> list[str]:

@@ -15,7 +15,6 @@ any moment and started again with the same settings, a job does only what is not
 import hashlib
 import logging
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 from dialogpt import __version__
-from dialogpt.artifact import MANIFEST, Manifest, check_folder
+from dialogpt.artifact import MANIFEST, Manifest, check_folder, lock_folder
 from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.storage import Storage
@@ -68,7 +67,7 @@ class Job:
         self.plan: dict[str, Any] = {}
         self.fresh = True
         self._past: list[str] = []  # STAGE/TASK of this start, in their order
-        self._lock = _lock(self.folder)
+        self._lock = lock_folder(Path(self.folder.path())) if self.folder.is_local else None
         try:
             self.finished = self._end_what_was_finished()
             if self.finished:
@@ -164,7 +163,7 @@ class Job:
     def _place(self) -> None:
         """Give the output its place. The old one goes, but not before the new one is complete."""
         if self.out.is_local and self.out.exists():
-            self.out.parent.move(self.out.name, self.folder / f"old-{secrets.token_hex(4)}")
+            self.out.parent.move(self.out.name, self.folder / f"old-{os.urandom(4).hex()}")
         elif not self.out.is_local:
             self.out.remove(MANIFEST)  # first, and the new one comes last: with it, an output is complete
             self.out.remove()
@@ -242,37 +241,6 @@ def check_out(out: Storage, *, overwrite: bool) -> None:
     if names and MANIFEST not in names:
         raise UsageError(f"{out.url} is not a folder that dialogpt wrote: it has no {MANIFEST}", "name another --out")
     return None
-
-
-def _lock(folder: Storage) -> int | None:
-    """Make the folder and lock it while this process lives; UsageError when another has it. None where locks are not.
-
-    Two at once would take each other's half of the work for granted, and give the output its place twice.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    if not folder.is_local:
-        return None
-    path = Path(folder.path())
-    while True:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror}", "name another --out") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
-                return lock
-        except BlockingIOError as error:
-            os.close(lock)
-            raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
-        except OSError:  # a network's file system without locks
-            os.close(lock)
-            return None
-        os.close(lock)  # it was removed meanwhile
 
 
 def check(error: tuple[type[DialoGPTError], str, str] | None) -> None:

@@ -5,7 +5,7 @@ name in the folder itself first, then moved (an object store's move is a copy wi
 leaves half-written is never among the files of a folder in it.
 """
 
-import secrets
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,13 +23,18 @@ class Storage:
     """The folder at a path or URL; it need not exist. Two with the same `url` are the same, on any machine."""
 
     def __init__(self, url: str | Path) -> None:
-        from fsspec.implementations.local import LocalFileSystem
+        self._fs: Any = _Disk()
+        if is_url(url):  # a path may hold what URLs give a meaning
+            from fsspec.implementations.local import LocalFileSystem
 
-        self._fs: Any = file_system(str(url) if is_url(url) else "file://")  # a path may hold what URLs give a meaning
-        self.is_local = isinstance(self._fs, LocalFileSystem)
+            system = file_system(str(url))
+            if isinstance(system, LocalFileSystem):
+                url = system._strip_protocol(str(url))
+            else:
+                self._fs = system
+        self.is_local = isinstance(self._fs, _Disk)
         if self.is_local:
-            path = self._fs._strip_protocol(str(url)) if is_url(url) else url
-            self.url = self._root = str(Path(path).resolve())
+            self.url = self._root = str(Path(url).resolve())
         else:
             if any(sign in str(url) for sign in "*?["):
                 raise UsageError(f"{url} holds *, ? or [, which name many files in a URL", "name a folder without them")
@@ -97,7 +102,7 @@ class Storage:
 
         An OSError of the block becomes a DataError, as one of the disk's.
         """
-        place, partial = self.path(name), self.path(PARTIAL + secrets.token_hex(6))
+        place, partial = self.path(name), self.path(PARTIAL + os.urandom(6).hex())
         try:
             self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
             with self._fs.open(partial, "wb") as file:
@@ -145,9 +150,34 @@ class Storage:
         if self.is_local and Path(place).is_dir():
             shutil.rmtree(place)  # fsspec's refuses the current folder, which may have been moved here
         else:
-            self._fs.rm(place, recursive=not self.is_local)
+            self._fs.rm(place, recursive=True)
 
     def _fresh(self) -> Any:
         """The file system without what it remembers of folders that other processes have changed since."""
         self._fs.invalidate_cache()
         return self._fs
+
+
+class _Disk:
+    """This machine's disks, as far as `Storage` asks; to import fsspec's own takes as long as reading 15,000 lines."""
+
+    def open(self, path: str, mode: str) -> IO[Any]:
+        return Path(path).open(mode)
+
+    def cat_file(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def info(self, path: str) -> object:
+        return Path(path).stat()
+
+    def ls(self, path: str, _: bool) -> list[Path]:
+        return list(Path(path).iterdir())
+
+    def makedirs(self, path: str, *, exist_ok: bool) -> None:
+        Path(path).mkdir(parents=True, exist_ok=exist_ok)
+
+    def rm(self, path: str, **_: object) -> None:
+        Path(path).unlink()
+
+    def invalidate_cache(self) -> None:
+        """Nothing is remembered."""

@@ -169,3 +169,34 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
             conversations(config)
     with pytest.raises(UsageError, match="together"):
         conversations(ConversationsConfig(show=2, delete=2))
+
+
+def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with Conversations(path) as store:
+        said = store.begin("m", SETTINGS)
+        store.add(said, turns("hello", "hi"))
+    with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX conversations_of")
+        db.execute("ALTER TABLE conversations DROP COLUMN chat")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    for _ in range(2):
+        with Conversations(path) as store:
+            assert [one.chat for one in store.listed()] == [""]
+            assert store.session(said).turns == tuple(turns("hello", "hi"))
+            assert store.last() == said
+            assert store.of_chat("telegram/1") is None
+
+
+def test_a_bots_chats_are_apart_from_the_terminals(tmp_path: Path) -> None:
+    with Conversations(tmp_path / "c.sqlite") as store:
+        mine, first = store.begin("m", SETTINGS), store.begin("m", SETTINGS, "telegram/1")
+        store.add(mine, turns("hello", "hi"))
+        store.add(first, turns("salaam", "ahlan"))
+        assert (store.last(), store.of_chat("telegram/1")) == (mine, first)
+        second = store.begin("m", SETTINGS, "telegram/1")
+        assert store.of_chat("telegram/1") == second
+        store.rename_chat("telegram/1", "telegram/-1001")
+        assert (store.of_chat("telegram/1"), store.of_chat("telegram/-1001")) == (None, second)
+        assert {one.chat for one in store.listed()} == {"", "telegram/-1001"}

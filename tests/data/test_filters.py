@@ -1,9 +1,19 @@
 """Filters: each one's reason, and what it lets pass."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dialogpt.data import filters
-from dialogpt.data.filters import count_words, first_reason, has_markers, has_url, path_filters, post_filters
+from dialogpt.data.filters import (
+    count_words,
+    first_reason,
+    has_markers,
+    has_url,
+    path_filters,
+    post_filters,
+    words_up_to,
+)
 from dialogpt.data.reddit import Post
 
 
@@ -80,3 +90,14 @@ def test_path_filters() -> None:
     assert first_reason([post("a", score=-5), post("b")], of) is None
     assert first_reason([post("a"), post("no No NO")], of) == "repeated word"
     assert first_reason([post("no no no"), post("yes")], of) is None
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "word", "é", "おはよう", " ", "  ", "\n", "\t", "\x1c", "\x85", "\u3000", "x" * 300])
+    ).map("".join),
+    st.integers(1, 12),
+)
+def test_words_are_counted_as_far_as_it_matters(text: str, most: int) -> None:
+    words, found = len(text.split()), words_up_to(text, most)
+    assert found == words if words <= most else found > most

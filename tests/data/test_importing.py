@@ -300,3 +300,37 @@ def test_the_command_line(tmp_path: Path, flags: list[str], settings: str, expec
     assert result.returncode == 0, result.stderr
     assert "import chat.txt: read as whatsapp" in result.stderr
     assert texts(next(read_sessions(tmp_path / "out"))) == expected
+
+
+def test_marks_of_a_transcript_are_taken_out(import_records: Import) -> None:
+    found, manifest = import_records(
+        pairs("((laugh))", "So (laughs) he erm left", "Erm, yes", "No (x)"),
+        remove=(r"\(\([^()]*\)\)|\([a-z]{2,}\)", r"(?i)\berm\b,?"),
+    )
+    assert [texts(session) for session in found] == [["So he left", "yes", "No (x)"]]
+    assert manifest.dropped == {"empty turn": 1}
+
+
+def test_a_rejected_turn_ends_the_session_before_it(import_records: Import) -> None:
+    found, manifest = import_records(
+        pairs("a", "b", "please DONATE", "c", "d", "two words more", "e"), reject=("(?i)donat", "$^"), max_words=2
+    )
+    assert [(session.id, texts(session)) for session in found] == [("x#0", ["a", "b"]), ("x#1", ["c", "d"])]
+    assert manifest.dropped == {
+        "turn with a --reject pattern": 1,
+        "turn over --max-words": 1,
+        "session of fewer than two turns": 1,
+    }
+
+
+@pytest.mark.parametrize("setting", ["remove", "reject"])
+def test_what_is_no_pattern_is_said(import_records: Import, setting: str) -> None:
+    with pytest.raises(UsageError, match=rf"--{setting} '\(' is no pattern: missing \)"):
+        import_records(pairs("a", "b"), **{setting: ("a", "(")})
+
+
+def test_turns_with_a_listed_phrase_carry_no_loss(import_records: Import, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("silly goose\n")
+    found, manifest = import_records(pairs("hi", "you Silly goose!", "sorry"), blocklist=tmp_path / "list.txt")
+    assert [[turn.learn for turn in session.turns] for session in found] == [[True, False, True]]
+    assert manifest.counts["offensive_turns"] == 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogpt.data import spill
-from dialogpt.data.reddit import Post
+from dialogpt.data.reddit import Mark, Post
 from dialogpt.data.spill import SpillWriter, read_spill
 
 names = st.sampled_from(["", *(f"t3_{n}" for n in range(9)), "t3_ж", "t3_😀"])
@@ -20,41 +20,45 @@ post = st.builds(
     parent=names,
     thread=names,
     author=st.text(max_size=3),
-    text=st.one_of(st.just(""), st.text(max_size=20), st.sampled_from(["صباح الخير", "おはよう", "Привет 👍🏽"])),
+    text=st.one_of(st.text(max_size=20), st.sampled_from(["صباح الخير", "おはよう", "Привет 👍🏽"])),
     score=st.integers(-(2**31), 2**31),
     subreddit=st.text(max_size=3),
     order=st.integers(0, 2**60),
 )
+Block = tuple[list[Post], list[Mark]]
 
 
-def spilled(blocks: Iterable[list[Post]], partitions: int) -> io.BytesIO:
+def spilled(blocks: Iterable[Block], partitions: int) -> io.BytesIO:
     file = io.BytesIO()
     writer = SpillWriter(file, partitions)
-    for block in blocks:
-        writer.add_all(iter(block))
+    for posts, marks in blocks:
+        writer.add(posts, marks)
     writer.close()
     assert not file.closed
     return file
 
 
 @given(
-    st.lists(st.lists(post, max_size=8), max_size=8),
+    st.lists(st.tuples(st.lists(post, max_size=8), st.lists(st.tuples(names, names), max_size=8)), max_size=8),
     st.one_of(st.integers(1, 9), st.just(4096)),
     st.integers(1, 20),
     st.integers(1, 40),
 )
-def test_every_post_comes_back_once_in_its_partition_in_order(
-    blocks: list[list[Post]], partitions: int, in_block: int, in_buffers: int
+def test_every_post_and_mark_comes_back_once_in_its_partition_in_order(
+    blocks: list[Block], partitions: int, in_block: int, in_buffers: int
 ) -> None:
+    def home(thread: str) -> int:
+        return crc32(thread.encode()) % partitions
+
     with patch.multiple(spill, POSTS_IN_BLOCK=in_block, POSTS_IN_BUFFERS=in_buffers):
         file = spilled(blocks, partitions)
-    posts = [post for block in blocks for post in block]
-    homes = {crc32(post.thread.encode()) % partitions for post in posts}
+    posts = [post for some, _ in blocks for post in some]
+    marks = [mark for _, some in blocks for mark in some]
+    homes = {home(thread) for thread in [*(post.thread for post in posts), *(thread for thread, _ in marks)]}
     for partition in sorted({*homes, 0, partitions - 1}):
-        mine = [post for post in posts if crc32(post.thread.encode()) % partitions == partition]
         found = list(read_spill(file, partition))
-        assert [post for some, _ in found for post in some] == [post for post in mine if post.text]
-        assert [mark for _, some in found for mark in some] == [p.parent or p.id for p in mine if not p.text]
+        assert [post for some, _ in found for post in some] == [p for p in posts if home(p.thread) == partition]
+        assert [name for _, some in found for name in some] == [name for t, name in marks if home(t) == partition]
 
 
 def test_blocks_are_written_as_the_buffers_fill() -> None:
@@ -62,11 +66,11 @@ def test_blocks_are_written_as_the_buffers_fill() -> None:
         file = io.BytesIO()
         writer = SpillWriter(file, 1)
         one = Post(id="t1_1", parent="", thread="t3_1", author="", text="a", score=1, subreddit="", order=0)
-        writer.add_all([one])
+        writer.add([one], [])
         assert not file.tell()
-        writer.add_all([one])
+        writer.add([one], [])
         assert file.tell()
-        writer.add_all([one])
+        writer.add([one], [])
         writer.close()
     assert [len(posts) for posts, _ in read_spill(file, 0)] == [2, 1]
 

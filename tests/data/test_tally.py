@@ -68,3 +68,14 @@ def test_negative_counts_add_up(keep: int) -> None:
         total.add(Tally(counts=Counter(posts=posts)))
     assert total.counts["posts"] == 0
     assert total.sample_lines() == b""
+
+
+def test_many_dropped_at_once_are_as_if_dropped_one_by_one() -> None:
+    items = [(f"t1_{n}", f"text {n}") for n in range(9)]
+    for keep in (0, 3):
+        at_once, singly = Tally(keep=keep), Tally(keep=keep)
+        at_once.drop_all("comment: quote", items, lambda item: item)
+        at_once.drop_all("comment: deleted", [], lambda item: item)
+        for id, text in items:
+            singly.drop("comment: quote", id, text)
+        assert at_once == singly

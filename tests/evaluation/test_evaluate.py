@@ -173,7 +173,10 @@ def test_without_meteor_its_row_says_so(
         ({"samples": -1}, "--samples -1 is below 0", ""),
         ({"trials": -1}, "--trials -1 is below 0", ""),
         ({"seed": -1}, "--seed -1 is below 0", ""),
-        ({"refs": ()}, "no files of references given", "--refs"),
+        ({"refs": (), "metrics": ("length", "bleu-4")}, "bleu-4 needs references", "--refs"),
+        ({"refs": (), "models": ("bundled",), "metrics": ("perplexity",)}, "perplexity needs references", "--refs"),
+        ({"refs": (), "clean": True}, "--clean is for replies beside references", "--refs"),
+        ({"hyps": ()}, "no files of replies given", "--refs"),
     ],
 )
 def test_wrong_usage(files: dict[str, Path], settings: dict[str, Any], message: str, hint: str) -> None:
@@ -181,6 +184,19 @@ def test_wrong_usage(files: dict[str, Path], settings: dict[str, Any], message: 
     with pytest.raises(UsageError, match=message) as raised:
         evaluate(EvaluateConfig(**config))
     assert hint in raised.value.hint
+
+
+def test_without_references_what_needs_none_is_measured(files: dict[str, Path], tmp_path: Path) -> None:
+    lines = (
+        {"context": [context], "hypothesis": reply} for context, reply in zip(CONTEXTS, REPLIES["good"], strict=True)
+    )
+    (tmp_path / "told.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    alone = scored([tmp_path / "told.jsonl"], [], metrics=())
+    assert {name for _, name in alone} == {
+        name for family in ("entropy", "distinct", "length", "repetition", "bland") for name in FAMILIES[family]
+    }
+    beside = scored([tmp_path / "told.jsonl"], [files["refs"]])
+    assert all(beside[key]["value"] == score["value"] for key, score in alone.items())
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -203,7 +219,7 @@ def test_options_take_several_words(files: dict[str, Path]) -> None:
     "arguments, code, message",
     [
         (["good", "--refs", "ref0", "--metrics", "blue"], 2, "no metric 'blue'"),
-        (["good"], 2, "--refs is missing"),
+        (["good"], 1, "no file tells the contexts"),
         (["--refs", "ref0", "good"], 2, "HYPS is missing"),
         (["good", "--refs", "missing"], 1, "missing.txt does not exist"),
     ],

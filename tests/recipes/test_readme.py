@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 ROOT = Path(__file__).parents[2]
-RUN_ELSEWHERE = ("git clone ", "make torch", "make test", "recipes/smoke.sh")
+RUN_ELSEWHERE = ("git clone ", "make torch", "make test", "recipes/smoke.sh", "dialogpt bot ")  # bots: tests/chat/bots
 SERVING = ("dialogpt serve", "dialogpt judge study.db")  # until they are told to end
 CHATS = [
     {"turns": [["Ann", "Hi!"], ["Bo", "Hello, Ann."], ["Ann", "How was your day?"], ["Bo", "Long. I baked bread."]]},

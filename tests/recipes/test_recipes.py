@@ -2,6 +2,7 @@
 
 import csv
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -38,7 +39,7 @@ def run(tmp_path: Path) -> Run:
         }  # fmt: skip
         command = [str(ROOT / "recipes" / name), *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120,
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=240,
             check=False,
         )  # fmt: skip
 
@@ -206,3 +207,26 @@ def test_every_recipe_parses() -> None:
     for recipe in sorted((ROOT / "recipes").glob("*.sh")):
         assert os.access(recipe, os.X_OK), recipe
         subprocess.run([bash, "-n", str(recipe)], check=True)
+
+
+def test_bundled_goes_from_the_corpora_to_a_page_of_samples(run: Run, tmp_path: Path) -> None:
+    """The corpora here are a few lines each, and the model takes one step; the small talk is the real one."""
+    (tmp_path / "corpora").mkdir()
+    names = ("self_dialogue", "topical_chat_vt", "cabnc", "persuasion4good", "casino", "crd3")
+    for name in names:
+        turns = [["A", f"Hello, I am speaker {name}."], ["B", f"And I like {name} ((laugh)) a lot."]]
+        with lzma.open(tmp_path / "corpora" / f"{name}.jsonl.xz", "wt") as file:
+            file.writelines(json.dumps({"id": f"{name}/{n}", "turns": turns}) + "\n" for n in range(9))
+    done = run("bundled.sh", tmp_path / "work", STEPS="1", BACKWARD_STEPS="1", DIALOGPT_SHARED=str(tmp_path),
+               PYTHON=sys.executable)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    samples = (tmp_path / "work" / "quality" / "samples.md").read_text(encoding="utf-8")
+    prompts = (ROOT / "recipes" / "bundled" / "prompts.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split(" | ") for line in samples.splitlines() if line.startswith("| ")][1:]
+    assert [row[0].removeprefix("| ") for row in rows] == [prompt.replace("\t", " / ") for prompt in prompts]
+    assert all(len(row) == 4 for row in rows)
+    assert samples.count("\nA: ") == 10 * 4
+    assert "same as another" in samples
+    assert "copy-reply" in samples
+    assert read_manifest(tmp_path / "work" / "bundled" / "backward") is not None
+    assert "trigrams  perplexity" in done.stdout

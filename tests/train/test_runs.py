@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from dialogpt.artifact import read_manifest
+from dialogpt.artifact import locked, read_manifest
 from dialogpt.errors import DialoGPTError, UsageError
 from dialogpt.hub import model_folder
 from dialogpt.model import checkpoint
@@ -93,6 +93,24 @@ def test_a_run_resumes_within_one_process_too(make_config: Make, tmp_path: Path)
     train(first)
     train(dataclasses.replace(first, steps=6))
     assert_same_weights(once.out / "best", first.out / "best")
+
+
+def test_two_processes_cannot_have_one_run(
+    make_config: Make, command_line: Arguments, environment: dict[str, str]
+) -> None:
+    """The second one changes nothing, whether the first has saved something or not; afterwards it may go on."""
+    config = make_config(steps=2)
+    given = command_line(config)
+    with locked(config.out):
+        second = subprocess.run(
+            [sys.executable, "-m", "dialogpt", *given], env=environment, capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 2, second.stderr
+        assert f"another process is at work in {config.out}" in second.stderr
+        assert list(config.out.iterdir()) == []
+    assert not config.out.exists()
+    train(config)
+    assert checkpoints(config.out) == ["step-000002"]
 
 
 def start_and_stop(

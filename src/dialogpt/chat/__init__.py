@@ -1,7 +1,7 @@
 """Stage 7: a conversation with a person.
 
 `bot` is the conversation itself, in Python; `terminal` puts it on a screen or into a pipe, `commands` are what may be
-typed there, `store` keeps what was said. `serving` is one model for many, over HTTP.
+typed there, `store` keeps what was said. One model for many is `serving`, over HTTP, and `bots`, in chats elsewhere.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class ChatConfig(ReplyConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationsConfig:
-    """Settings of `conversations`: what was said at the terminal -> a list, a conversation, or a file of sessions."""
+    """Settings of `conversations`: what was said, also to bots -> a list, a conversation, or a file of sessions."""
 
     search: Annotated[str, "only conversations in which this was said"] = ""
     show: Annotated[int | None, "print the conversation of this number"] = None

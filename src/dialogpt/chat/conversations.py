@@ -1,4 +1,4 @@
-"""The `conversations` command: list, search, show, export and delete what was said in the terminal."""
+"""The `conversations` command: list, search, show, export and delete what was said in the terminal and to bots."""
 
 import sys
 
@@ -18,7 +18,7 @@ def conversations(config: ConversationsConfig) -> str | None:
         raise UsageError("--show and --delete together", "one after the other")
     path = default_path()
     if not path.is_file():
-        raise DataError(f"no conversation is kept: there is no {path}", "`dialogpt chat` keeps them there")
+        raise DataError(f"no conversation is kept: there is no {path}", "`dialogpt chat` and `bot` keep them there")
     with Conversations(path) as kept:
         if config.delete is not None:
             kept.delete(config.delete)
@@ -30,7 +30,11 @@ def conversations(config: ConversationsConfig) -> str | None:
         found = kept.listed(config.search)
     if not found:
         raise DataError(f"nobody said {config.search!r}" if config.search else f"{path} is empty", "look for less")
-    lines = [f"{one.id:>6}  {one.began}  {one.turns:>4} turns  {_short(one.first)}  [{one.model}]" for one in found]
+    lines = [
+        f"{one.id:>6}  {one.began}  {one.turns:>4} turns  {_short(one.first)}  "
+        f"[{', '.join(filter(None, (one.model, one.chat)))}]"
+        for one in found
+    ]
     sys.stderr.write(f"{len(found)} conversations in {path}\n")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Conversations that were held in the terminal, in one SQLite file: each turn is there as soon as it was said.
+"""Conversations of the terminal and of bots, in one SQLite file: each turn is there as soon as it was said.
 
 The file lies in the user's data folder (`data_folder`). Several processes may write at once. What was taken back stays
 in the file, marked, and is neither shown nor exported.
@@ -17,13 +17,13 @@ from dialogpt.decoding import ReplyConfig
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
-VERSION = 1
+VERSION = 2  # 1 had no `chat`
 BUSY_S = 10.0  # how long another process may hold the file
 
 _SCHEMA = """
 CREATE TABLE conversations (
     id INTEGER PRIMARY KEY AUTOINCREMENT, began TEXT NOT NULL DEFAULT (datetime('now')),
-    model TEXT NOT NULL, settings TEXT NOT NULL
+    model TEXT NOT NULL, settings TEXT NOT NULL, chat TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE turns (
     id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL REFERENCES conversations ON DELETE CASCADE,
@@ -31,15 +31,21 @@ CREATE TABLE turns (
     said TEXT NOT NULL DEFAULT (datetime('now')), taken_back INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX turns_of ON turns (conversation, id);
+CREATE INDEX conversations_of ON conversations (chat, id);
+"""
+_FROM_1 = """
+ALTER TABLE conversations ADD COLUMN chat TEXT NOT NULL DEFAULT '';
+CREATE INDEX conversations_of ON conversations (chat, id);
 """
 
 
 class Listed(NamedTuple):
-    """A conversation in the list; `began` in UTC."""
+    """A conversation in the list; `began` in UTC, `chat` as telegram/42 or "" for the terminal."""
 
     id: int
     began: str
     model: str
+    chat: str
     turns: int
     first: str
 
@@ -82,11 +88,11 @@ class Conversations:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
+            self._change(_SCHEMA)
             if os.name == "posix":
                 self.path.chmod(0o600)  # what was said is nobody else's business
+        elif version == 1:
+            self._change(_FROM_1)
         elif version != VERSION:
             self._db.execute("ROLLBACK")
             raise DataError(
@@ -95,16 +101,22 @@ class Conversations:
             )
         self._db.execute("COMMIT")
 
+    def _change(self, statements: str) -> None:
+        """Bring the tables to this version."""
+        for statement in filter(str.strip, statements.split(";")):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def begin(self, model: str, settings: ReplyConfig) -> int:
-        """A new conversation; returns its id."""
+    def begin(self, model: str, settings: ReplyConfig, chat: str = "") -> int:
+        """A new conversation, of a bot's chat or of the terminal; returns its id."""
         text = msgspec.json.encode(settings, enc_hook=str).decode()
-        cursor = self._run("INSERT INTO conversations (model, settings) VALUES (?, ?)", model, text)
+        cursor = self._run("INSERT INTO conversations (model, settings, chat) VALUES (?, ?, ?)", model, text, chat)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -129,9 +141,21 @@ class Conversations:
         )  # fmt: skip
 
     def last(self) -> int | None:
-        """The conversation in which something was said last."""
-        row = self._run("SELECT conversation FROM turns WHERE NOT taken_back ORDER BY id DESC LIMIT 1").fetchone()
+        """The conversation in which something was said last at a terminal."""
+        row = self._run(
+            "SELECT conversation FROM turns t JOIN conversations c ON c.id = t.conversation "
+            "WHERE NOT taken_back AND chat = '' ORDER BY t.id DESC LIMIT 1"
+        ).fetchone()
         return None if row is None else int(row[0])
+
+    def of_chat(self, chat: str) -> int | None:
+        """The conversation of a bot's chat that was begun last; nothing need have been said in it."""
+        (found,) = self._run("SELECT max(id) FROM conversations WHERE chat = ?", chat).fetchone()
+        return None if found is None else int(found)
+
+    def rename_chat(self, chat: str, name: str) -> None:
+        """What has been said in a chat is henceforth another one's, which the platform has put in its place."""
+        self._run("UPDATE conversations SET chat = ? WHERE chat = ?", name, chat)
 
     def session(self, conversation: int) -> Session:
         """A conversation's turns, without those that were taken back; DataError when there is none of that id."""
@@ -145,7 +169,7 @@ class Conversations:
     def listed(self, search: str = "") -> list[Listed]:
         """The conversations in which something was said, or in which this was, the newest first."""
         rows = self._run(
-            "SELECT c.id, c.began, c.model, t.turns, f.text FROM conversations c JOIN ("
+            "SELECT c.id, c.began, c.model, c.chat, t.turns, f.text FROM conversations c JOIN ("
             "SELECT conversation, count(*) AS turns, min(id) AS first, max(id) AS last, "
             "max(instr(folded, ?)) AS found FROM turns WHERE NOT taken_back GROUP BY conversation"
             ") t ON t.conversation = c.id JOIN turns f ON f.id = t.first WHERE t.found ORDER BY t.last DESC",

@@ -1,7 +1,8 @@
 """Stage 1: raw text -> sessions.
 
-`extract` reads Reddit dumps (comments, and submissions when given), `import` reads conversational files;
-both write a folder of `sessions-*.jsonl.zst` with a manifest that counts what was dropped, by reason.
+`extract` reads Reddit dumps (comments, and submissions when given), `import` reads conversational files, `mix` several
+sources of them by weights; each writes a folder of `sessions-*.jsonl.zst` with a manifest that counts what was dropped,
+by reason.
 """
 
 from dataclasses import dataclass
@@ -92,6 +93,22 @@ class ImportConfig:
     merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chat logs only)"] = None
     head: Annotated[int, "keep only the first N turns of a conversation (0: all)"] = 0
     max_words: Annotated[int, "a turn with more words ends the session before it (0: no limit)"] = 0
+    remove: Annotated[
+        tuple[str, ...], "pattern (regular expression) taken out of turns, such as marks of a transcript"
+    ] = ()
+    reject: Annotated[tuple[str, ...], "pattern: a turn that holds it ends the session before it"] = ()
+    blocklist: Annotated[Path | None, "phrases, one a line: a turn with one of them carries no loss"] = None
     window: Annotated[int, "a session for each turn that carries loss, with the N turns before it (0: whole ones)"] = 0
     format: Annotated[Format, "how the sessions are written"] = "jsonl"
+    overwrite: Annotated[bool, "replace an existing folder"] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixConfig:
+    """Settings of `mix`: a mixture file, which names sources and how much to read of each -> sessions."""
+
+    mixture: Annotated[Path, "TOML: a table for each source, with `import`'s settings for it, and its weight"]
+    out: Annotated[Path, "folder to write"]
+    root: Annotated[Path | None, "folder that the sources' files are in (default: the mixture file's)"] = None
+    dedup: Annotated[bool, "drop near-duplicates, also between sources: last turn and response again"] = True
     overwrite: Annotated[bool, "replace an existing folder"] = False

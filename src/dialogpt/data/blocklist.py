@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from dialogpt.data.filters import UNSPACED
 from dialogpt.errors import DataError
 from dialogpt.files import decode_text, read_lines
+from dialogpt.session import Turn
 
 LISTS = Path(__file__).parent / "lists"
 OFFENSIVE_PHRASES = "offensive_phrases.txt"
@@ -64,6 +67,15 @@ class Blocklist:
                     if phrase := self._parts.get(folded[start : start + length]):
                         return phrase
         return None
+
+
+def mark(turns: Sequence[Turn], phrases: Blocklist) -> tuple[tuple[Turn, ...], int]:
+    """The turns, those with a listed phrase without loss; and how many these are."""
+    listed = [phrases.find(turn.text) is not None for turn in turns]
+    marked = (
+        msgspec.structs.replace(turn, learn=False) if found else turn for turn, found in zip(turns, listed, strict=True)
+    )
+    return tuple(marked), sum(listed)
 
 
 def load_phrases(path: Path) -> Blocklist:

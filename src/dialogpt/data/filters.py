@@ -28,6 +28,8 @@ UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 
+_IN_WORD = bytes(not chr(code).isspace() or code > 0x7F for code in range(256))  # a byte of UTF-8
+
 
 def post_filters(min_words: int, max_words: int) -> dict[str, PostFilter]:
     """The filters of a single post's text, in the order they are asked."""
@@ -66,6 +68,19 @@ def count_words(text: str) -> int:
         return len(text.split())
     spaced, characters = UNSPACED.subn(" ", text)
     return len(spaced.split()) + (characters + 1) // 2
+
+
+def words_up_to(text: str, most: int) -> int:
+    """Words divided by white space: their number, when that is `most` or less, else any number above `most`.
+
+    To split is to make an object of each word; here each byte of a word becomes a bit, in two thirds of the time.
+    """
+    head = text[: 8 * most]  # few texts of `most` words are longer
+    bits = int.from_bytes(head.encode().translate(_IN_WORD), "little")
+    words = (bits ^ bits << 8).bit_count() >> 1  # every run of bits has a beginning and an end
+    if words > most or (len(head) == len(text) and text.isascii()):
+        return words
+    return len(text.split(None, most))  # the end may tell, or white space beyond ASCII
 
 
 def has_url(text: str) -> str | None:
@@ -107,4 +122,6 @@ def repeated_word(path: Sequence[Post]) -> str | None:
 
 def repeats(words: Sequence[str]) -> bool:
     """Is there a word three times in a row?"""
+    if len(set(words)) > len(words) - 2:  # quickly told
+        return False
     return any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))

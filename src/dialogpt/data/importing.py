@@ -2,13 +2,15 @@
 
 import difflib
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_manifest
 from dialogpt.data import ImportConfig, shaping
+from dialogpt.data.blocklist import load_phrases, mark
 from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recognise, tidy
 from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.writers import SessionWriter
@@ -25,81 +27,123 @@ def import_files(config: ImportConfig) -> Manifest:
     Raises DataError with file and line for what is no conversation, and when no session is left; UsageError when
     --speaker says nothing in any of them.
     """
-    for name, value in (("head", config.head), ("max-words", config.max_words), ("window", config.window),
-                        ("gap", config.gap)):  # fmt: skip
-        if value < 0:
-            raise UsageError(f"--{name} {value} is below 0", "0 is no limit")
-    dropped: Counter[str] = Counter()
-    speakers: Counter[str] = Counter()
+    importer = Importer(config)
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
-        total_bytes = sum(path.stat().st_size for path in config.files if path.is_file())
-        with closing(SessionWriter(folder, config.format)) as writer, Progress("import", total_bytes, "B") as bar:
-            for path in config.files:
-                writer.write_all(import_file(path, config, bar, dropped, speakers))
-        if config.speaker and tidy(config.speaker) not in speakers:
-            raise _no_such_speaker(config.speaker, speakers)
+        with closing(SessionWriter(folder, config.format)) as writer, importer.bar() as bar:
+            writer.write_all(importer.sessions(bar))
         if not writer.sessions:
-            why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3)) or "the files are empty"
-            raise DataError(f"no session of two turns or more in {', '.join(map(str, config.files))}", why)
-        manifest = make_manifest("sessions", config=config, inputs=config.files, counts=writer.counts, dropped=dropped)
+            raise importer.nothing_left()
+        counts = writer.counts | importer.counts
+        manifest = make_manifest(
+            "sessions", config=config, inputs=config.files, counts=counts, dropped=importer.dropped
+        )
         write_manifest(folder, manifest)
     return manifest
 
 
-def import_file(
-    path: Path, config: ImportConfig, bar: Progress, dropped: Counter[str], speakers: Counter[str]
-) -> Iterator[Session]:
-    """Yield the sessions of one file; `speakers` counts turns by name when only one speaker is to be learned."""
-    file = TextFile(path, config.encoding, bar.advance)
-    name = recognise(file) if config.from_ == "auto" else config.from_
-    if name is None:
-        dropped["empty file"] += 1
-        return
-    log.info("import %s: read as %s", path, name)
-    form = FORMATS[name]
-    if config.replies and not form.replies:
-        raise UsageError(f"--replies: {path} ({name}) does not say what answers what", "leave --replies out")
-    for conversation in conversations(form, file, config, dropped):
-        yield from shape(
-            conversation, config, config.merge if config.merge is not None else form.chat_log, dropped, speakers
-        )
+class Importer:
+    """One `import`: reads its files and shapes their conversations; `dropped` and `counts` say what became of them.
+
+    Raises UsageError for settings that cannot work.
+    """
+
+    def __init__(self, config: ImportConfig) -> None:
+        for name, value in (("head", config.head), ("max-words", config.max_words), ("window", config.window),
+                            ("gap", config.gap)):  # fmt: skip
+            if value < 0:
+                raise UsageError(f"--{name} {value} is below 0", "0 is no limit")
+        self.config = config
+        self.dropped: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self._speakers: Counter[str] = Counter()  # turns by name, when only one speaker is to be learned
+        self._marks = _patterns("remove", config.remove)
+        self._rejected = _patterns("reject", config.reject)
+        self._phrases = load_phrases(config.blocklist) if config.blocklist else None
+
+    def bar(self) -> Progress:
+        return Progress("import", sum(path.stat().st_size for path in self.config.files if path.is_file()), "B")
+
+    def sessions(self, bar: Progress) -> Iterator[Session]:
+        """Yield the sessions of all files; UsageError at the end when --speaker says nothing in any of them."""
+        for path in self.config.files:
+            yield from self._read(path, bar)
+        if self.config.speaker and tidy(self.config.speaker) not in self._speakers:
+            raise _no_such_speaker(self.config.speaker, self._speakers)
+
+    def nothing_left(self) -> DataError:
+        why = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common(3)) or "the files are empty"
+        return DataError(f"no session of two turns or more in {', '.join(map(str, self.config.files))}", why)
+
+    def _read(self, path: Path, bar: Progress) -> Iterator[Session]:
+        file = TextFile(path, self.config.encoding, bar.advance)
+        name = recognise(file) if self.config.from_ == "auto" else self.config.from_
+        if name is None:
+            self.dropped["empty file"] += 1
+            return
+        log.info("import %s: read as %s", path, name)
+        form = FORMATS[name]
+        if self.config.replies and not form.replies:
+            raise UsageError(f"--replies: {path} ({name}) does not say what answers what", "leave --replies out")
+        merge = self.config.merge if self.config.merge is not None else form.chat_log
+        for conversation in self._conversations(form, file):
+            yield from self._shaped(conversation, merge)
+
+    def _conversations(self, form: Format, file: TextFile) -> Iterator[Session]:
+        """A file's conversations as they stand there, whatever their length."""
+        split = shaping.by_replies if self.config.replies else shaping.by_silence
+        options = ReadOptions(self.config.date_order, tidy(self.config.speaker))
+        for found in form.read(file, options, self.dropped):
+            if isinstance(found, ChatLog):
+                yield from split(found, self.config.gap * 60)
+            else:
+                yield found
+
+    def _shaped(self, conversation: Session, merge: bool) -> Iterator[Session]:
+        """Clean the turns and yield the sessions of two turns or more that the settings leave of a conversation."""
+        config, dropped = self.config, self.dropped
+        turns = shaping.clean(conversation.turns, dropped, self._marks)
+        if config.speaker:
+            self._speakers.update(turn.speaker for turn in turns)
+            turns = shaping.learn_only(turns, tidy(config.speaker))
+        if merge:
+            turns = shaping.merge(turns)
+        if config.head and len(turns) > config.head:
+            dropped["turn beyond --head"] += len(turns) - config.head
+            turns = turns[: config.head]
+        if self._phrases is not None:
+            marked, listed = mark(turns, self._phrases)
+            turns = list(marked)
+            if listed:
+                self.counts["offensive_turns"] += listed
+        parts = list(shaping.split_at(turns, self._unwanted, dropped))
+        for index, part in enumerate(parts):
+            name = conversation.id if len(parts) == 1 else f"{conversation.id}#{index}"
+            session = Session(tuple(part), id=name, source=conversation.source)
+            if len(part) < 2:
+                dropped["session of fewer than two turns"] += 1
+            elif not any(turn.learn for turn in part[1:]):
+                dropped["session without a turn to learn"] += 1
+            elif config.window:
+                yield from shaping.windows(session, config.window, dropped)
+            else:
+                yield session
+
+    def _unwanted(self, text: str) -> str | None:
+        if self.config.max_words and len(text.split()) > self.config.max_words:
+            return "turn over --max-words"
+        if any(pattern.search(text) for pattern in self._rejected):
+            return "turn with a --reject pattern"
+        return None
 
 
-def conversations(form: Format, file: TextFile, config: ImportConfig, dropped: Counter[str]) -> Iterator[Session]:
-    """A file's conversations as they stand there, whatever their length."""
-    split = shaping.by_replies if config.replies else shaping.by_silence
-    for found in form.read(file, ReadOptions(config.date_order, tidy(config.speaker)), dropped):
-        if isinstance(found, ChatLog):
-            yield from split(found, config.gap * 60)
-        else:
-            yield found
-
-
-def shape(
-    conversation: Session, config: ImportConfig, merge: bool, dropped: Counter[str], speakers: Counter[str]
-) -> Iterator[Session]:
-    """Clean the turns and yield the sessions of two turns or more that the settings leave of a conversation."""
-    turns = shaping.clean(conversation.turns, dropped)
-    if config.speaker:
-        speakers.update(turn.speaker for turn in turns)
-        turns = shaping.learn_only(turns, tidy(config.speaker))
-    if merge:
-        turns = shaping.merge(turns)
-    if config.head and len(turns) > config.head:
-        dropped["turn beyond --head"] += len(turns) - config.head
-        turns = turns[: config.head]
-    parts = list(shaping.split_at_long(turns, config.max_words, dropped))
-    for index, part in enumerate(parts):
-        name = conversation.id if len(parts) == 1 else f"{conversation.id}#{index}"
-        session = Session(tuple(part), id=name, source=conversation.source)
-        if len(part) < 2:
-            dropped["session of fewer than two turns"] += 1
-        elif not any(turn.learn for turn in part[1:]):
-            dropped["session without a turn to learn"] += 1
-        elif config.window:
-            yield from shaping.windows(session, config.window, dropped)
-        else:
-            yield session
+def _patterns(name: str, patterns: Sequence[str]) -> list[re.Pattern[str]]:
+    compiled = []
+    for pattern in patterns:
+        try:
+            compiled.append(re.compile(pattern))
+        except re.error as error:
+            raise UsageError(f"--{name} {pattern!r} is no pattern: {error}", "see Python's `re`") from error
+    return compiled
 
 
 def _no_such_speaker(speaker: str, speakers: Counter[str]) -> UsageError:

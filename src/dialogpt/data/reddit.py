@@ -17,7 +17,6 @@ from dialogpt.session import Session, Turn
 class Post(msgspec.Struct, array_like=True, gc=False):
     """A Reddit comment, or a submission's title (then `parent` is empty and `id` is `thread`); `score` in votes.
 
-    A post without text stands for one that is there, but in no path: paths begin below it, and its parent is no leaf.
     `order` is the post's place among the dumps.
     """
 
@@ -29,6 +28,10 @@ class Post(msgspec.Struct, array_like=True, gc=False):
     score: int
     subreddit: str
     order: int = 0
+
+
+# A thread, and the name of a post in it that is there in no path: a submission, or what a comment without text answers.
+Mark = tuple[str, str]
 
 
 def known_author(name: str) -> str:
@@ -76,13 +79,15 @@ def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
         dropped["duplicate id"] = len(posts) - len(kept)
         kept = {post.id: post for post in sorted(posts, key=lambda post: post.order)}
         posts = list(kept.values())
+    answered = {post.parent for post in kept.values()}
     # Ids grow, so that a ring has a comment that does not come after its parent; few others are like that.
-    odd = [p.id for p in posts if (p.parent >= p.id or len(p.parent) > len(p.id)) and p.parent < "t2_"]
+    above = {name for name in answered & kept.keys() if name < "t2_"}
+    odd = [p.id for p in posts if p.parent in above and (p.parent >= p.id or len(p.parent) > len(p.id))]
     if rings := _rings(kept, odd):
         dropped["parent loop"] = len(rings)
         kept = {name: post for name, post in kept.items() if name not in rings}
-    answered = {post.parent for post in kept.values()}
-    orphans = sum(parent.startswith("t1_") for parent in answered if parent not in kept)
+        answered = {post.parent for post in kept.values()}
+    orphans = sum(parent.startswith("t1_") for parent in answered.difference(kept))
     answered.update(marks := set(marks))
     return Forest(kept, [post for name, post in kept.items() if name not in answered], marks, dropped, orphans)
 

@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 
 from dialogpt.data import ExtractConfig
-from dialogpt.data.blocklist import load_names, load_phrases
+from dialogpt.data.blocklist import load_names, load_phrases, mark
 from dialogpt.data.dumps import Record, lack
 from dialogpt.data.tally import Tally
 from dialogpt.session import Session
@@ -32,6 +32,9 @@ class Screen:
 
     def __call__(self, sessions: Iterable[Session], tally: Tally) -> Iterator[Session]:
         """The sessions that may stay; a turn with a listed phrase carries no loss."""
+        if self.phrases is None and self.held_out is None and self.language is None:
+            yield from sessions
+            return
         sessions = iter(sessions)
         while batch := list(islice(sessions, SESSIONS_AT_ONCE)):
             yield from self._screened(batch, tally)
@@ -58,13 +61,11 @@ class Screen:
 
     def _marked(self, session: Session, tally: Tally) -> Session:
         assert self.phrases is not None
-        found = [self.phrases.find(turn.text) for turn in session.turns]
-        if not any(found):
+        turns, listed = mark(session.turns, self.phrases)
+        if not listed:
             return session
-        tally.counts["offensive_turns"] += sum(phrase is not None for phrase in found)
-        turns = zip(session.turns, found, strict=True)
-        marked = (msgspec.structs.replace(turn, learn=False) if phrase else turn for turn, phrase in turns)
-        return msgspec.structs.replace(session, turns=tuple(marked))
+        tally.counts["offensive_turns"] += listed
+        return msgspec.structs.replace(session, turns=turns)
 
 
 def blocked_subreddits(config: ExtractConfig) -> frozenset[str]:

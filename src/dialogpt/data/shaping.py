@@ -2,11 +2,12 @@
 
 In this order: chat logs fall into conversations (silences, or reply links); white space is folded and empty turns go;
 turns of one speaker are merged; only the wanted speaker's turns keep their loss; the head is taken; turns that are too
-long end a session; each turn gets its window. What gets lost is counted in `dropped`.
+long or unwanted end a session; each turn gets its window. What gets lost is counted in `dropped`.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dialogpt.data.readers.chatlog import ChatLog, ChatTurn
 from dialogpt.data.readers.text import tidy
@@ -72,17 +73,23 @@ def _is_silence(before_s: float | None, after_s: float | None, gap_s: float) -> 
     return gap_s > 0 and before_s is not None and after_s is not None and after_s - before_s > gap_s
 
 
-def clean(turns: Iterable[Turn], dropped: Counter[str]) -> list[Turn]:
-    """The turns with tidy texts and names; those that are empty then are left out."""
+def clean(turns: Iterable[Turn], dropped: Counter[str], marks: Sequence[re.Pattern[str]] = ()) -> list[Turn]:
+    """The turns with tidy texts and names, without what `marks` match; those that are empty then are left out."""
     found = []
     for turn in turns:
-        text, speaker = tidy(turn.text), tidy(turn.speaker)
+        text, speaker = tidy(_without(turn.text, marks) if marks else turn.text), tidy(turn.speaker)
         if text:
             as_it_is = type(turn) is Turn and text is turn.text and speaker is turn.speaker
             found.append(turn if as_it_is else Turn(text, speaker, turn.learn))
         else:
             dropped["empty turn"] += 1
     return found
+
+
+def _without(text: str, marks: Sequence[re.Pattern[str]]) -> str:
+    for mark in marks:
+        text = mark.sub(" ", text)
+    return text
 
 
 def merge(turns: Sequence[Turn]) -> list[Turn]:
@@ -107,12 +114,14 @@ def learn_only(turns: Iterable[Turn], speaker: str) -> list[Turn]:
     ]
 
 
-def split_at_long(turns: Iterable[Turn], max_words: int, dropped: Counter[str]) -> Iterator[list[Turn]]:
-    """The runs of turns between those of more than `max_words` words (0: no limit), which are left out."""
+def split_at(
+    turns: Iterable[Turn], unwanted: Callable[[str], str | None], dropped: Counter[str]
+) -> Iterator[list[Turn]]:
+    """The runs of turns between those for which `unwanted` has a reason, which are left out."""
     part: list[Turn] = []
     for turn in turns:
-        if max_words and len(turn.text.split()) > max_words:
-            dropped["turn over --max-words"] += 1
+        if reason := unwanted(turn.text):
+            dropped[reason] += 1
             yield part
             part = []
         else:

@@ -125,6 +125,11 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scores: dict[str, float] = {}
     rejected: str | None = None
 
+    @property
+    def size(self) -> int:
+        """How many tokens it has."""
+        return len(self.tokens)
+
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What is said, and the hypotheses it was chosen from: the best first, the rejected ones last."""

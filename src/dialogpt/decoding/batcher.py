@@ -40,6 +40,7 @@ class Job:
     on_text: Callable[[str], object] | None = None
     on_done: Callable[[Reply | Exception], object]
     cancelled: bool = False  # anybody may set it; the rows leave before the next token
+    prompt_tokens: int = 0  # of what is read of the context, once that is known
     tokens: Sequence[int] = ()  # the context's, once the job has been begun
     rows: list[Row] = field(default_factory=list)
     made: list[Hypothesis] = field(default_factory=list)
@@ -116,6 +117,7 @@ class Batcher:
         """Read a job's context, and let its rows join; what goes wrong is the job's own error."""
         try:
             job.tokens = context_tokens(self.tokenizer, job.context, self.engine.n_ctx, job.config.max_new_tokens)
+            job.prompt_tokens = len(job.tokens)
             self._join(job, job.config)
         except Exception as error:  # one job is isolated
             self._fail(job, error)

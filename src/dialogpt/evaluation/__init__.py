@@ -21,8 +21,9 @@ class EvaluateConfig:
     hyps: Annotated[tuple[Path, ...], "a file for each system: text, a reply a line, or what `generate` writes"]
     refs: Annotated[
         tuple[Path, ...],
-        "text files, one for each reference: --refs A B C; or one TSV or JSONL, several references a line",
-    ]
+        "text files, one for each reference: --refs A B C; or one TSV or JSONL, several references a line; without "
+        "any, what needs none is measured",
+    ] = ()
     metrics: Annotated[
         tuple[str, ...], "families or names: --metrics bleu nist-4 distinct (default: all that can be computed)"
     ] = ()

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dialogpt import __version__
 from dialogpt.errors import UsageError
 from dialogpt.evaluation import EvaluateConfig, Score, meteor
-from dialogpt.evaluation.inputs import Inputs, read_inputs
-from dialogpt.evaluation.measures import FAMILIES, measures
+from dialogpt.evaluation.inputs import Inputs, read_inputs, read_replies
+from dialogpt.evaluation.measures import AGAINST_REFERENCES, FAMILIES, measures
 from dialogpt.evaluation.plots import check_plot, draw_lengths
 from dialogpt.evaluation.published import published
 from dialogpt.evaluation.report import render
@@ -23,17 +23,24 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> str:
-    """Score every system of `config.hyps` against `config.refs`; returns the report in `config.format`."""
+    """Score every system of `config.hyps` against `config.refs`; returns the report in `config.format`.
+
+    Without references, what needs none is measured: diversity, lengths, repetition, copies.
+    """
     for name in ("samples", "trials", "seed"):
         if (value := getattr(config, name)) < 0:
             raise UsageError(f"--{name} {value} is below 0", "name 0 or more")
-    for what, paths in (("replies", config.hyps), ("references", config.refs)):
-        if not paths:
-            raise UsageError(f"no files of {what} given", "dialogpt evaluate replies.txt --refs references.jsonl")
+    if not config.hyps:
+        raise UsageError("no files of replies given", "dialogpt evaluate replies.txt --refs references.jsonl")
+    if config.clean and not config.refs:
+        raise UsageError("--clean is for replies beside references", "name them, --refs, or leave it out")
     if config.plot is not None:
         check_plot(config.plot)
     wanted = wanted_metrics(config)
-    inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
+    if config.refs:
+        inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
+    else:
+        inputs = read_replies(config.hyps)
     if config.models and len(config.models) != len(inputs.systems):
         raise UsageError(
             f"{len(config.models)} models for {len(inputs.systems)} systems", "name one for each, in the same order"
@@ -79,8 +86,9 @@ def _perplexities(inputs: Inputs, config: EvaluateConfig) -> Sequence[Measure]:
 def wanted_metrics(config: EvaluateConfig) -> list[str]:
     """The names of the metrics asked for; UsageError for one that there is not, or that cannot be computed."""
     every = [name for names in FAMILIES.values() for name in names]
+    referenced = {name for family in AGAINST_REFERENCES for name in FAMILIES[family]} if not config.refs else set()
     if not config.metrics:
-        return every
+        return [name for name in every if name not in referenced]
     wanted: dict[str, None] = {}
     for name in config.metrics:
         if name not in FAMILIES and name not in every:
@@ -88,6 +96,8 @@ def wanted_metrics(config: EvaluateConfig) -> list[str]:
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(FAMILIES)}"
             raise UsageError(f"no metric {name!r}", hint)
         wanted |= dict.fromkeys(FAMILIES.get(name, (name,)))
+    if needing := [name for name in wanted if name in referenced]:
+        raise UsageError(f"{needing[0]} needs references", "name them: --refs references.jsonl")
     if "meteor" in wanted and (why := meteor.missing()):
         raise UsageError(*why.split(": ", 1))
     if not wanted.keys().isdisjoint(FAMILIES["copy"]) and config.training is None:

@@ -1,7 +1,8 @@
 """Replies and references -> a `Measure` of each system for every family of metrics that is wanted.
 
-A family is measured whole when one of its names is wanted, and left out where what it needs is not there: contexts for
-`repetition-context`, training data for `copy`, the jar and Java for `meteor`. Perplexity is of models (`likelihood`).
+A family is measured whole when one of its names is wanted, and left out where what it needs is not there: references
+for AGAINST_REFERENCES, contexts for `repetition-context`, training data for `copy`, the jar and Java for `meteor`.
+Perplexity is of models (`likelihood`).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "perplexity": ("perplexity",),
     "copy": (f"copy-{habits.COPIED}", "copy-reply"),
 }
+AGAINST_REFERENCES = ("nist", "bleu", "meteor", "perplexity")
 TURNS_AT_ONCE = 4096
 
 

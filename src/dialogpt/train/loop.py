@@ -8,12 +8,13 @@ rank: a resumed run repeats it without stored generators.
 import logging
 import math
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dialogpt.artifact import locked
 from dialogpt.errors import DataError
 from dialogpt.model.device import choose_precision, peak_memory
 from dialogpt.model.memory import frugal_with_memory
@@ -40,7 +41,8 @@ def train(config: TrainConfig) -> Path:
     with join(config.device) as world:
         if world.device.type == "cpu":
             frugal_with_memory()
-        return Trainer(config, world).run()
+        with locked(config.out) if world.leads else nullcontext():
+            return Trainer(config, world).run()
 
 
 class Trainer:

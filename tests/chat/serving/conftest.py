@@ -1,4 +1,4 @@
-"""Servers in a thread of this process, and pages in a browser that watch themselves."""
+"""Servers in a thread of this process, engines for them to ask, and pages in a browser that watch themselves."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -144,38 +145,18 @@ def show(browser: Any, page_server: tuple[str, Any]) -> Iterator[Callable[..., S
     assert [tab.faults for tab in tabs if tab.faults] == []
 
 
-@pytest.fixture
-def slowed() -> Iterator[Callable[[Any, float], None]]:
-    """Makes each token of an engine take its time, for the length of a test."""
-    engines: list[tuple[Any, Any]] = []
-
-    def slow_down(engine: Any, seconds: float) -> None:
-        decode = engine.decode
-        engines.append((engine, decode))
-
-        def slow(tokens: Any, cache: Any) -> Any:
-            time.sleep(seconds)
-            return decode(tokens, cache)
-
-        engine.decode = slow
-
-    yield slow_down
-    for engine, decode in engines:
-        engine.decode = decode
-
-
 class Server:
-    """A server in a thread of this process, and its parts."""
+    """A server in a thread of this process, and its parts; `worker` is its replier, a worker or a backend."""
 
     def __init__(self, config: Any) -> None:
         import uvicorn
 
+        from dialogpt.chat.serving.backend.opening import open_backend
         from dialogpt.chat.serving.http.api import make_app
-        from dialogpt.chat.serving.serve import load_batcher
-        from dialogpt.chat.serving.worker import Worker
+        from dialogpt.chat.serving.serve import open_worker
 
         self.config = config
-        self.worker = Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue)
+        self.worker: Any = (open_backend if config.backend else open_worker)(config)[0]
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(make_app(config, self.worker, "tiny"), log_level="error"))
@@ -221,3 +202,100 @@ def serve(tiny_checkpoint: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.close()
+
+
+class Fake:
+    """An engine; `answers(request)` has the request's body, and answers by the request's methods."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.models: Any = {"data": [{"id": "m", "owned_by": "vllm", "max_model_len": 64}]}
+        self.answers: Callable[[Any], None] = lambda request: request.complete()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            body: dict[str, Any]
+
+            def do_GET(self) -> None:
+                if fake.models is None:
+                    self.json({"error": {"message": "nothing here"}}, 404)
+                else:
+                    self.json(fake.models)
+
+            def do_POST(self) -> None:
+                self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.body["path"] = self.path
+                fake.bodies.append(self.body)
+                fake.keys.add(self.headers.get("Authorization", ""))
+                fake.answers(self)
+
+            def complete(self, **other: Any) -> None:
+                self.json(fake.completion(self.body | other))
+
+            def json(self, answer: Any, status: int = 200, **headers: str) -> None:
+                self.raw(json.dumps(answer).encode(), status, **headers)
+
+            def raw(self, content: bytes, status: int = 200, **headers: str) -> None:
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def stream(self, *pieces: bytes, whole: bool = True) -> None:
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for piece in pieces:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                if whole:
+                    self.wfile.write(b"0\r\n\r\n")
+                self.wfile.flush()
+                self.close_connection = True
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who asked has gone away
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+    @staticmethod
+    def completion(body: dict[str, Any], text: str = "well", **more: Any) -> dict[str, Any]:
+        """As vLLM answers: a choice for each of `n`, with the log-probabilities of its tokens if they are asked for."""
+        choices = [
+            {"index": i, "text": f" {text}{i}", "finish_reason": "stop",
+             "logprobs": {"token_logprobs": [-1.0, -0.5 - i]} if body.get("logprobs") else None}
+            for i in range(body.get("n", 1))
+        ]  # fmt: skip
+        return {"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 2 * len(choices)}, **more}
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    made = Fake()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def front(fake: Fake, serve: Callable[..., Any]) -> Callable[..., Any]:
+    """Starts servers in front of the fake."""
+
+    def start(**settings: Any) -> Any:
+        server = serve(**{"backend": fake.url, "model": "", "backend_wait": 0.1, **settings})
+        fake.bodies.clear()
+        return server
+
+    return start

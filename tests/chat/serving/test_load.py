@@ -97,7 +97,7 @@ def test_many_at_once_get_what_each_would_alone(serve: Callable[..., Any]) -> No
         assert server.post(body).json()["choices"] == answer["choices"]
 
 
-def test_a_request_that_fails_takes_no_other_along(serve: Callable[..., Any]) -> None:
+def test_a_request_that_fails_takes_no_other_along(serve: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     server = serve()
 
     def guard(context: Any, text: str) -> str | None:
@@ -111,8 +111,10 @@ def test_a_request_that_fails_takes_no_other_along(serve: Callable[..., Any]) ->
     assert failed.json()["error"] == {"message": "the reply failed", "type": "server_error", "code": 500}
     assert "internal matters" not in failed.text
     streamed = server.post({"messages": user("boom"), "stream": True})
-    assert "internal matters" not in streamed.text
+    assert (streamed.status_code, streamed.json()) == (500, failed.json())
     assert server.post({"messages": user("fine")}).status_code == 200
+    assert [record.name for record in caplog.records] == ["dialogpt.chat.serving.http.talk"] * 2
+    assert all("a reply failed: ValueError" in record.message for record in caplog.records)
 
 
 def test_replies_under_way_are_completed_at_the_end(serve: Callable[..., Any]) -> None:

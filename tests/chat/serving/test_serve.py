@@ -72,6 +72,29 @@ def test_it_serves_until_it_is_told_to_end(started: Callable[..., tuple[Process,
         httpx.get(f"{url}/health")
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_what_is_said_is_in_the_log_where_that_is_asked_for(
+    started: Callable[..., tuple[Process, str]], told: bool
+) -> None:
+    process, url = started(*(["--log-text"] if told else []))
+    secret = {"messages": [{"role": "user", "content": "my secret"}]}
+    assert httpx.post(f"{url}/v1/chat/completions", json=secret, timeout=60).status_code == 200
+    for wrong in ({"stop": 1}, {"n": 2, "temperature": 0}, {"model": "none"}):
+        assert httpx.post(f"{url}/v1/chat/completions", json=secret | wrong, timeout=60).status_code in (400, 404, 422)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert ("asked: my secret" in stderr) == told
+    assert ("secret" in stderr) == told
+
+
+def test_other_addresses_of_this_machine_are_closed(started: Callable[..., tuple[Process, str]]) -> None:
+    _, url = started()
+    port = int(url.rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port)).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port))
+
+
 def test_the_key_comes_from_the_environment(started: Callable[..., tuple[Process, str]]) -> None:
     _, url = started(DIALOGPT_API_KEY="k")
     assert httpx.post(f"{url}/v1/chat/completions", json=HI).status_code == 401
@@ -99,6 +122,8 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"max_body": 0}, "--max-body 0 is below 1"),
         ({"num_beams": 4}, "serve draws its replies"),
         ({"port": 70_000}, "--port 70000 is no port"),
+        ({"backend": "localhost:8000"}, "--backend localhost:8000 is no address"),
+        ({"backend_timeout": 0}, "--backend-timeout 0 is no time"),
         ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
     ],
 )
@@ -125,7 +150,7 @@ def test_without_fastapi_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError) as caught:
         serve(ServeConfig())
-    assert str(caught.value) == 'serve needs FastAPI and uvicorn (pip install "dialogpt[server]")'
+    assert str(caught.value) == 'serve needs FastAPI, httpx and uvicorn (pip install "dialogpt[server]")'
 
 
 def test_what_the_model_is_called(tiny_checkpoint: Path) -> None:

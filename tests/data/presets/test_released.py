@@ -270,7 +270,7 @@ def our_lines(records: list[dict[str, Any]]) -> list[str]:
     decoder = msgspec.json.Decoder(Record)
     spill = SpillWriter(file, 1)
     for block, record in enumerate(records):
-        spill.add_all(rules.posts([decoder.decode(json.dumps(record))], block, tally))
+        spill.add(*rules.posts([decoder.decode(json.dumps(record))], block, tally))
     spill.close()
     posts: list[Post] = []
     marks: list[str] = []

@@ -1,31 +1,52 @@
 """Serving: one model, many conversations, over HTTP.
 
-`http` is the OpenAI-compatible server (extra `server`), `worker` the thread that decodes for all of its requests
-together (`decoding/batcher.py`), `page/` the chat that a browser shows, `serve` the command.
+`http` is the OpenAI-compatible server (extra `server`), `page/` the chat that a browser shows, `serve` the command.
+`replier` is who makes the replies: `worker`, a thread that decodes for all requests together (`decoding/batcher.py`),
+or `backend`, which asks another engine.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from dialogpt.decoding import ReplyConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServeConfig(ReplyConfig):
-    """Settings of `serve`: a model -> an OpenAI-compatible server, and a page to chat with it."""
+class WorkerConfig(ReplyConfig):
+    """Settings of a model that many talk with at once."""
 
     model: Annotated[str, "checkpoint folder, run folder, hub name or .pkl file (default: the bundled model)"] = ""
+    rows: Annotated[int, "most rows decoded together: requests times hypotheses"] = 64
+    queue: Annotated[int, "most requests that wait; those beyond them are turned away"] = 128
+    cache_mb: Annotated[int, "memory for what conversations have read, in MB"] = 512
+    log_text: Annotated[bool, "write what is said into the log"] = False
+    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig(WorkerConfig):
+    """Settings of `serve`: a model -> an OpenAI-compatible server, and a page to chat with it."""
+
     name: Annotated[str, "what the model is called in requests (default: its folder's name)"] = ""
     host: Annotated[str, "address to listen at: 127.0.0.1 is this machine alone"] = "127.0.0.1"
     port: Annotated[int, "port to listen at (0: any free one)"] = 8000
-    rows: Annotated[int, "most rows decoded together: requests times hypotheses"] = 64
-    queue: Annotated[int, "most requests that wait; beyond them 429 is answered"] = 128
     max_body: Annotated[int, "largest request, in bytes"] = 1 << 20
-    cache_mb: Annotated[int, "memory for what conversations have read, in MB"] = 512
     api_key: Annotated[
         str, "what clients must send as their key (default: DIALOGPT_API_KEY of the environment, or nobody is asked)"
     ] = ""
     cors: Annotated[tuple[str, ...], "origins whose pages may use the server, such as https://example.org"] = ()
     page: Annotated[bool, "show a page to chat at /"] = True
-    log_text: Annotated[bool, "write what is said into the log"] = False
-    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+    backend: Annotated[
+        str,
+        "URL of an OpenAI-compatible engine that makes the hypotheses (key: DIALOGPT_BACKEND_KEY of the environment);"
+        " MODEL is then what it serves, of which only tokenizer and backward companion are used; it may be left out",
+    ] = ""
+    backend_model: Annotated[str, "the model's name there (default: the first one it lists)"] = ""
+    backend_route: Annotated[
+        Literal["completions", "chat"],
+        "completions: a prompt of turns, as our models read them; chat: messages, for models with other templates",
+    ] = "completions"
+    backend_timeout: Annotated[
+        float, "seconds without a sign of life after which a reply of the backend is given up"
+    ] = 60
+    backend_wait: Annotated[float, "seconds to wait for the backend at the start"] = 600

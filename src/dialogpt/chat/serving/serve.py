@@ -1,11 +1,13 @@
-"""The `serve` command: a model -> a server that listens until it is told to end."""
+"""The `serve` command: a model, or another engine that has one -> a server that listens until it is told to end."""
 
 import logging
 import os
 import socket
 from dataclasses import replace
 
-from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving import ServeConfig, WorkerConfig
+from dialogpt.chat.serving.replier import Replier
+from dialogpt.chat.serving.worker import Worker
 from dialogpt.decoding.batcher import Batcher
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker
@@ -24,42 +26,51 @@ def serve(config: ServeConfig) -> None:
     try:
         import uvicorn
 
+        from dialogpt.chat.serving.backend.opening import open_backend
         from dialogpt.chat.serving.http.api import make_app
-        from dialogpt.chat.serving.worker import Worker
     except ImportError as error:
-        raise UsageError("serve needs FastAPI and uvicorn", 'pip install "dialogpt[server]"') from error
+        raise UsageError("serve needs FastAPI, httpx and uvicorn", 'pip install "dialogpt[server]"') from error
     _check(config)
     config = replace(config, api_key=config.api_key or os.environ.get("DIALOGPT_API_KEY", ""))
     listening = _listen(config.host, config.port)
     with listening:
         frugal_with_memory()
-        batcher = load_batcher(config)
-        worker = Worker(batcher, most_rows=config.rows, most_waiting=config.queue)
+        replier, name = open_backend(config) if config.backend else open_worker(config)
         host, port = listening.getsockname()[:2]
         try:
-            app = make_app(config, worker, model_name(config))
+            app = make_app(config, replier, name)
             server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
-            log.info("%s is at http://%s:%d", model_name(config), f"[{host}]" if ":" in host else host, port)
+            log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
             server.run(sockets=[listening])
         finally:
-            worker.close()
-    for reason, count in sorted(batcher.counts.items()):
+            replier.close()
+    for reason, count in sorted(replier.counts.items()):
         log.info("safety: %s: %d", reason, count)
 
 
-def load_batcher(config: ServeConfig) -> Batcher:
+def open_worker(config: ServeConfig) -> tuple[Replier, str]:
+    """The model in a thread of its own, and what it is called."""
+    return Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue), model_name(config)
+
+
+def load_batcher(config: WorkerConfig) -> Batcher:
     """The model with its guards, and the backward model where there is one."""
     engine, tokenizer = load_engine(config.model, device=config.device, precision=config.precision)
-    rankers: list[tuple[Ranker, float]] = []
-    if config.mmi or config.backward or companion_of(config.model or None):
-        backward = load_backward(
-            config.backward, config.model or None, device=config.device, precision=config.precision
-        )
-        rankers.append((MMI(*backward, config.mmi_source), 1.0))
     return Batcher(
-        engine, tokenizer, guards=default_guards(config.blocklist), rankers=rankers,
-        cache_bytes=config.cache_mb * 10**6,
+        engine, tokenizer, guards=default_guards(config.blocklist),
+        rankers=load_rankers(config) if has_rankers(config) else [], cache_bytes=config.cache_mb * 10**6,
     )  # fmt: skip
+
+
+def load_rankers(config: WorkerConfig) -> list[tuple[Ranker, float]]:
+    """The backward model that is named, or the model's companion."""
+    backward = load_backward(config.backward, config.model or None, device=config.device, precision=config.precision)
+    return [(MMI(*backward, config.mmi_source), 1.0)]
+
+
+def has_rankers(config: WorkerConfig) -> bool:
+    """Whether there is a backward model: it is asked for, or the model has a companion."""
+    return bool(config.mmi or config.backward or companion_of(config.model or None))
 
 
 def model_name(config: ServeConfig) -> str:
@@ -76,6 +87,9 @@ def _check(config: ServeConfig) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
     if not 0 <= config.port < 1 << 16:
         raise UsageError(f"--port {config.port} is no port", "name one from 1 to 65535, or 0 for any free one")
+    for name in ("backend_timeout", "backend_wait"):
+        if not 0 < getattr(config, name) < float("inf"):
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is no time", "name some seconds")
     if config.num_beams > 1:
         raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
 

@@ -3,22 +3,22 @@
 A job waits while the batch has no room for its rows; beyond a number of waiting jobs, new ones are refused.
 """
 
-import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 
+from dialogpt.chat.serving.replier import Gauge, ReplyError
 from dialogpt.decoding.batcher import Batcher, Job
-from dialogpt.errors import DialoGPTError
-
-log = logging.getLogger(__name__)
 
 
-class BusyError(DialoGPTError):
-    """As many jobs wait as may."""
+class BusyError(ReplyError):
+    """As many jobs wait as may, or the server is about to end."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is busy", "try again in a second", status=429, retry_after="1")
 
 
 class Worker:
-    """Runs a batcher in a thread of its own, until it is closed."""
+    """A replier that runs a batcher in a thread of its own, until it is closed."""
 
     def __init__(self, batcher: Batcher, *, most_rows: int, most_waiting: int) -> None:
         self.batcher = batcher
@@ -30,6 +30,18 @@ class Worker:
         self._thread.start()
 
     @property
+    def counts(self) -> Counter[str]:
+        return self.batcher.counts
+
+    @property
+    def n_ctx(self) -> int:
+        return self.batcher.engine.n_ctx
+
+    @property
+    def ranks(self) -> bool:
+        return bool(self.batcher.rankers)
+
+    @property
     def waiting(self) -> int:
         return len(self._waiting)
 
@@ -37,11 +49,27 @@ class Worker:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def trouble(self) -> str | None:
+        return None if self.alive else "decoding has ended"
+
+    def gauges(self) -> list[Gauge]:
+        """What the batch holds, and what it has done so far."""
+        batcher = self.batcher
+        return [
+            Gauge("dialogpt_rows", "Rows that are decoded together", lambda: batcher.rows),
+            Gauge("dialogpt_waiting", "Requests that wait for a place", lambda: self.waiting),
+            Gauge("dialogpt_cache_bytes", "Memory of what conversations have read", lambda: batcher.caches.size_bytes),
+            Gauge(
+                "dialogpt_cache_hits_total", "Turns that went on with what had been read", lambda: batcher.caches.hits
+            ),
+            Gauge("dialogpt_tokens_total", "Tokens made", lambda: batcher.tokens_made),
+        ]
+
     def submit(self, job: Job) -> None:
         """Hand over a job; BusyError when too many wait, or the server is about to end."""
         with self._changed:
             if self._closing or len(self._waiting) >= self._most_waiting:
-                raise BusyError("the server is busy", "try again in a second")
+                raise BusyError
             self._waiting.append(job)
             self._changed.notify()
 

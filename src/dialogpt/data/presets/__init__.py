@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from dialogpt.data import ExtractConfig
 from dialogpt.data.blocklist import OFFENSIVE_PHRASES, OFFENSIVE_SUBREDDITS, shipped
 from dialogpt.data.dumps import Record
-from dialogpt.data.reddit import Forest, Post
+from dialogpt.data.reddit import Forest, Mark, Post
 from dialogpt.data.tally import Tally
 from dialogpt.errors import UsageError
 from dialogpt.files import is_url
@@ -38,9 +38,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class Rules(Protocol):
-    """Records -> posts (first pass), the forest of a thread -> sessions (second pass); what is left out is counted."""
+    """Records -> posts and marks (first pass), their forest -> sessions (second pass); what is left out is counted."""
 
-    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> list[Post]: ...
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> tuple[list[Post], list[Mark]]: ...
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]: ...
 
 

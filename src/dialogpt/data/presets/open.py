@@ -11,7 +11,7 @@ from dialogpt.data import ExtractConfig
 from dialogpt.data.dumps import Record, as_int, lack
 from dialogpt.data.filters import first_reason, path_filters, post_filters
 from dialogpt.data.normalize import clean
-from dialogpt.data.reddit import Forest, Post, age, as_session
+from dialogpt.data.reddit import Forest, Mark, Post, age, as_session
 from dialogpt.data.tally import Tally
 from dialogpt.session import Session
 
@@ -38,7 +38,7 @@ class Open:
         self._post_filters = post_filters(config.min_words or 0, config.max_words or 0)
         self._path_filters = path_filters(config.min_turns or 0, config.min_score or 0, config.max_session_words or 0)
 
-    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> list[Post]:
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> tuple[list[Post], list[Mark]]:
         """The posts of a block of records; what is left out is counted."""
         posts: list[Post] = []
         for record in records:
@@ -54,7 +54,7 @@ class Open:
             else:
                 tally.drop(f"{'comment' if is_comment else 'title'}: {reason}", record.id, record.body or record.title)
         tally.counts["posts"] += len(posts)
-        return posts
+        return posts, []
 
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
         """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""

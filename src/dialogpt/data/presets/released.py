@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from dialogpt.data import ExtractConfig
 from dialogpt.data.dumps import Record, as_int, lack
-from dialogpt.data.filters import repeats
+from dialogpt.data.filters import repeats, words_up_to
 from dialogpt.data.presets.tweet import tweet_words
-from dialogpt.data.reddit import Forest, Post, age, as_session
+from dialogpt.data.reddit import Forest, Mark, Post, age, as_session
 from dialogpt.data.tally import Tally
 from dialogpt.session import Session
 
@@ -28,8 +28,7 @@ _KEPT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789()[]:,.!?
 _ASCII = bytes(code if chr(code) in _KEPT else 32 for code in range(256))
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9()\[\]:,.!?'“” ]")
 _LINK = re.compile(r"(?:^|[^A-Za-z0-9'])URL")  # elsewhere the tokenizer may take it apart: `myURL`
-_MARKERS = re.compile(r"[\[\]()]")
-_CAPITALS = re.compile(r"[A-Z]{5}")
+_CAPITALS = bytes(65 if chr(code) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" else 32 for code in range(256))  # all as one: A
 
 
 class Released:
@@ -38,57 +37,71 @@ class Released:
     def __init__(self, config: ExtractConfig) -> None:
         self.config = config
 
-    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> list[Post]:
+    def posts(self, records: Iterable[Record], order: int, tally: Tally) -> tuple[list[Post], list[Mark]]:
         """The posts of a block of records; what is left out is counted. This loop is half of the first pass's time."""
         min_words, max_words = self.config.min_words or 0, self.config.max_words or 0
         posts: list[Post] = []
-        drop, keep = tally.drop, posts.append
-        comments = submissions = long = 0
+        others, deleted, quotes, bare, short, long = (list[Record]() for _ in range(6))
         for record in records:
             body, name, thread = record.body, record.id, record.link_id
-            if not name or body is None or not thread:
-                submissions += self._submission(record, order, posts, tally)
-                continue
-            comments += 1
-            if body == "[deleted]":
-                drop("comment: deleted", name, body)
+            if body is None or not name or not thread:
+                others.append(record)
+            elif body == "[deleted]":
+                deleted.append(record)
             elif ">" in body or ("&" in body and "&gt;" in body):
-                drop("comment: quote", name, body)
+                quotes.append(record)
             elif (score := record.score) is UNSET or record.author is UNSET or (parent := record.parent_id) is UNSET:
-                drop("comment: missing field", name, body)
+                bare.append(record)
             else:
                 if "\\" in body:
-                    body = body.replace("\\", "")
-                words = len(body.split(None, max_words if len(body) > 2 * max_words else min_words))
+                    record.body = body = body.replace("\\", "")
+                many = len(body) > 2 * max_words
+                words = words_up_to(body, max_words) if many else len(body.split(None, min_words))
                 if words < min_words:
-                    drop("comment: too few words", name, body)
-                elif words <= max_words:
-                    votes = score if type(score) is int else as_int(score, 0)
-                    subreddit = record.subreddit or ""
-                    keep(Post(f"t1_{name}", parent or "", thread, record.author or "", body, votes, subreddit, order))
+                    short.append(record)
+                elif words > max_words:
+                    long.append(record)
                 else:
-                    drop("comment: too many words", name, body)
-                    if parent and parent.startswith("t1_"):  # a post without a text: what it answers is no leaf
-                        long += 1
-                        keep(Post("", parent, thread, "", "", 0, ""))
-        tally.counts["comments"] += comments
-        tally.counts["submissions"] += submissions
-        tally.counts["posts"] += len(posts) - long
-        return posts
+                    votes = score if type(score) is int else as_int(score, 0)
+                    author, subreddit = record.author or "", record.subreddit or ""
+                    posts.append(Post(f"t1_{name}", parent or "", thread, author, body, votes, subreddit, order))
+        tally.counts["comments"] += len(posts) + sum(map(len, (deleted, quotes, bare, short, long)))
+        tally.counts["posts"] += len(posts)
+        drops = (
+            ("deleted", deleted), ("quote", quotes), ("missing field", bare),
+            ("too few words", short), ("too many words", long),
+        )  # fmt: skip
+        for reason, found in drops:
+            tally.drop_all(f"comment: {reason}", found, lambda record: (record.id, record.body))
+        # What a long comment answers is no leaf.
+        marks = [(record.link_id or "", parent) for record in long if (parent := record.parent_id or "")[:3] == "t1_"]
+        self._add_submissions(others, order, posts, marks, tally)
+        return posts, marks
 
-    def _submission(self, record: Record, order: int, posts: list[Post], tally: Tally) -> int:
-        """Take a submission, if the record is one, and return how many: its title when titles are asked for."""
-        if reason := lack(record):
-            tally.drop(reason, record.id, record.body)
-            return 0
-        if as_int(record.num_comments, 0) < MIN_COMMENTS:
-            tally.drop(f"submission: fewer than {MIN_COMMENTS} comments", record.id, record.title)
-        else:
-            name = f"t3_{record.id}"
-            title = f"title: {record.title}".replace("\\", "") if self.config.title and record.title else ""
-            author, subreddit = record.author or "", record.subreddit or ""
-            posts.append(Post(name, "", name, author, title, as_int(record.score, 0), subreddit, order))
-        return 1
+    def _add_submissions(
+        self, records: Iterable[Record], order: int, posts: list[Post], marks: list[Mark], tally: Tally
+    ) -> None:
+        """Add the submissions among the records: their titles when they are asked for, else marks."""
+        few, kept = [], 0
+        for record in records:
+            comments = record.num_comments
+            # A comment is among them only when it lacks something.
+            if not record.id or record.title is None or record.body is not None:
+                tally.drop(str(lack(record)), record.id, record.body)
+            elif (comments if type(comments) is int else as_int(comments, 0)) < MIN_COMMENTS:
+                few.append(record)
+            else:
+                kept += 1
+                name = f"t3_{record.id}"
+                if self.config.title and record.title:
+                    author, subreddit = record.author or "", record.subreddit or ""
+                    title = f"title: {record.title}".replace("\\", "")
+                    posts.append(Post(name, "", name, author, title, as_int(record.score, 0), subreddit, order))
+                else:
+                    marks.append((name, name))
+        tally.counts["submissions"] += kept + len(few)
+        tally.counts["posts"] += kept
+        tally.drop_all(f"submission: fewer than {MIN_COMMENTS} comments", few, lambda record: (record.id, record.title))
 
     def sessions(self, forest: Forest, tally: Tally) -> Iterator[Session]:
         """The sessions of the forest's threads, in the order of their leaves; paths that give none are counted."""
@@ -109,7 +122,7 @@ class Released:
             else:
                 reason = self.reason_against(found)
             if reason is None:
-                yield as_session(path, [" ".join(normal.words) for normal in found])
+                yield as_session(path, [normal.line for normal in found])
             else:
                 tally.drop(f"path: {reason}", leaf.id, "\n".join(post.text for post in path))
 
@@ -118,22 +131,24 @@ class Released:
 
     def _leaves(self, forest: Forest, tally: Tally) -> list[Post]:
         """The leaves, in order, that have a text and a turn before them, in a thread whose submission is there."""
-        titles = [name for name in forest.posts if name.startswith("t3_")] if self.config.title else []
-        there, least = forest.marks.union(titles), self.config.min_score
-        lost = [post for post in forest.posts.values() if post.thread not in there]
-        for post in lost:
-            tally.drop("comment: no submission", post.id, post.text)
+        posts, least = forest.posts, self.config.min_score
+        titles = [name for name in posts if name.startswith("t3_")] if self.config.title else []
+        there = forest.marks.union(titles)
+        lost = [post for post in posts.values() if post.thread not in there]
         tally.counts["posts"] -= len(lost)
         leaves = [leaf for leaf in forest.leaves if leaf.parent and leaf.thread in there]
         tally.counts["paths"] += len(leaves)
-        drop, above, kept = tally.drop, forest.above, []
+        alone, low, kept = (list[Post]() for _ in range(3))
         for leaf in leaves:
-            if above(leaf) is None:
-                drop("path: too few turns", leaf.id, leaf.text)
+            if leaf.parent not in posts or forest.above(leaf) is None:
+                alone.append(leaf)
             elif leaf.score < least:
-                drop("path: low score", leaf.id, leaf.text)
+                low.append(leaf)
             else:
                 kept.append(leaf)
+        drops = ("comment: no submission", lost), ("path: too few turns", alone), ("path: low score", low)
+        for reason, found in drops:
+            tally.drop_all(reason, found, lambda post: (post.id, post.text))
         return sorted(kept, key=age)
 
 
@@ -143,23 +158,30 @@ class Normal:
     Its words are found when they are asked for: that is the dear part, and many turns stand beside one that fails.
     """
 
-    __slots__ = ("_words", "reason", "text")
+    __slots__ = ("_line", "_words", "reason", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text = blank_out(text)
-        self._words: list[str] | None = None
+        self._line: str | None = None
+        self._words: list[str] = []
         self.reason: str | None = None
-        if "URL" in text and (_LINK.search(text) or "__url__" in " ".join(self.words)):
+        if "URL" in text and (_LINK.search(text) or "__url__" in self.line):
             self.reason = "url"
-        elif _MARKERS.search(text):
+        elif "(" in text or ")" in text or "[" in text or "]" in text:
             self.reason = "special markers"
 
     @property
-    def words(self) -> list[str]:
-        if self._words is None:
+    def line(self) -> str:
+        """The words with a blank between them."""
+        if self._line is None:
             words = tweet_words(self.text.replace("MENTION", "__mention__").replace("URL", "__url__"))
             self._words = " ".join(words).split()  # an ellipsis may hold blanks
-        return self._words
+            self._line = " ".join(self._words)
+        return self._line
+
+    @property
+    def words(self) -> list[str]:
+        return self._words if self.line else []
 
 
 def blank_out(text: str) -> str:
@@ -195,6 +217,6 @@ def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
         return "empty target"
     if len(max(target, key=len)) > LONGEST_WORD:
         return "long word"
-    if any(_CAPITALS.search(" ".join(turn.words)) for turn in turns):
+    if any(b"AAAAA" in turn.line.encode().translate(_CAPITALS) for turn in turns):
         return "capitals"
     return "repeated word" if repeats(["1.0", *target]) else None  # the weight stood before the target

@@ -56,6 +56,7 @@ void Row::cut(int to) {
 }
 
 void Row::prepare(int count, PageStore& store) {
+  cut(length);  // a call that failed may have left pages
   const size_t needed = static_cast<size_t>((length + count + kLanes - 1) / kLanes);
   if (count && length % kLanes && pages.back().use_count() > 1) {
     std::shared_ptr<Half[]> own = store.take();

@@ -1,6 +1,6 @@
 // The forward pass. Between two products is one pass over a row's activations: layer norm and to 8 bits, or to 8 bits
-// alone; bias, gelu and residual sum are the end of the product before. Threads share rows, heads or blocks of outputs,
-// and meet where one needs what another has made: five times a layer when a single row is read.
+// alone; bias, gelu and residual sum are the end of the product before. Threads share rows, heads or blocks of outputs, a
+// phase for each (see pool.h): five a layer when a single row is read.
 #include "pass.h"
 
 #include <algorithm>

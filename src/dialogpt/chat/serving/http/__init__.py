@@ -1,1 +1,1 @@
-"""The server's HTTP side: routes, messages, limits, numbers. All of it, and nothing else, needs the extra `server`."""
+"""The server's HTTP side: routes, messages, limits, numbers. It and `backend` alone need the extra `server`."""

@@ -1,9 +1,10 @@
 """The HTTP server as an application: OpenAI's routes, /health, /metrics, and the page.
 
-A request becomes a job of the worker; what the job tells, in the worker's thread, reaches the request by its event
+A request becomes a job of the replier; what the job tells, in the replier's thread, reaches the request by its event
 loop. Whoever goes away takes his job along. Errors have OpenAI's form, {"error": {"message": ..., "type": ...}}.
 """
 
+import asyncio
 import hmac
 import logging
 from collections.abc import AsyncIterator
@@ -23,10 +24,17 @@ from starlette.staticfiles import StaticFiles
 from dialogpt import __version__
 from dialogpt.chat.serving import ServeConfig
 from dialogpt.chat.serving.http.limits import BodyLimit
-from dialogpt.chat.serving.http.messages import Answer, ChatRequest, TextRequest, check_model, told_of
+from dialogpt.chat.serving.http.messages import (
+    Answer,
+    ChatRequest,
+    TextRequest,
+    check_model,
+    defaults_of,
+    told_of,
+)
 from dialogpt.chat.serving.http.metrics import Metrics
-from dialogpt.chat.serving.http.talk import Talk, Told
-from dialogpt.chat.serving.worker import BusyError, Worker
+from dialogpt.chat.serving.http.talk import Talk, Told, shown
+from dialogpt.chat.serving.replier import Replier, ReplyError
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DialoGPTError, UsageError
 
@@ -38,24 +46,26 @@ KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "invali
          413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
 
 
-def make_app(config: ServeConfig, worker: Worker, name: str) -> FastAPI:
-    """The application; it closes the worker when it ends."""
+def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
+    """The application; it closes the replier when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        worker.close()
+        await asyncio.to_thread(replier.close)
 
     app = FastAPI(title="DialoGPT", version=__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None)
-    metrics = Metrics(worker)
-    server = _Server(config, worker, name, metrics)
+    metrics = Metrics(replier)
+    server = _Server(config, replier, name, metrics)
     needs_key = [Depends(_key_check(config.api_key))] if config.api_key else []
     errors: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
         for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
                              (404, "another model is served"),
                              (413, "the request is too large"), (422, "the request has not the right form"),
-                             (429, "too many requests wait"), (500, "an error of the server"))
+                             (429, "too many requests wait"), (500, "an error of the server"),
+                             (502, "the backend has failed"), (503, "the backend cannot be reached"),
+                             (504, "the backend takes too long"))
     }  # fmt: skip
     told: dict[int | str, dict[str, Any]] = {
         200: {
@@ -67,7 +77,7 @@ def make_app(config: ServeConfig, worker: Worker, name: str) -> FastAPI:
     app.post("/v1/completions", dependencies=needs_key, responses=told | errors)(server.text)
     app.get("/v1/models", dependencies=needs_key, responses={401: errors[401]})(server.models)
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
-    app.get("/health", responses={503: {"description": "decoding has ended"}})(server.health)
+    app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
     app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
@@ -95,8 +105,8 @@ class _Page(StaticFiles):
 class _Server:
     """The routes."""
 
-    def __init__(self, config: ServeConfig, worker: Worker, name: str, metrics: "Metrics") -> None:
-        self.config, self.worker, self.name, self.metrics = config, worker, name, metrics
+    def __init__(self, config: ServeConfig, replier: Replier, name: str, metrics: Metrics) -> None:
+        self.config, self.replier, self.name, self.metrics = config, replier, name, metrics
         self._seeds = np.random.default_rng(config.seed)
 
     async def chat(self, body: ChatRequest, request: Request) -> Response:
@@ -108,20 +118,25 @@ class _Server:
         return await self._complete(body, request, chat=False)
 
     async def models(self) -> dict[str, Any]:
-        """The one model that is served."""
-        return {"object": "list", "data": [{"id": self.name, "object": "model", "created": 0, "owned_by": "dialogpt"}]}
+        """The one model that is served, and how it replies where a request says nothing."""
+        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "dialogpt",
+                 "max_model_len": self.replier.n_ctx,
+                 "dialogpt": {"version": __version__, "mmi": self.replier.ranks, "defaults": defaults_of(self.config)},
+                 }  # fmt: skip
+        return {"object": "list", "data": [model]}
 
     async def health(self) -> Response:
         """Whether replies are being made."""
-        status = {"status": "ok" if self.worker.alive else "ended", "model": self.name, "version": __version__}
-        return JSONResponse(status, status_code=200 if self.worker.alive else 503)
+        trouble = await asyncio.to_thread(self.replier.trouble)
+        status = {"status": trouble or "ok", "model": self.name, "version": __version__}
+        return JSONResponse(status, status_code=503 if trouble else 200)
 
     async def _complete(self, body: ChatRequest | TextRequest, request: Request, *, chat: bool) -> Response:
         check_model(body.model, self.name)
         settings = body.settings(self.config)
-        if settings.mmi and not self.worker.batcher.rankers:
+        if settings.mmi and not self.replier.ranks:
             raise UsageError("mmi needs a backward model", "start the server with --backward")
-        talk = Talk(self.worker, self.metrics)
+        talk = Talk(self.replier, self.metrics)
         seed = int(self._seeds.integers(2**63)) if body.seed is None else body.seed
         turns = body.turns()
         if self.config.log_text:
@@ -135,7 +150,7 @@ class _Server:
         if body.stream:
             first = await talk.first(request)
             if isinstance(first, Exception):
-                raise first
+                raise shown(first)
             events = _events(talk, first, answer, body)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         told_all = await talk.all(request, body.n)
@@ -154,7 +169,7 @@ async def _events(
         said = ""
         async for event in talk.events(first):
             if isinstance(event, Exception):
-                yield _event(_error(500, "the reply failed", event))
+                yield _event(_error(*_status(event)))
                 return
             if isinstance(event, str):
                 said += event
@@ -188,9 +203,18 @@ def _key_check(key: str) -> Any:
 
 async def _explained(request: Request, error: DialoGPTError) -> JSONResponse:
     """An error that the client can act upon."""
-    status = 429 if isinstance(error, BusyError) else 404 if str(error).startswith("no model ") else 400
-    headers = {"Retry-After": "1"} if status == 429 else {}
-    return JSONResponse(_error(status, str(error)), status_code=status, headers=headers)
+    status, message = _status(error)
+    after = error.retry_after if isinstance(error, ReplyError) else ""
+    return JSONResponse(_error(status, message), status_code=status, headers={"Retry-After": after} if after else {})
+
+
+def _status(error: Exception) -> tuple[int, str]:
+    """The status of an error, and what may be told of it."""
+    if not isinstance(error, DialoGPTError):
+        return 500, "the reply failed"
+    if isinstance(error, ReplyError):
+        return error.status, str(error)
+    return 404 if str(error).startswith("no model ") else 400, str(error)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -209,7 +233,5 @@ async def _refused(request: Request, error: HTTPException) -> JSONResponse:
     return JSONResponse(_error(error.status_code, str(error.detail)), status_code=error.status_code, headers=headers)
 
 
-def _error(status: int, message: str, cause: Exception | None = None) -> dict[str, Any]:
-    if isinstance(cause, DialoGPTError):
-        message = str(cause)
+def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": KINDS.get(status, "server_error"), "code": status}}

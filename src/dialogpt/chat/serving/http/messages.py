@@ -1,14 +1,15 @@
 """What clients send and get: OpenAI's chat and text completions, and what this server adds to them.
 
-Beyond OpenAI's: `top_k`, `min_p`, `repetition_penalty`, `mmi`, `num_hypotheses`, `safety`; with `hypotheses` the answer
-tells what the reply was chosen from. What the model cannot do is an error, not passed over.
+Beyond OpenAI's: `top_k`, `min_p`, `repetition_penalty`, `no_repeat_ngram`, `mmi`, `num_hypotheses`, `safety`; with
+`hypotheses` the answer tells what the reply was chosen from. What the model cannot do is an error, not passed over.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,8 +21,11 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import END_TEXT
 
-MOST = 16  # replies, or hypotheses, of a request
+MOST = 16  # replies, or hypotheses, or stops, of a request
+LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
 NOT_HERE = ("tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty")
+
+Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 
 
 class Part(BaseModel):
@@ -45,8 +49,9 @@ class Request(BaseModel):
     top_k: int | None = Field(None, ge=0)
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
+    no_repeat_ngram: int | None = Field(None, ge=0, le=100)
     n: int = Field(1, ge=1, le=MOST)
-    stop: str | list[str] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST)] | None = None
     max_tokens: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stream: bool = False
@@ -75,7 +80,8 @@ class Request(BaseModel):
     def settings(self, config: ServeConfig) -> ReplyConfig:
         """The reply's settings: the server's, and what the request says; UsageError where they contradict."""
         known = {field.name: getattr(config, field.name) for field in fields(ReplyConfig)}
-        asked = {name: getattr(self, name) for name in known if getattr(self, name, None) is not None}
+        mine = known.keys() & type(self).model_fields  # what else a request says is nobody's setting
+        asked = {name: value for name in mine if (value := getattr(self, name)) is not None}
         if self.max_tokens is not None:
             asked["max_new_tokens"] = self.max_tokens
             asked["min_new_tokens"] = min(config.min_new_tokens, self.max_tokens)
@@ -164,12 +170,22 @@ class Answer:
 
 
 def told_of(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
-    """What a reply was chosen from: the best first, the rejected ones last."""
+    """What a reply was chosen from: the best first, the rejected ones last; `forward` where its engine tells it."""
     return [
-        {"text": h.text, "forward": round(h.logprob, 4), "tokens": len(h.tokens), "ended": h.ended,
+        {"text": h.text, **({} if math.isnan(h.logprob) else {"forward": round(h.logprob, 4)}),
+         "tokens": h.size, "ended": h.ended,
          "scores": {name: round(score, 4) for name, score in h.scores.items()}, "rejected": h.rejected}
         for h in hypotheses
     ]  # fmt: skip
+
+
+def defaults_of(config: ServeConfig) -> dict[str, Any]:
+    """What a request gets that says nothing, by what it may say; no `num_hypotheses` means: 16 with MMI, else 1."""
+    names = set(Request.model_fields) & {field.name for field in fields(ReplyConfig)}
+    return {
+        **{name: getattr(config, name) for name in sorted(names)},
+        "max_tokens": config.max_new_tokens, "num_hypotheses": config.num_hypotheses or None,
+    }  # fmt: skip
 
 
 def check_model(asked: str, name: str) -> None:

@@ -1,37 +1,27 @@
 """What the server does, in numbers, in the form that Prometheus reads."""
 
-from typing import Any
-
 from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from dialogpt.chat.serving.worker import Worker
+from dialogpt.chat.serving.replier import Replier
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """Counts of one server; the worker's are read when they are asked for."""
+    """Counts of one server; the replier's are read when they are asked for."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, replier: Replier) -> None:
         self._registry = CollectorRegistry()
-        self._worker = worker
-
-        def gauge(name: str, what: str, read: Any) -> None:
-            Gauge(name, what, registry=self._registry).set_function(read)
-
+        self._replier = replier
         self.first_token = Histogram(
             "dialogpt_first_token_seconds", "From a request to its first text", buckets=SECONDS, registry=self._registry
         )
         self.reply = Histogram(
             "dialogpt_reply_seconds", "From a request to its whole reply", buckets=SECONDS, registry=self._registry
         )
-        batcher = worker.batcher
-        gauge("dialogpt_rows", "Rows that are decoded together", lambda: batcher.rows)
-        gauge("dialogpt_waiting", "Requests that wait for a place", lambda: worker.waiting)
-        gauge("dialogpt_cache_bytes", "Memory of what conversations have read", lambda: batcher.caches.size_bytes)
-        gauge("dialogpt_cache_hits_total", "Turns that went on with what had been read", lambda: batcher.caches.hits)
-        gauge("dialogpt_tokens_total", "Tokens made", lambda: batcher.tokens_made)
+        for name, what, read in replier.gauges():
+            Gauge(name, what, registry=self._registry).set_function(read)
         self._guarded = Counter(
             "dialogpt_safety", "What happened to hypotheses that were not safe", ["reason"], registry=self._registry
         )
@@ -39,7 +29,7 @@ class Metrics:
 
     async def page(self) -> Response:
         """All numbers, as text."""
-        for reason, count in dict(self._worker.batcher.counts).items():
+        for reason, count in dict(self._replier.counts).items():
             self._guarded.labels(reason).inc(count - self._counted.get(reason, 0))
             self._counted[reason] = count
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,10 +1,12 @@
-"""Between one request and its job: what the worker's thread tells, heard in the event loop.
+"""Between one request and its job: what the replier's thread tells, heard in the event loop.
 
 When the client goes away the job is cancelled, and its rows leave the batch before the next token.
 """
 
 import asyncio
+import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from dialogpt.chat.serving.http.metrics import Metrics
-from dialogpt.chat.serving.worker import Worker
+from dialogpt.chat.serving.replier import Replier
 from dialogpt.decoding import Hypothesis, Reply
 from dialogpt.decoding.batcher import Job
 from dialogpt.decoding.safety import POLITE
 from dialogpt.errors import DialoGPTError
+
+log = logging.getLogger(__name__)
 
 GONE = 499  # what is logged for a client that has gone away
 
@@ -35,7 +39,7 @@ class Told:
         texts = [hypothesis.text for hypothesis in said]
         reasons = ["stop" if hypothesis.ended else "length" for hypothesis in said]
         missing = n - len(said)
-        made = sum(len(hypothesis.tokens) for hypothesis in said)
+        made = sum(hypothesis.size for hypothesis in said)
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": made,
                  "total_tokens": self.prompt_tokens + made}  # fmt: skip
         return texts + [POLITE] * missing, reasons + ["content_filter"] * missing, usage
@@ -57,8 +61,8 @@ Event = str | Told | Exception
 class Talk:
     """One request's job and what it tells: pieces of text, and at last the reply or an error."""
 
-    def __init__(self, worker: Worker, metrics: Metrics) -> None:
-        self._worker, self._metrics = worker, metrics
+    def __init__(self, replier: Replier, metrics: Metrics) -> None:
+        self._replier, self._metrics = replier, metrics
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
         self._some = asyncio.Event()
@@ -70,7 +74,7 @@ class Talk:
         """Hand the job over; BusyError when too many wait."""
         self._job = job  # before it is handed over: it may be done at once
         try:
-            self._worker.submit(job)
+            self._replier.submit(job)
         except DialoGPTError:
             self._job = None
             raise
@@ -80,7 +84,9 @@ class Talk:
 
     def on_done(self, done: Reply | Exception) -> None:
         assert self._job is not None
-        event = done if isinstance(done, Exception) else Told(done.hypotheses, len(self._job.tokens))
+        if isinstance(done, Exception) and not isinstance(done, DialoGPTError):
+            _note(done)
+        event = done if isinstance(done, Exception) else Told(done.hypotheses, self._job.prompt_tokens)
         self._loop.call_soon_threadsafe(self._hear, event)
 
     async def first(self, request: Request) -> Event:
@@ -111,14 +117,14 @@ class Talk:
         """The whole answer; raises the job's error."""
         event = await self.first(request)
         if isinstance(event, Exception):
-            raise event if isinstance(event, DialoGPTError) else HTTPException(500, "the reply failed") from event
+            raise shown(event)
         assert isinstance(event, Told)
         return All(*event.some(n), event.hypotheses)
 
     def leave(self) -> None:
         """Cancel the job, unless it is done."""
         if self._job is not None:
-            self._worker.cancel(self._job)
+            self._replier.cancel(self._job)
 
     def _hear(self, event: Event) -> None:
         self._events.append(event)
@@ -141,6 +147,17 @@ class Talk:
             self._metrics.reply.observe(seconds)
             self._job = None
         return event
+
+
+def shown(error: Exception) -> Exception:
+    """The error as a client may see it: what is not meant for users tells nothing of its inside."""
+    return error if isinstance(error, DialoGPTError) else HTTPException(500, "the reply failed")
+
+
+def _note(error: Exception) -> None:
+    """Write where an error came from into the log; not its message, which may hold what was said."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("a reply failed: %s\n%s", type(error).__name__, where.rstrip())
 
 
 async def _disconnected(request: Request) -> None:

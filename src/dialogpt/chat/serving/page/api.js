@@ -15,10 +15,11 @@ export class RequestError extends Error {
   }
 }
 
-/** The name of the model that is served. */
-export async function modelName(key) {
+/** The model that is served: its name, whether there is a backward model, and the settings of who says nothing. */
+export async function served(key) {
   const response = await send("v1/models", { headers: headers(key) });
-  return (await json(response)).data[0].id;
+  const { id, dialogpt } = (await json(response)).data[0];
+  return { name: id, mmi: dialogpt.mmi, defaults: dialogpt.defaults };
 }
 
 /**

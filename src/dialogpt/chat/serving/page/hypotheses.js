@@ -36,11 +36,12 @@ function reasonOf(hypotheses, left) {
 /** The panel under a reply; it is hidden. */
 export function hypothesesPanel(hypotheses) {
   const scored = hypotheses.some((hypothesis) => backwardOf(hypothesis) !== null);
-  const columns = ["rank", "hypothesis", "forward", ...(scored ? ["backward"] : []), "tokens"];
+  const told = hypotheses.some((hypothesis) => hypothesis.forward !== undefined);
+  const columns = ["rank", "hypothesis", ...(told ? ["forward"] : []), ...(scored ? ["backward"] : []), "tokens"];
   const head = columns.map((name) =>
     element("th", { scope: "col", role: "columnheader", class: name === "hypothesis" ? "words" : "number" }, t(name)),
   );
-  const rows = hypotheses.map((hypothesis, index) => row(hypothesis, index, scored));
+  const rows = hypotheses.map((hypothesis, index) => row(hypothesis, index, told, scored));
   const table = element(
     "table",
     { role: "table", "aria-label": t("hypothesesTable") },
@@ -52,12 +53,12 @@ export function hypothesesPanel(hypotheses) {
     { class: "hypotheses", hidden: true },
     element("p", { class: "why" }, why(hypotheses)),
     table,
-    element("p", { class: "hint" }, t("legendForward")),
+    told ? element("p", { class: "hint" }, t("legendForward")) : null,
     scored ? element("p", { class: "hint" }, t("legendBackward")) : null,
   );
 }
 
-function row(hypothesis, index, scored) {
+function row(hypothesis, index, told, scored) {
   const out = hypothesis.rejected !== null;
   const won = index === 0 && !out;
   const text = element("span", { dir: "auto", class: "text" }, hypothesis.text || t("emptyText"));
@@ -72,7 +73,7 @@ function row(hypothesis, index, scored) {
     { role: "row", class: won ? "won" : out ? "rejected" : null },
     number("rank", String(index + 1)),
     element("td", { role: "cell", class: "words" }, text, chosen, refused),
-    number("forward", hypothesis.forward.toFixed(2)),
+    told ? number("forward", hypothesis.forward?.toFixed(2) ?? "–") : null,
     scored ? number("backward", backward === null ? "–" : backward.toFixed(2)) : null,
     number("tokens", String(hypothesis.tokens)),
   );

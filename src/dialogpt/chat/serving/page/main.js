@@ -1,6 +1,6 @@
 // The page: puts its parts together, and shows the conversation that the address names (#ID).
 
-import { modelName } from "./api.js";
+import { served } from "./api.js";
 import { Chat } from "./chat.js";
 import { startComposer } from "./composer.js";
 import { notice, question } from "./dialogs.js";
@@ -67,11 +67,14 @@ class Page {
     this.show();
   }
 
-  /** The model's name; a server that asks for a key gets one. */
+  /** The model's name and the server's settings; a server that asks for a key gets one. */
   async ask() {
     try {
-      this.model = await modelName(this.settings.apiKey);
-      byId("model").textContent = this.model;
+      const { name, mmi, defaults } = await served(this.settings.apiKey);
+      this.model = name;
+      this.settings.noBackward = !mmi;
+      this.settings.server = defaults;
+      byId("model").textContent = name;
     } catch (error) {
       if (error.status === 401) {
         const key = await this.askKey();

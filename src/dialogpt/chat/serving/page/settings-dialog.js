@@ -17,6 +17,7 @@ export function openSettings(settings, model, changed) {
   const draw = () => dialog.replaceChildren(...content(settings, model, dialog, update, draw));
   const update = (name) => {
     changed(name);
+    if (name === "mmi") byId("setting-num_hypotheses").placeholder = settings.serverValue("num_hypotheses") ?? t("serverDefault");
     if (name === "language") {
       draw();
       byId("setting-language").focus();
@@ -72,17 +73,19 @@ function control(name, settings, update, attributes) {
     settings.set(name, value);
     update(name);
   };
-  if (name in NUMBERS) return number(name, settings.values[name], set, attributes);
+  const server = settings.serverValue(name);
+  if (name in NUMBERS) return number(name, settings.values[name], server, set, attributes);
   if (name === "stream") return choice([[true, t("on")], [false, t("off")]], settings.values.stream, set, attributes);
   if (name in CHOICES) {
     const said = (value) => LANGUAGES[value] ?? t(name + value[0].toUpperCase() + value.slice(1));
     return choice(CHOICES[name].map((value) => [value, said(value)]), settings.values[name], set, attributes);
   }
   const value = attributes.disabled ? false : settings.values[name];
-  return choice([[null, t("serverDefault")], [true, t("on")], [false, t("off")]], value, set, attributes);
+  const alone = server === null ? t("serverDefault") : t("serverDefaultIs", { value: t(server ? "on" : "off") });
+  return choice([[null, alone], [true, t("on")], [false, t("off")]], value, set, attributes);
 }
 
-function number(name, value, set, attributes) {
+function number(name, value, server, set, attributes) {
   const { min, max, step } = NUMBERS[name];
   const check = (event) => {
     const field = event.target;
@@ -94,7 +97,7 @@ function number(name, value, set, attributes) {
   };
   const shown = value === null ? "" : String(value);
   return element("input", { ...attributes, type: "number", min, max, step, value: shown, inputmode: "decimal", dir: "ltr",
-    placeholder: t("serverDefault"), oninput: check });
+    placeholder: server === null ? t("serverDefault") : String(server), oninput: check });
 }
 
 function choice(options, value, set, attributes) {

@@ -19,6 +19,8 @@ export const NUMBERS = {
 export const SWITCHES = ["mmi", "safety"];
 export const CHOICES = { theme: ["auto", "light", "dark"], language: ["auto", "en", "ar"] };
 
+const MMI_HYPOTHESES = 16; // as the server draws with MMI, where nobody says how many
+
 const DEFAULTS = {
   ...Object.fromEntries([...Object.keys(NUMBERS), ...SWITCHES].map((name) => [name, null])),
   stream: true,
@@ -38,6 +40,7 @@ export class Settings {
     this.storage = storage;
     this.values = { ...DEFAULTS };
     this.noBackward = false; // the server has said that it has no backward model
+    this.server = {}; // what the server does where a request says nothing, once it has told
     this.apiKey = storage?.getItem(API_KEY) ?? "";
     this.read();
   }
@@ -73,6 +76,13 @@ export class Settings {
     const { theme, language } = this.values;
     this.values = { ...DEFAULTS, theme, language };
     if (this.storage) write(this.storage, KEY, JSON.stringify(this.values));
+  }
+
+  /** What a setting is that is left alone, as the server has it; null where it says nothing of it. */
+  serverValue(name) {
+    const value = this.server[name] ?? null;
+    if (name !== "num_hypotheses" || value !== null || !("mmi" in this.server)) return value;
+    return (this.values.mmi ?? this.server.mmi) && !this.noBackward ? MMI_HYPOTHESES : 1;
   }
 
   /** The body of a request; each time a reply is drawn again, a seed that is set moves on by one. */

@@ -154,9 +154,9 @@ function rightMessage(message) {
     (hypotheses === undefined || (Array.isArray(hypotheses) && hypotheses.every(rightHypothesis)));
 }
 
-/** Of a hypothesis as the server tells it. */
+/** Of a hypothesis as the server tells it; without `forward` where an engine behind the server does not tell. */
 export function rightHypothesis(hypothesis) {
   const { text, forward, tokens, scores, rejected } = hypothesis ?? {};
-  return typeof text === "string" && Number.isFinite(forward) && Number.isInteger(tokens) &&
+  return typeof text === "string" && (forward === undefined || Number.isFinite(forward)) && Number.isInteger(tokens) &&
     typeof scores === "object" && scores !== null && (rejected === null || typeof rejected === "string");
 }

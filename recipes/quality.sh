@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# What a model says, to look at: 50 fixed prompts at three settings, ten conversations with itself, and how much of it
+# repeats itself, copies the prompt, or is the same for several prompts.
+#
+#   recipes/quality.sh [MODEL] [WORK]
+#
+# MODEL     what `chat` opens (default: bundled); MMI asks its backward companion
+# WORK      folder; WORK/samples.md is the page (default runs/quality)
+#
+# PROMPTS   a context a line, tabs between its turns (default: recipes/bundled/prompts.txt)
+# SESSIONS  sessions that the model was trained on: how much of its replies is copied from them
+# SEED      of all that is drawn (1)
+#
+# Cost: a minute or two for the bundled model on two cores, most of it for starting.
+set -euo pipefail
+here=$(dirname "$0")
+model=${1:-bundled} work=${2:-runs/quality}
+prompts=${PROMPTS:-$here/bundled/prompts.txt} seed=${SEED:-1}
+dialogpt=${DIALOGPT:-dialogpt}
+mkdir -p "$work"
+
+# replies NAME OPTIONS...: a reply to each prompt, and a report on them
+replies() {
+    local name=$1
+    shift
+    $dialogpt generate "$prompts" --model "$model" --seed "$seed" --format jsonl --out "$work/$name.jsonl" --report "$@" \
+        2>"$work/$name.log" >/dev/null
+    sed -n '/^hypotheses  /,$p' "$work/$name.log" >"$work/$name.report"
+    python3 -c 'import json, sys
+for line in sys.stdin: print(" ".join(json.loads(line)["hypothesis"].split()))' <"$work/$name.jsonl" >"$work/$name.txt"
+}
+replies default
+replies mmi --mmi
+replies greedy --temperature 0
+
+openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "I love music." "Have you seen any good movies?"
+    "I am so tired." "Do you like football?" "Tell me about yourself." "It is a beautiful day.")
+
+{
+    echo "# Samples"
+    echo
+    echo "As they came out of \`recipes/quality.sh\` (seed $seed), nothing left out or changed."
+    echo
+    echo "## Fifty prompts"
+    echo
+    echo "| prompt | default settings | \`--mmi\` | \`--temperature 0\` |"
+    echo "|---|---|---|---|"
+    paste <(sed 's/\t/ \/ /g' "$prompts") "$work"/{default,mmi,greedy}.txt | sed 's/|/\\|/g; s/\t/ | /g; s/^/| /; s/$/ |/'
+    for name in default mmi greedy; do
+        printf '\n`%s`:\n\n```\n' "$name"
+        cat "$work/$name.report"
+        echo '```'
+    done
+    if [ -n "${SESSIONS:-}" ]; then
+        printf '\nAgainst the sessions it was trained on (`evaluate --training`; copy-4: 4-grams of the replies that stand there; copy-reply:\nwhole replies of four words or more that stand there as a turn):\n\n```\n'
+        $dialogpt evaluate "$work"/{default,mmi,greedy}.jsonl --training "$SESSIONS" --samples 0 --trials 0 2>/dev/null | sed -n '1p; /^copy-[4r]/p'
+        echo '```'
+    fi
+    printf '\n## Ten conversations with itself\n'
+    for number in "${!openings[@]}"; do
+        printf '\n```\n'
+        $dialogpt chat "$model" --self-play same --turns 8 --opening "${openings[$number]}" --seed $((seed + number)) --no-log 2>/dev/null
+        echo '```'
+    done
+} >"$work/samples.md"
+echo "$work/samples.md"

@@ -1,0 +1,29 @@
+"""Bots: one model, many chats, on Telegram and Discord.
+
+`core` answers messages of both platforms (`chats` are their histories, `limits` how much is answered, `words` what the
+bot itself says); `telegram` and `discord` (extra `bots`) tell it what was said to it; `run` is the command. All replies
+are decoded together by the worker of `chat/serving`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from dialogpt.chat.serving import WorkerConfig
+
+TOKENS = {  # the environment's names of a platform's token; the first that is set
+    "telegram": ("DIALOGPT_TELEGRAM_TOKEN", "TELEGRAM_BOT_TOKEN", "TELEGRAM_TOKEN"),
+    "discord": ("DIALOGPT_DISCORD_TOKEN", "DISCORD_BOT_TOKEN", "DISCORD_TOKEN"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotConfig(WorkerConfig):
+    """Settings of `bot`: a model -> a bot on Telegram or Discord, whose token is in the environment."""
+
+    platform: Annotated[
+        Literal["telegram", "discord"], "telegram or discord; DIALOGPT_TELEGRAM_TOKEN or DIALOGPT_DISCORD_TOKEN is set"
+    ]
+    per_user: Annotated[int, "messages of one person that are answered in a minute (0: all)"] = 10
+    per_chat: Annotated[int, "messages of one chat that are answered in a minute (0: all)"] = 20
+    log: Annotated[bool, "keep what is said, for the next start (see `dialogpt conversations`)"] = True
+    api: Annotated[str, "address of the platform's API where it is not the public one: a server or proxy of yours"] = ""

@@ -1,0 +1,54 @@
+"""The settings of `serve --backend` -> its replier: no forward model is loaded here, a backward one when asked for."""
+
+import asyncio
+import os
+from urllib.parse import urlsplit
+
+from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving.backend.backend import Backend, Rankers
+from dialogpt.chat.serving.backend.client import Client
+from dialogpt.chat.serving.backend.meeting import meet
+from dialogpt.chat.serving.serve import has_rankers, load_rankers
+from dialogpt.decoding.safety import default_guards
+from dialogpt.errors import UsageError
+from dialogpt.hub import tokenizer_folder
+from dialogpt.tokens.bpe import Tokenizer
+
+
+def open_backend(config: ServeConfig) -> tuple[Backend, str]:
+    """Wait for the engine; returns the replier, and what the model is called.
+
+    MODEL, where it is named, gives the tokenizer; UsageError for an address that is none.
+    """
+    url, key = backend_url(config.backend), os.environ.get("DIALOGPT_BACKEND_KEY", "").strip()
+    tokenizer = Tokenizer.load(tokenizer_folder(config.model)) if config.model else None
+    guards = default_guards(config.blocklist)
+    loaded = load_rankers(config) if config.mmi else []  # at once, where every reply asks for them
+
+    def rankers() -> Rankers:
+        return loaded or load_rankers(config)
+
+    meeting = meet(
+        url, key, model=config.backend_model, route=config.backend_route,
+        timeout_s=config.backend_timeout, wait_s=config.backend_wait,
+    )  # fmt: skip
+    facts = asyncio.run(meeting)
+    backend = Backend(
+        Client(url, key, config.backend_timeout), facts, guards=guards, tokenizer=tokenizer,
+        rankers=rankers if has_rankers(config) else None, most_rows=config.rows, most_waiting=config.queue,
+    )  # fmt: skip
+    return backend, config.name or facts.model
+
+
+def backend_url(text: str) -> str:
+    """The address that routes are appended to, without its /v1; UsageError when it is none."""
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or parts.query or parts.fragment:
+        raise UsageError(f"--backend {text} is no address of a server", "name one such as http://127.0.0.1:8000")
+    if parts.username or parts.password:
+        raise UsageError("--backend holds a password", "set DIALOGPT_BACKEND_KEY in the environment")
+    return text.rstrip("/").removesuffix("/v1")

@@ -1,0 +1,57 @@
+"""Who makes the replies: the one seam between the HTTP side and what stands behind it.
+
+A `Worker` decodes with a model here; a `Backend` asks another engine for the hypotheses and judges and orders them
+here. A job goes in, its callbacks tell the rest; they come from a thread of the replier's own.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from dialogpt.decoding.batcher import Job
+from dialogpt.errors import DialoGPTError
+
+
+class ReplyError(DialoGPTError):
+    """A reply that cannot be made now; `status` is HTTP's, `retry_after` in seconds or a date, "" where unknown."""
+
+    def __init__(self, message: str, hint: str = "", *, status: int, retry_after: str = "") -> None:
+        super().__init__(message, hint)
+        self.status, self.retry_after = status, retry_after
+
+
+class Gauge(NamedTuple):
+    """A number for Prometheus, read when it is asked for."""
+
+    name: str
+    what: str
+    read: Callable[[], float]
+
+
+class Replier(Protocol):
+    """Takes jobs, and tells their replies; `counts` has what happened to hypotheses, by reason."""
+
+    @property
+    def counts(self) -> Counter[str]: ...
+
+    @property
+    def n_ctx(self) -> int | None:
+        """The most tokens of context and reply together; None where nobody knows."""
+
+    @property
+    def ranks(self) -> bool:
+        """Whether there is a backward model, so that a job may ask for MMI."""
+
+    def gauges(self) -> Iterable[Gauge]: ...
+
+    def submit(self, job: Job) -> None:
+        """Take a job; a ReplyError of status 429 when too many wait."""
+
+    def cancel(self, job: Job) -> None:
+        """Give a job up; nothing more is heard of it."""
+
+    def trouble(self) -> str | None:
+        """Why no replies are being made, or None. It may take a moment."""
+
+    def close(self) -> None:
+        """Take no more jobs, and complete those that are there; once is enough."""

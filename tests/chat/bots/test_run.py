@@ -1,0 +1,107 @@
+"""The command as a user starts it: a real process, its log, its end."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dialogpt.chat.bots import TOKENS, BotConfig
+from dialogpt.chat.bots.run import bot
+from dialogpt.errors import UsageError
+
+Process = subprocess.Popen[str]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_replies_under_way_are_completed_at_the_end(
+    telegram: Any, process: Callable[..., Process], fakes: Any, number: int
+) -> None:
+    telegram.fail("sendMessage", fakes.flood(2))  # so that it is still to be said when the end comes
+    running = process(telegram)
+    telegram.say("a secret")
+    fakes.until(lambda: telegram.called("sendMessage") or running.poll() is not None)
+    running.send_signal(number)
+    stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 0, stderr
+    assert stdout == ""
+    assert len(telegram.called("sendMessage")) == 2
+    assert telegram.called("getUpdates")[-1]["offset"] == "2"  # it does not come again
+    assert "@tester answers on Telegram" in stderr
+    assert "replies: 1" in stderr
+    assert "Traceback" not in stderr
+    for private in ("a secret", telegram.texts()[0], telegram.TOKEN):
+        assert private not in stderr
+
+
+def test_discord_until_it_is_told_to_end(discord: Any, process: Callable[..., Process], fakes: Any) -> None:
+    running = process(discord, "--log-text", "--no-log")
+    fakes.until(lambda: discord._events or running.poll() is not None)
+    discord.say("no secret")
+    fakes.until(discord.texts)
+    running.send_signal(signal.SIGTERM)
+    stdout, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stdout) == (0, ""), stderr
+    assert f"discord/42: no secret -> {discord.texts()[0]}" in stderr
+    assert "what is said is not kept" in stderr
+    assert "Traceback" not in stderr
+    assert discord.TOKEN + "." not in stderr
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_wrong_token(request: pytest.FixtureRequest, process: Callable[..., Process], name: str) -> None:
+    server = request.getfixturevalue(name)
+    running = process(server, **{TOKENS[name][0]: "5:wrong-token"})
+    stdout, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stdout) == (2, "")
+    assert stderr.startswith(f"error: {name.title()} rejects the token\nhint: ")
+    assert len(stderr.splitlines()) == 2
+    assert "wrong-token" not in stderr
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_platform_that_cannot_be_reached(process: Callable[..., Process], name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dialogpt", "bot", name, "--api", "http://127.0.0.1:9"]
+    done = subprocess.run(
+        command, env={TOKENS[name][1]: "5:token", "PATH": ""}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {name.title()} cannot be reached: ")
+    assert "Traceback" not in done.stderr
+    assert "5:token" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"rows": 0}, "--rows 0 is below 1"),
+        ({"per_user": -1}, "--per-user -1 is below 0"),
+        ({"num_beams": 4}, "bot draws its replies"),
+        ({"api": "localhost"}, "--api localhost is no address"),
+    ],
+)
+def test_what_cannot_be(telegram: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bot(BotConfig(platform="telegram", **settings))
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_without_a_token_one_sentence(monkeypatch: pytest.MonkeyPatch, fakes: Any, name: Any) -> None:
+    for key in TOKENS[name]:
+        monkeypatch.delenv(key, raising=False)
+    with pytest.raises(UsageError) as caught:
+        bot(BotConfig(platform=name))
+    giver = {"telegram": "@BotFather", "discord": "the Developer Portal"}[name]
+    assert str(caught.value) == f"bot {name} needs a token, which {giver} gives you (set {TOKENS[name][0]} to it)"
+
+
+@pytest.mark.parametrize("name, library", [("telegram", "python-telegram-bot"), ("discord", "discord.py")])
+def test_without_the_library_one_sentence(monkeypatch: pytest.MonkeyPatch, name: Any, library: str) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"dialogpt.chat.bots.{name}", raising=False)
+    with pytest.raises(UsageError) as caught:
+        bot(BotConfig(platform=name))
+    assert str(caught.value) == f'bot {name} needs {library} (pip install "dialogpt[bots]")'
