@@ -131,10 +131,10 @@ class Talk:
         self._some.set()
 
     async def _next(self) -> Event:
-        """The next event; pieces that have come meanwhile are one, so that a busy server has fewer to send."""
+        """The next event; after the first, pieces that have come meanwhile are one: a busy server has fewer to send."""
         await self._some.wait()
         event = self._events.popleft()
-        while isinstance(event, str) and self._events and isinstance(more := self._events[0], str):
+        while self._heard and isinstance(event, str) and self._events and isinstance(more := self._events[0], str):
             event += more
             self._events.popleft()
         if not self._events:
