@@ -39,8 +39,7 @@ else:
 import dialogpt
 count = without = 0
 for module in pkgutil.walk_packages(dialogpt.__path__, "dialogpt."):
-    # The native library is named like a module of C, and is none.
-    if module.name in ("dialogpt.__main__", "dialogpt.native.libdialogpt") or module.name.startswith({extra!r}):
+    if module.name == "dialogpt.__main__" or module.name.startswith({extra!r}):
         continue
     try:
         importlib.import_module(module.name)
