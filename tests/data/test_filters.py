@@ -1,7 +1,7 @@
 """Filters: each one's reason, and what it lets pass."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dialogpt.data import filters
@@ -92,6 +92,7 @@ def test_path_filters() -> None:
     assert first_reason([post("no no no"), post("yes")], of) is None
 
 
+@example("\x85 a", 1)  # white space that takes two bytes, which are no word
 @given(
     st.lists(
         st.sampled_from(["a", "word", "é", "おはよう", " ", "  ", "\n", "\t", "\x1c", "\x85", "\u3000", "x" * 300])

@@ -76,11 +76,12 @@ def words_up_to(text: str, most: int) -> int:
     To split is to make an object of each word; here each byte of a word becomes a bit, in two thirds of the time.
     """
     head = text[: 8 * most]  # few texts of `most` words are longer
-    bits = int.from_bytes(head.encode().translate(_IN_WORD), "little")
-    words = (bits ^ bits << 8).bit_count() >> 1  # every run of bits has a beginning and an end
-    if words > most or (len(head) == len(text) and text.isascii()):
-        return words
-    return len(text.split(None, most))  # the end may tell, or white space beyond ASCII
+    if head.isascii():  # other characters may be white space
+        bits = int.from_bytes(head.encode().translate(_IN_WORD), "little")
+        words = (bits ^ bits << 8).bit_count() >> 1  # every run of bits has a beginning and an end
+        if words > most or len(head) == len(text):
+            return words
+    return len(text.split(None, most))
 
 
 def has_url(text: str) -> str | None:
