@@ -28,7 +28,7 @@ UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 
-_IN_WORD = bytes(not chr(code).isspace() or code > 0x7F for code in range(256))  # a byte of UTF-8
+_X_IN_WORDS = bytes(ord(" " if chr(code).isspace() else "x") for code in range(128)).ljust(256)  # of ASCII
 
 
 def post_filters(min_words: int, max_words: int) -> dict[str, PostFilter]:
@@ -73,12 +73,12 @@ def count_words(text: str) -> int:
 def words_up_to(text: str, most: int) -> int:
     """Words divided by white space: their number, when that is `most` or less, else any number above `most`.
 
-    To split is to make an object of each word; here each byte of a word becomes a bit, in two thirds of the time.
+    To split is to make an object of each word; to make an x of each of its letters takes three quarters of the time.
     """
     head = text[: 8 * most]  # few texts of `most` words are longer
     if head.isascii():  # other characters may be white space
-        bits = int.from_bytes(head.encode().translate(_IN_WORD), "little")
-        words = (bits ^ bits << 8).bit_count() >> 1  # every run of bits has a beginning and an end
+        marked = head.encode().translate(_X_IN_WORDS)
+        words = marked.count(b" x") + marked.startswith(b"x")
         if words > most or len(head) == len(text):
             return words
     return len(text.split(None, most))
