@@ -112,6 +112,7 @@ def test_copies_are_the_weight_rounded_down_or_up(id: str, weight: float) -> Non
         ('[a]\nfiles = ["a.jsonl"]\nweight = 0', "weight 0 is out of range", "above 0"),
         ('[a]\nfiles = ["a.jsonl"]\nweight = inf', "weight inf is out of range", "above 0"),
         ("[a]\nhead = 2", "files", ""),
+        ("[a]\nfiles = []", "names no files", "chats.jsonl"),
     ],
 )
 def test_a_mixture_that_does_not_load_is_said(mixture: Path, text: str, message: str, hint: str) -> None:
@@ -120,6 +121,13 @@ def test_a_mixture_that_does_not_load_is_said(mixture: Path, text: str, message:
         run(mixture)
     assert hint in error.value.hint
     assert str(mixture) in error.value.message
+    assert not (mixture.parent / "out").exists()
+
+
+def test_weights_that_leave_nothing_are_an_error(mixture: Path) -> None:
+    mixture.write_text('[a]\nfiles = ["b.jsonl"]\nweight = 1e-9\n')
+    with pytest.raises(DataError, match="no session is left"):
+        run(mixture)
     assert not (mixture.parent / "out").exists()
 
 

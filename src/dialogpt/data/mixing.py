@@ -30,7 +30,7 @@ from dialogpt.data.duplicates import band_keys_of, later_duplicates, order_of
 from dialogpt.data.importing import Importer
 from dialogpt.data.screen import SESSIONS_AT_ONCE
 from dialogpt.data.writers import SessionWriter
-from dialogpt.errors import UsageError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.session import read_sessions
 
 SETTINGS = tuple(field.name for field in fields(ImportConfig) if field.name not in ("out", "format", "overwrite"))
@@ -66,6 +66,8 @@ def mix(config: MixConfig) -> Manifest:
                     else:
                         writer.write_all([session] * copies(session.id, source.weight))
                 counts[f"{source.name}: sessions"] = writer.sessions - before
+        if not writer.sessions:
+            raise DataError(f"{config.mixture}: no session is left", "the weights are too small, or all are duplicates")
         shutil.rmtree(gathered)
         inputs = [path for source in sources for path in source.settings.files]
         manifest = make_manifest(
@@ -137,6 +139,8 @@ def _source(path: Path, root: Path, name: str, table: Any) -> Source:
         settings = msgspec.convert(table | {"out": ""}, ImportConfig, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {error}", "numbers have no quotes, lists have [ ]") from error
+    if not settings.files:
+        raise UsageError(f"{place} names no files", 'files = ["chats.jsonl"]')
     blocklist = settings.blocklist and path.parent / settings.blocklist
     files = tuple(root / file if (root / file).exists() else path.parent / file for file in settings.files)
     return Source(name, weight, replace(settings, files=files, blocklist=blocklist))
