@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -50,7 +51,7 @@ def mixture(tmp_path: Path) -> Path:
     return path
 
 
-def run(mixture: Path, **settings: bool) -> tuple[Counter[str], dict[str, int], dict[str, int]]:
+def run(mixture: Path, **settings: Any) -> tuple[Counter[str], dict[str, int], dict[str, int]]:
     """How often each session's id is there, and the manifest's numbers."""
     out = mixture.parent / "out"
     manifest = mix(MixConfig(mixture=mixture, root=mixture.parent / "data", out=out, overwrite=True, **settings))
@@ -122,6 +123,20 @@ def test_a_mixture_that_does_not_load_is_said(mixture: Path, text: str, message:
     assert hint in error.value.hint
     assert str(mixture) in error.value.message
     assert not (mixture.parent / "out").exists()
+
+
+def test_a_source_may_be_left_out(mixture: Path) -> None:
+    counts, numbers, _ = run(mixture, without=("first",))
+    assert set(counts) == {"b/0", "b/1", "b/2"}
+    assert not any(key.startswith("first") for key in numbers)
+
+
+@pytest.mark.parametrize(
+    ("without", "message"), [(("third",), "no source 'third'"), (("second", "first"), "no source of .* is left")]
+)
+def test_sources_that_cannot_be_left_out_are_said(mixture: Path, without: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(mixture, without=without)
 
 
 def test_weights_that_leave_nothing_are_an_error(mixture: Path) -> None:

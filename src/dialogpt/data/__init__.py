@@ -110,5 +110,6 @@ class MixConfig:
     mixture: Annotated[Path, "TOML: a table for each source, with `import`'s settings for it, and its weight"]
     out: Annotated[Path, "folder to write"]
     root: Annotated[Path | None, "folder that the sources' files are in (default: the mixture file's)"] = None
+    without: Annotated[tuple[str, ...], "name of a source to leave out; may be given again"] = ()
     dedup: Annotated[bool, "drop near-duplicates, also between sources: last turn and response again"] = True
     overwrite: Annotated[bool, "replace an existing folder"] = False

@@ -50,7 +50,7 @@ def mix(config: MixConfig) -> Manifest:
 
     Raises UsageError for a mixture file that does not load, DataError as `import` does.
     """
-    sources = read_mixture(config.mixture, config.root or config.mixture.parent)
+    sources = read_mixture(config.mixture, config.root or config.mixture.parent, config.without)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
@@ -108,8 +108,10 @@ def _gather(
     return np.split(later_duplicates(np.concatenate(keys), np.concatenate(orders)), np.cumsum(sizes)[:-1])
 
 
-def read_mixture(path: Path, root: Path) -> list[Source]:
-    """The sources that a mixture file names: files are under `root` or beside the mixture file, blocklists beside it.
+def read_mixture(path: Path, root: Path, without: Sequence[str] = ()) -> list[Source]:
+    """The sources that a mixture file names, but those in `without`.
+
+    Files are under `root` or beside the mixture file, blocklists beside it.
 
     UsageError names what is wrong, and where.
     """
@@ -119,7 +121,12 @@ def read_mixture(path: Path, root: Path) -> list[Source]:
         raise UsageError(f"{path} does not load: {error}", "it is a TOML file with a table for each source") from error
     if not tables:
         raise UsageError(f"{path} names no source", '[chats] and files = ["chats.jsonl"] below it')
-    return [_source(path, root, name, table) for name, table in tables.items()]
+    for name in without:
+        if name not in tables:
+            raise UsageError(f"{path} has no source {name!r} to leave out", f"it has {', '.join(tables)}")
+    if set(without) == set(tables):
+        raise UsageError(f"no source of {path} is left", "name fewer in --without")
+    return [_source(path, root, name, table) for name, table in tables.items() if name not in without]
 
 
 def _source(path: Path, root: Path, name: str, table: Any) -> Source:
