@@ -76,11 +76,11 @@ def words_up_to(text: str, most: int) -> int:
     To split is to make an object of each word; to make a number, with a bit for each letter, takes two thirds of the
     time.
     """
-    head = text[: 8 * most]  # few texts of `most` words are longer
-    if head.isascii():  # other characters may be white space
-        letters = int(head.encode().translate(_BITS) or b"0", 2)
-        words = (letters & ~(letters >> 1)).bit_count()  # a word begins at a letter that no letter stands before
-        if words > most or len(head) == len(text):
+    if text.isascii():  # other characters may be white space
+        # Few texts of `most` words are longer. A word begins at a letter that no letter stands before.
+        letters = int(text[: 8 * most].encode().translate(_BITS) or b"0", 2)
+        words = (letters & ~(letters >> 1)).bit_count()
+        if words > most or len(text) <= 8 * most:
             return words
     return len(text.split(None, most))
 
