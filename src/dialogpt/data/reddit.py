@@ -86,7 +86,7 @@ def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
         dropped["parent loop"] = len(rings)
         kept = {name: post for name, post in kept.items() if name not in rings}
         answered = {post.parent for post in kept.values()}
-    orphans = sum(["t1_" <= parent < "t2_" for parent in answered.difference(kept)])
+    orphans = sum([parent[:3] == "t1_" for parent in answered.difference(kept)])
     answered.update(marks := set(marks))
     return Forest(kept, [post for name, post in kept.items() if name not in answered], marks, dropped, orphans)
 
