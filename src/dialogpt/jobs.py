@@ -48,6 +48,7 @@ class Task(Protocol):
 
 T = TypeVar("T", bound=Task)
 Run = Callable[[T], Any]
+_OF_PROGRAM = ("dialogpt version", "work format")  # settings that the user has not chosen
 
 
 class Job:
@@ -57,12 +58,15 @@ class Job:
     the output has now been moved to its place: there is nothing left to do.
     """
 
-    def __init__(self, out: str, settings: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Begin the job that writes `out`, or go on with it; UsageError when an unfinished one has other settings."""
+    def __init__(self, out: str, settings: Mapping[str, Any], *, overwrite: bool, work_format: int = 1) -> None:
+        """Begin the job that writes `out`, or go on with it; UsageError when an unfinished one has other settings.
+
+        `work_format` is the number of the format of what the tasks leave for each other: another one is refused, too.
+        """
         self.out, self.overwrite = Storage(out), overwrite
         self.folder = self.out.parent / f".{self.out.name}.job"
         self.settings = msgspec.json.decode(
-            msgspec.json.encode({**settings, "dialogpt version": __version__}, enc_hook=str)
+            msgspec.json.encode({**settings, "dialogpt version": __version__, "work format": work_format}, enc_hook=str)
         )
         self.plan: dict[str, Any] = {}
         self.fresh = True
@@ -87,6 +91,12 @@ class Job:
         if not overwrite:
             before = self.plan["settings"]
             differs = [name for name in {**before, **self.settings} if self.settings.get(name) != before.get(name)]
+            if of_program := [name for name in differs if name in _OF_PROGRAM]:
+                numbers = [f"{name} {before.get(name, 'unknown')}, not {self.settings[name]}" for name in of_program]
+                raise UsageError(
+                    f"{self.folder.url} holds an unfinished job of another dialogpt ({', '.join(numbers)})",
+                    "finish it with that one, name another --out, or begin anew with --overwrite",
+                )
             raise UsageError(
                 f"{self.folder.url} holds an unfinished job with other settings ({', '.join(differs)})",
                 "repeat its settings to finish it, name another --out, or begin anew with --overwrite",

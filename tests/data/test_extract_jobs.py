@@ -21,6 +21,7 @@ from dialogpt.artifact import MANIFEST, read_manifest
 from dialogpt.data import ExtractConfig, spill
 from dialogpt.data import extract as module
 from dialogpt.data.extract import extract
+from dialogpt.data.spill import SPILL_FORMAT
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import read_sessions
 from dialogpt.storage import Storage
@@ -187,6 +188,29 @@ def test_other_settings_other_workers_and_begun_anew(
         run(small, tmp_path / "out")
     anew = run(small, tmp_path / "out", max_turns=2, overwrite=True)
     assert anew.counts["turns"] == 2 * anew.counts["sessions"]
+
+
+def test_a_work_folder_of_another_format_of_spill_files_is_refused(
+    tmp_path: Path, small: list[Path], partitions: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = stop_at("plant_partition", monkeypatch)
+    with pytest.raises(DataError, match="stopped"):
+        run(small, tmp_path / "out")
+    go_on()
+    plan = tmp_path / ".out.job" / "plan.json"
+    found = json.loads(plan.read_bytes())
+    for before in (1, "unknown"):
+        found["settings"]["work format"] = before
+        if before == "unknown":  # as written when there was no such number
+            del found["settings"]["work format"]
+        plan.write_text(json.dumps(found))
+        message = rf"another dialogpt \(work format {before}, not {SPILL_FORMAT}\)"
+        with pytest.raises(UsageError, match=message) as error:
+            run(small, tmp_path / "out")
+        assert "--overwrite" in error.value.hint
+        assert done(tmp_path / ".out.job")  # nothing was touched
+    anew = run(small, tmp_path / "out", overwrite=True)
+    assert anew.counts == run(small, tmp_path / "whole").counts
 
 
 @pytest.mark.parametrize("threads", [(100, 101, 102), (1,)])

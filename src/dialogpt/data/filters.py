@@ -28,7 +28,7 @@ UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 
-_X_IN_WORDS = bytes(ord(" " if chr(code).isspace() else "x") for code in range(128)).ljust(256)  # of ASCII
+_BITS = bytes(ord("0" if chr(code).isspace() else "1") for code in range(128)).ljust(256)  # of ASCII
 
 
 def post_filters(min_words: int, max_words: int) -> dict[str, PostFilter]:
@@ -73,13 +73,14 @@ def count_words(text: str) -> int:
 def words_up_to(text: str, most: int) -> int:
     """Words divided by white space: their number, when that is `most` or less, else any number above `most`.
 
-    To split is to make an object of each word; to make an x of each of its letters takes three quarters of the time.
+    To split is to make an object of each word; to make a number, with a bit for each letter, takes two thirds of the
+    time.
     """
-    head = text[: 8 * most]  # few texts of `most` words are longer
-    if head.isascii():  # other characters may be white space
-        marked = head.encode().translate(_X_IN_WORDS)
-        words = marked.count(b" x") + marked.startswith(b"x")
-        if words > most or len(head) == len(text):
+    if text.isascii():  # other characters may be white space
+        # Few texts of `most` words are longer. A word begins at a letter that no letter stands before.
+        letters = int(text[: 8 * most].encode().translate(_BITS) or b"0", 2)
+        words = (letters & ~(letters >> 1)).bit_count()
+        if words > most or len(text) <= 8 * most:
             return words
     return len(text.split(None, most))
 

@@ -81,13 +81,12 @@ def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
         posts = list(kept.values())
     answered = {post.parent for post in kept.values()}
     # Ids grow, so that a ring has a comment that does not come after its parent; few others are like that.
-    above = {name for name in answered & kept.keys() if name < "t2_"}
-    odd = [p.id for p in posts if p.parent in above and (p.parent >= p.id or len(p.parent) > len(p.id))]
+    odd = [p.id for p in posts if p.parent < "t2_" and (p.parent >= p.id or len(p.parent) > len(p.id))]
     if rings := _rings(kept, odd):
         dropped["parent loop"] = len(rings)
         kept = {name: post for name, post in kept.items() if name not in rings}
         answered = {post.parent for post in kept.values()}
-    orphans = sum(parent.startswith("t1_") for parent in answered.difference(kept))
+    orphans = sum([parent[:3] == "t1_" for parent in answered.difference(kept)])
     answered.update(marks := set(marks))
     return Forest(kept, [post for name, post in kept.items() if name not in answered], marks, dropped, orphans)
 
@@ -95,10 +94,9 @@ def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
 def as_session(path: Sequence[Post], texts: Iterable[str] = ()) -> Session:
     """A path as a session, with its posts' texts or the given ones in their place."""
     leaf = path[-1]
-    turns = tuple(
-        Turn(text, known_author(post.author)) for post, text in zip(path, texts or [p.text for p in path], strict=True)
-    )
-    return Session(turns, id=f"{leaf.thread}/{leaf.parent}/{leaf.id}", source=f"reddit/{leaf.subreddit}")
+    texts = texts or [post.text for post in path]
+    turns = [Turn(text, known_author(post.author)) for post, text in zip(path, texts, strict=True)]
+    return Session(tuple(turns), id=f"{leaf.thread}/{leaf.parent}/{leaf.id}", source=f"reddit/{leaf.subreddit}")
 
 
 def age(post: Post) -> tuple[int, str, int, str]:

@@ -33,6 +33,7 @@ from dialogpt.data.filters import PostFilter, first_reason
 from dialogpt.data.presets import resolve
 from dialogpt.data.reddit import Forest, Post, age, known_author
 from dialogpt.data.screen import blocked_subreddits
+from dialogpt.data.spill import SPILL_FORMAT
 from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
 from dialogpt.errors import DataError, UsageError
@@ -55,7 +56,7 @@ def references(config: ReferencesConfig) -> Manifest:
     config = dataclasses.replace(config, blocklist=posts.blocklist)  # its absolute path
     sizes = [input_bytes(path) for path in config.dumps]
     _ = _filters(config), blocked_subreddits(posts)  # lists are read now, not hours later
-    job = Job(str(config.out), job_settings(config), overwrite=config.overwrite)
+    job = Job(str(config.out), job_settings(config), overwrite=config.overwrite, work_format=SPILL_FORMAT)
     if job.finished:
         return job.finished
     with job.kept(), workers:

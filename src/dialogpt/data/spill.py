@@ -16,27 +16,36 @@ import msgspec
 
 from dialogpt.data.reddit import Mark, Post
 
+SPILL_FORMAT = 2  # to be raised when files change, or which posts and marks go into them: work folders outlive updates
 POSTS_IN_BLOCK = 500  # about 100 kB: blocks of megabytes would leave the processor's cache
 POSTS_IN_BUFFERS = 200_000  # of all partitions together, in memory before they are written
+_HEAD = b"\x92\xdd\0\0\0\0"  # of a block in msgpack: a pair, first an array whose length is to be filled in
 
 
 class SpillWriter:
-    """Takes posts and writes them in blocks; `close` writes the index, and leaves the file open."""
+    """Takes posts and writes them in blocks; `close` writes the index, and leaves the file open.
+
+    A post is encoded at once: to keep thousands of them as objects until a block is full would empty the processor's
+    cache, and take four times the memory.
+    """
 
     def __init__(self, file: IO[bytes], partitions: int) -> None:
         self.partitions = partitions
         self._file, self._offset = file, 0
-        self._posts: list[list[Post]] = [[] for _ in range(partitions)]
+        self._posts = [bytearray(_HEAD) for _ in range(partitions)]
+        self._counts = [0] * partitions  # of the posts in each
         self._marks: list[list[str]] = [[] for _ in range(partitions)]
         self._room = self._buffered = min(partitions * POSTS_IN_BLOCK, POSTS_IN_BUFFERS)
         self._blocks: list[list[int]] = [[] for _ in range(partitions)]  # offset, size, offset, size, ...
         self._encoder = msgspec.msgpack.Encoder()
 
     def add(self, posts: Sequence[Post], marks: Sequence[Mark]) -> None:
-        partitions = self.partitions
+        partitions, encode_into = self.partitions, self._encoder.encode_into
         # crc32 is stable, unlike hash()
         for post in posts:
-            self._posts[crc32(post.thread.encode()) % partitions].append(post)
+            home = crc32(post.thread.encode()) % partitions
+            encode_into(post, self._posts[home], -1)
+            self._counts[home] += 1
         for thread, name in marks:
             self._marks[crc32(thread.encode()) % partitions].append(name)
         self._room -= len(posts) + len(marks)
@@ -44,14 +53,16 @@ class SpillWriter:
             self._flush()
 
     def _flush(self) -> None:
-        for partition, (posts, marks) in enumerate(zip(self._posts, self._marks, strict=True)):
-            if posts or marks:
-                block = self._encoder.encode((posts, marks))
+        for partition, (block, count, marks) in enumerate(zip(self._posts, self._counts, self._marks, strict=True)):
+            if count or marks:
+                block[2:6] = count.to_bytes(4, "big")
+                self._encoder.encode_into(marks, block, -1)
                 self._file.write(block)
                 self._blocks[partition] += (self._offset, len(block))
                 self._offset += len(block)
-                posts.clear()
+                del block[len(_HEAD) :]
                 marks.clear()
+        self._counts = [0] * self.partitions
         self._room = self._buffered
 
     def close(self) -> None:

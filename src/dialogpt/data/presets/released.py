@@ -175,8 +175,11 @@ class Normal:
         """The words with a blank between them."""
         if self._line is None:
             words = tweet_words(self.text.replace("MENTION", "__mention__").replace("URL", "__url__"))
-            self._words = " ".join(words).split()  # an ellipsis may hold blanks
-            self._line = " ".join(self._words)
+            line = " ".join(words)
+            if line.count(" ") >= len(words):  # an ellipsis may hold blanks
+                words = line.split()
+                line = " ".join(words)
+            self._words, self._line = words, line
         return self._line
 
     @property
@@ -210,13 +213,13 @@ def reason_against(turns: Sequence[Normal], max_words: int) -> str | None:
         if turn.reason:
             return turn.reason
     # As there, a weight for each turn and EOS between those of the source count as words.
-    if max_words and sum(len(turn.words) for turn in turns) + 2 * len(turns) - 2 > max_words:
+    if max_words and sum([len(turn.words) for turn in turns]) + 2 * len(turns) - 2 > max_words:
         return "too many words"
     target = turns[-1].words
     if not target:
         return "empty target"
-    if len(max(target, key=len)) > LONGEST_WORD:
+    if max(map(len, target)) > LONGEST_WORD:
         return "long word"
-    if any(b"AAAAA" in turn.line.encode().translate(_CAPITALS) for turn in turns):
+    if b"AAAAA" in "\n".join([turn.line for turn in turns]).encode().translate(_CAPITALS):
         return "capitals"
     return "repeated word" if repeats(["1.0", *target]) else None  # the weight stood before the target

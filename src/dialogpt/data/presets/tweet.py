@@ -9,35 +9,36 @@ import re
 
 # A bare domain: reddit.com. It is looked for only in texts that hold `_DOTTED`: in a long run of digits it takes the
 # square of their number.
-_DOMAIN = r"[a-z0-9]++(?:[.][a-z0-9]++){0,126}[.][a-z]{2,13}\b |"
+_DOMAIN = r"[A-Za-z0-9]++(?:[.][A-Za-z0-9]++){0,126}[.][A-Za-z]{2,13}\b |"
+# The word comes first, as most are words; there it was third, but nothing else that begins with a letter is as long.
 _OTHER = r"""
-      (?:[01][ .)]*)?(?:\(?\d{3}[ .)]*)?\d{3}[ .)]*\d{4}                          # a phone number
-    | [:8][o']?[)\](\[dp:] | [)\](\[dp:][o']?[:8]                                 # emoticons, whose eyes may be 8
-    | [^\W\d_](?:[^\W\d_]|['_])+[^\W\d_]                                          # a word, with apostrophes
+      [A-Za-z][A-Za-z'_]+[A-Za-z]                                                 # a word, with apostrophes
+    | (?:[01][ .)]*)?(?:\(?\d{3}[ .)]*)?\d{3}[ .)]*\d{4}                          # a phone number
+    | [:8][oO']?[)\](\[dDpP:] | [)\](\[dDpP:][oO']?[:8]                           # emoticons, whose eyes may be 8
     | \d+[,.:]\d+ | \w+                                                           # numbers; other words
     | \.(?:[ ]*\.)+ | \S                                                          # ellipses; any other character
     """
-_WORD = re.compile(_OTHER, re.VERBOSE | re.IGNORECASE)
-_WORD_OR_DOMAIN = re.compile(_DOMAIN + _OTHER, re.VERBOSE | re.IGNORECASE)
+_WORD = re.compile(_OTHER, re.VERBOSE)
+_WORD_OR_DOMAIN = re.compile(_DOMAIN + _OTHER, re.VERBOSE)
 _PLAIN_WORD = re.compile(r"[A-Za-z](?:[A-Za-z']*[A-Za-z])?|\.(?: *\.)+|\S")
 _HANGING = re.compile(r"([^A-Za-z0-9 ])\1{3,}")  # more than three of a kind; of blanks, any number is as good as one
 
 # What keeps a text from the quicker ways; each can be looked for fast.
 _USUAL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.,!?' "
+_ODD_DOT = re.compile(r"\.(?:[A-Za-z]| *\.)")  # of a domain, or of an ellipsis
 _DOTTED = re.compile(r"\.[A-Za-z]")
-_ELLIPSIS = re.compile(r"\. *\.")
-_OUTER_QUOTE = re.compile(r"'(?:[^A-Za-z]|\Z)|(?:[^A-Za-z]|\A)'")
+_OUTER_QUOTE = re.compile(r"'(?:(?![A-Za-z])|(?<![A-Za-z]'))")  # what begins with a letter is found much faster
 
 
 def tweet_words(text: str) -> list[str]:
     """The words of a text that holds only the characters named above; an ellipsis may hold blanks."""
-    has_dot = "." in text
-    if has_dot and _DOTTED.search(text):
+    odd_dot = "." in text and _ODD_DOT.search(text)
+    if odd_dot and _DOTTED.search(text):
         return _WORD_OR_DOMAIN.findall(_HANGING.sub(r"\1\1\1", text))
     if text.encode().translate(None, _USUAL):  # something is left
         return _WORD.findall(_HANGING.sub(r"\1\1\1", text))
     if (
-        (has_dot and _ELLIPSIS.search(text)) or ("'" in text and _OUTER_QUOTE.search(text))
+        odd_dot or ("'" in text and _OUTER_QUOTE.search(text))
         or "!!!!" in text or "????" in text or ",,,," in text
     ):  # fmt: skip
         return _PLAIN_WORD.findall(_HANGING.sub(r"\1\1\1", text))
