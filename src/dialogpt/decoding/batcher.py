@@ -5,6 +5,7 @@ first; its next turn then costs what is new in it. A job's error is its own. One
 """
 
 import logging
+from bisect import bisect, bisect_left, insort
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Caches:
         self.size_bytes = 0
         self.hits = 0
         self._kept: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
+        self._sorted: list[tuple[int, ...]] = []  # its keys: what begins alike stands together
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -70,19 +72,18 @@ class Caches:
         if key in self._kept:
             self._forget(key)
         self._kept[key] = kept
+        insort(self._sorted, key)
         self.size_bytes += kept.cache.size_bytes
         while self.size_bytes > self.budget_bytes:
             self._forget(next(iter(self._kept)))
 
     def find(self, context: Sequence[int]) -> Kept | None:
         """A copy of what has been read of the context's beginning, with room for the rest; None for nothing."""
-        key, common = None, 0
-        new = context[:-1]
-        for other in self._kept:
-            alike = common_length(new, other)
-            if alike > common:
-                key, common = other, alike
-        if key is None:
+        new = tuple(context[:-1])
+        place = bisect(self._sorted, new)
+        beside = [(common_length(new, key), key) for key in self._sorted[max(place - 1, 0) : place + 1]]
+        common, key = max(beside, default=(0, ()))
+        if common == 0:
             return None
         self.hits += 1
         self._kept.move_to_end(key)
@@ -90,6 +91,7 @@ class Caches:
 
     def _forget(self, key: tuple[int, ...]) -> None:
         self.size_bytes -= self._kept.pop(key).cache.size_bytes
+        del self._sorted[bisect_left(self._sorted, key)]
 
 
 class Batcher:
