@@ -14,7 +14,8 @@ TOKENS = 10  # of a reply, on average
 
 PIECE = (
     b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1790000000,'
-    b'"model":"dialogpt-bundled","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}]'
+    b'"model":"dialogpt-bundled","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,'
+    b'"finish_reason":null}]'
 )
 LAST = PIECE + b',"usage":{"completion_tokens":%d}}\n\ndata: [DONE]\n\n' % TOKENS
 

@@ -33,7 +33,7 @@ from dialogpt.chat.serving.http.messages import (
     told_of,
 )
 from dialogpt.chat.serving.http.metrics import Metrics
-from dialogpt.chat.serving.http.talk import Mail, Talk, Told
+from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
 from dialogpt.chat.serving.replier import Replier, ReplyError
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DialoGPTError, UsageError
@@ -170,7 +170,8 @@ class _Stream(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it. Whoever goes away is noticed by the talk: no task has to stand beside this one."""
-        answer, event, said = self._answer, self._first, ""
+        answer, said = self._answer, ""
+        event: Event = self._first
         head = [answer.piece(index, None) for index in range(self._body.n)] if answer.chat else []
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
