@@ -241,12 +241,15 @@ def main() -> None:
 
 def compare(server: Server, arguments: argparse.Namespace) -> None:
     uvloop.run(measure(server, range(4), 2, 4))  # a first time
+    rates: tuple[list[float], list[float]] = [], []
     ratios, first = [], []
     for number in range(arguments.rounds):
         numbers = range(1000 * number, 1000 * number + arguments.clients)
         more = range(numbers.start + 500, numbers.stop + 500)
         alone = uvloop.run(measure(server, numbers, arguments.turns, 1))
         together = uvloop.run(measure(server, more, arguments.turns, arguments.clients))
+        rates[0].append(alone.rate)
+        rates[1].append(together.rate)
         ratios.append(together.rate / alone.rate)
         first.append(statistics.quantiles(together.heard.first_s, n=20)[-1])
         print(
@@ -259,7 +262,7 @@ def compare(server: Server, arguments: argparse.Namespace) -> None:
                 f"of processor the server {found.server_s:.2f} s, the client {found.client_s:.2f} s"
             )
     print(
-        f"medians: {statistics.median(ratios):.2f} times, p95 to first token {statistics.median(first):.3f} s, "
+        f"medians: {statistics.median(rates[0]):,.0f} and {statistics.median(rates[1]):,.0f} tokens/s, {statistics.median(ratios):.2f} times, p95 to first token {statistics.median(first):.3f} s, "
         f"memory {server.resident() / 1e6:,.0f} MB"
     )
 

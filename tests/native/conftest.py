@@ -8,7 +8,7 @@ import pytest
 
 from dialogpt.native import library
 
-HERE = library.library()["choices"]().decode().split() if library.missing() is None else []
+HERE = library.library().dialogpt_choices().decode().split() if library.missing() is None else []
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.Monkey
     with pytest.raises(UsageError, match="DIALOGPT_CPU=mmx names no kernels"):
         load_engine(None, device="cpu")
     monkeypatch.setenv("DIALOGPT_CPU", "avx2")
-    monkeypatch.setitem(library.library(), "choices", lambda: b"portable")
+    monkeypatch.setattr(library.library(), "dialogpt_choices", lambda: b"portable")
     with pytest.raises(UsageError, match="DIALOGPT_CPU=avx2 does not run on this processor"):
         load_engine(None, device="cpu")
 

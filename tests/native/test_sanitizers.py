@@ -23,7 +23,7 @@ from dialogpt.native import library
 library.LIBRARY = Path(sys.argv[1])
 from dialogpt.native.engine import open_native
 
-for kernels in library.library()["choices"]().decode().split():
+for kernels in library.library().dialogpt_choices().decode().split():
     os.environ["DIALOGPT_CPU"] = kernels
     for folder in map(Path, sys.argv[2:]):
         (folder / "model.int8").unlink(missing_ok=True)

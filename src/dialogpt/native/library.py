@@ -39,8 +39,6 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each returns and takes; 
     "masses": (Int, [Pointer, Pointer, Long, Pointer, Pointer, Pointer]),
     "likeliest": (Int, [Pointer, Pointer, Long, Long, Pointer, Pointer]),
 }
-# What takes less time than others would hold the interpreter's lock for, were it given away.
-QUICK = ("error", "cache", "cache_free", "cache_take", "cache_put", "cache_cut", "cache_lengths", "cache_bytes")
 
 
 class Shape(ctypes.Structure):
@@ -62,22 +60,21 @@ class Shape(ctypes.Structure):
 
 
 @cache
-def library() -> dict[str, Any]:
-    """The library's functions by name; OSError where it was not built, or does not load."""
-    free, locked = ctypes.CDLL(str(LIBRARY)), ctypes.PyDLL(str(LIBRARY))
-    found = {}
+def library() -> Any:
+    """The library with its functions declared; OSError where it was not built, or does not load."""
+    loaded = ctypes.CDLL(str(LIBRARY))
     for name, (returns, takes) in FUNCTIONS.items():
-        found[name] = getattr(locked if name in QUICK else free, f"dialogpt_{name}")
-        found[name].restype, found[name].argtypes = returns, takes
-    return found
+        function = getattr(loaded, f"dialogpt_{name}")
+        function.restype, function.argtypes = returns, takes
+    return loaded
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """Call a function of the library; DialoGPTError when it fails. Others may hold the interpreter's lock meanwhile."""
-    found = library()[name](*arguments)
+    """Call a function of the library; DialoGPTError when it fails. The interpreter's lock is not held meanwhile."""
+    found = getattr(library(), f"dialogpt_{name}")(*arguments)
     returns = FUNCTIONS[name][0]
     if (returns is Pointer and found is None) or (returns in (Int, Long) and found == -1):
-        raise DialoGPTError(f"the native engine: {library()['error']().decode(errors='replace')}")
+        raise DialoGPTError(f"the native engine: {library().dialogpt_error().decode(errors='replace')}")
     return found
 
 
@@ -101,7 +98,7 @@ def kernels() -> str | None:
         raise UsageError(f"DIALOGPT_CPU={asked} names no kernels", f"they are {', '.join(KERNELS)}, and {OFF} for none")
     if asked == OFF or missing() is not None:
         return None
-    here = library()["choices"]().decode().split()
+    here = library().dialogpt_choices().decode().split()
     if asked and asked not in here:
         raise UsageError(f"DIALOGPT_CPU={asked} does not run on this processor", f"here run {', '.join(here)}")
     return asked or str(here[0])
@@ -133,7 +130,7 @@ def describe_cpu() -> str:
     asked = os.environ.get("DIALOGPT_CPU", "")
     if (why := missing()) is not None:
         return f"native engine: none, {why}\nmodels are run by PyTorch"
-    here = library()["choices"]().decode().split()
+    here = library().dialogpt_choices().decode().split()
     lines = [f"kernels that this processor runs, the best first: {', '.join(here)}"]
     if (chosen := kernels()) is None:
         return "\n".join(["native engine: none, DIALOGPT_CPU=off", *lines, "models are run by PyTorch"])
