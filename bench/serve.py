@@ -1,13 +1,16 @@
 """How many tokens a second `dialogpt serve` makes for many clients at once, beside the same requests one by one.
 
-    pip install "dialogpt[server]" httpx
-    python bench/serve.py --clients 32 --turns 6 --rounds 3
+    pip install "dialogpt[server]"
+    python bench/serve.py --clients 32 --turns 4 --rounds 9
+    python bench/serve.py --clients 32 --turns 4 --rounds 9 --floor    # a server that does nothing but HTTP
+    python bench/serve_batch.py --clients 32 --turns 4 --rounds 9      # no HTTP
     python bench/serve.py --clients 8 --soak 600
 
 A client says a line, reads the streamed reply, says the next line: a conversation of so many turns, on loopback. Each
-round measures both ways on one server, with fresh conversations. Time to first token is of streamed replies without
-safety, which would tell them whole. `--soak` keeps that many clients talking for so many seconds, and prints the
-server's memory every tenth of them.
+round measures both ways on one server, with fresh conversations. All clients are in this process, and cost as little as
+can be: both sides share the cores, and what a slow client takes the server lacks. Time to first token is of streamed
+replies without safety, which would tell them whole. `--soak` keeps that many clients talking for so many seconds, and
+prints the server's memory every tenth of them.
 """
 
 from __future__ import annotations
@@ -241,29 +244,27 @@ def main() -> None:
 
 def compare(server: Server, arguments: argparse.Namespace) -> None:
     uvloop.run(measure(server, range(4), 2, 4))  # a first time
-    rates: tuple[list[float], list[float]] = [], []
-    ratios, first = [], []
+    found = []
     for number in range(arguments.rounds):
         numbers = range(1000 * number, 1000 * number + arguments.clients)
         more = range(numbers.start + 500, numbers.stop + 500)
         alone = uvloop.run(measure(server, numbers, arguments.turns, 1))
         together = uvloop.run(measure(server, more, arguments.turns, arguments.clients))
-        rates[0].append(alone.rate)
-        rates[1].append(together.rate)
-        ratios.append(together.rate / alone.rate)
-        first.append(statistics.quantiles(together.heard.first_s, n=20)[-1])
+        first_s = statistics.quantiles(together.heard.first_s, n=20)[-1]
+        found.append((alone.rate, together.rate, together.rate / alone.rate, first_s))
         print(
             f"round {number + 1}: {alone.rate:,.0f} tokens/s one by one, {together.rate:,.0f} of {arguments.clients} "
-            f"at once: {ratios[-1]:.2f} times; p95 to first token {first[-1]:.3f} s"
+            f"at once: {found[-1][2]:.2f} times; p95 to first token {first_s:.3f} s"
         )
-        for what, found in ("one by one", alone), ("at once", together):
+        for what, each in ("one by one", alone), ("at once", together):
             print(
-                f"    {what}: {found.heard.replies} replies, {found.heard.tokens} tokens in {found.wall_s:.2f} s; "
-                f"of processor the server {found.server_s:.2f} s, the client {found.client_s:.2f} s"
+                f"    {what}: {each.heard.replies} replies, {each.heard.tokens} tokens in {each.wall_s:.2f} s; "
+                f"of processor the server {each.server_s:.2f} s, the client {each.client_s:.2f} s"
             )
+    alone_rate, together_rate, ratio, first_s = (statistics.median(column) for column in zip(*found, strict=True))
     print(
-        f"medians: {statistics.median(rates[0]):,.0f} and {statistics.median(rates[1]):,.0f} tokens/s, {statistics.median(ratios):.2f} times, p95 to first token {statistics.median(first):.3f} s, "
-        f"memory {server.resident() / 1e6:,.0f} MB"
+        f"medians: {alone_rate:,.0f} and {together_rate:,.0f} tokens/s, {ratio:.2f} times, p95 to first token "
+        f"{first_s:.3f} s; memory {server.resident() / 1e6:,.0f} MB"
     )
 
 
