@@ -146,6 +146,8 @@ class Talk:
             self._events.popleft()
         if not self._events:
             self._some.clear()
+        if isinstance(event, HTTPException):  # the client's end, not the job's
+            return event
         seconds = time.perf_counter() - self._began
         if not self._heard:
             self._heard = True
@@ -162,9 +164,7 @@ class Talk:
     async def _wait_until_gone(self, request: Request) -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        if self._job is not None:
-            self._replier.cancel(self._job)
-            self._hear(HTTPException(GONE, "the client has gone away"))
+        self._hear(HTTPException(GONE, "the client has gone away"))
 
 
 def shown(error: Exception) -> Exception:
