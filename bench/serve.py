@@ -1,29 +1,37 @@
 """How many tokens a second `dialogpt serve` makes for many clients at once, beside the same requests one by one.
 
-    pip install "dialogpt[server]" httpx
-    python bench/serve.py --clients 32 --turns 6 --rounds 3
+    pip install "dialogpt[server]"
+    python bench/serve.py --clients 32 --turns 4 --rounds 9
+    python bench/serve.py --clients 32 --turns 4 --rounds 9 --floor    # a server that does nothing but HTTP
+    python bench/serve_batch.py --clients 32 --turns 4 --rounds 9      # no HTTP
     python bench/serve.py --clients 8 --soak 600
 
 A client says a line, reads the streamed reply, says the next line: a conversation of so many turns, on loopback. Each
-round measures both ways on one server, with fresh conversations. Time to first token is of streamed replies without
-safety, which would tell them whole. `--soak` keeps that many clients talking for so many seconds, and prints the
-server's memory every tenth of them.
+round measures both ways on one server, with fresh conversations. All clients are in this process, and cost as little as
+can be: both sides share the cores, and what a slow client takes the server lacks. Time to first token is of streamed
+replies without safety, which would tell them whole. `--soak` keeps that many clients talking for so many seconds, and
+prints the server's memory every tenth of them.
 """
+
+from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httptools
+import msgspec
+import uvloop
 
 LINES = [
     "Hello! How are you?", "What did you do today?", "Do you like music?", "What is your favorite food?",
@@ -41,85 +49,175 @@ class Heard:
     first_s: list[float] = field(default_factory=list)
 
 
-async def converse(client: httpx.AsyncClient, number: int, turns: int, heard: Heard, until: float = 0) -> None:
+class Delta(msgspec.Struct):
+    content: str = ""
+
+
+class Choice(msgspec.Struct):
+    delta: Delta
+
+
+class Usage(msgspec.Struct):
+    completion_tokens: int
+
+
+class Piece(msgspec.Struct):
+    """What is read of an event."""
+
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+PIECES = msgspec.json.Decoder(Piece)
+
+
+class Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection that is kept alive; it costs the server's cores as little as Python can."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._complete.done():
+            self._complete.set_exception(error or ConnectionError("the server has closed the connection"))
+
+    async def post(self, path: str, body: bytes, hear: Callable[[bytes], object]) -> None:
+        """Send a request, and hand over the data of each event of its answer."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._hear, self._rest, self._complete = hear, b"", asyncio.get_running_loop().create_future()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await self._complete
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, data: bytes) -> None:
+        *events, self._rest = (self._rest + data).split(b"\n\n")
+        for event in events:
+            self._hear(event.removeprefix(b"data: "))
+
+    def on_message_complete(self) -> None:
+        if (status := self._parser.get_status_code()) != 200:
+            self._complete.set_exception(ConnectionError(f"status {status}: {self._rest.decode()}"))
+        else:
+            self._complete.set_result(None)
+
+
+class Talk:
+    """One streamed reply."""
+
+    def __init__(self) -> None:
+        self.began, self.first_s, self.text, self.tokens = time.perf_counter(), 0.0, "", 0
+
+    def hear(self, event: bytes) -> None:
+        if event == b"[DONE]":
+            return
+        piece = PIECES.decode(event)
+        for choice in piece.choices:
+            if choice.delta.content:
+                self.first_s = self.first_s or time.perf_counter() - self.began
+                self.text += choice.delta.content
+        if piece.usage:
+            self.tokens = piece.usage.completion_tokens
+
+
+async def converse(port: int, number: int, turns: int, heard: Heard, until: float = 0) -> None:
     """One conversation; with `until` it begins anew when it is long, as long as that is not over."""
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
     draw = random.Random(number)
     messages: list[dict[str, str]] = []
     for turn in range(turns) if not until else iter(int, 1):
         if until and time.monotonic() > until:
-            return
+            break
         if turn == 0 and len(messages) > 20:
             messages.clear()
         messages.append({"role": "user", "content": draw.choice(LINES)})
         body = {"messages": messages, "stream": True, "safety": False, "seed": draw.randrange(2**31),
                 "stream_options": {"include_usage": True}}  # fmt: skip
-        began, text, first = time.perf_counter(), "", 0.0
-        async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-            answer.raise_for_status()
-            async for line in answer.aiter_lines():
-                if not line.startswith("data: {"):
-                    continue
-                piece = json.loads(line[6:])
-                for choice in piece["choices"]:
-                    if said := choice["delta"].get("content"):
-                        first = first or time.perf_counter() - began
-                        text += said
-                if piece.get("usage"):
-                    heard.tokens += piece["usage"]["completion_tokens"]
+        talk = Talk()
+        await connection.post("/v1/chat/completions", msgspec.json.encode(body), talk.hear)
+        heard.tokens += talk.tokens
         heard.replies += 1
-        if first:
-            heard.first_s.append(first)
-        messages.append({"role": "assistant", "content": text or "..."})
+        if talk.first_s:
+            heard.first_s.append(talk.first_s)
+        messages.append({"role": "assistant", "content": talk.text or "..."})
+    connection.transport.close()
 
 
-async def measure(url: str, numbers: range, turns: int, at_once: int) -> tuple[Heard, float]:
-    """So many conversations, so many at a time; what was heard, and seconds."""
+@dataclass
+class Round:
+    """What was heard of some conversations, in how many seconds, and the seconds of processor on both sides."""
+
+    heard: Heard
+    wall_s: float
+    client_s: float
+    server_s: float
+
+    @property
+    def rate(self) -> float:
+        return self.heard.tokens / self.wall_s
+
+
+async def measure(server: Server, numbers: range, turns: int, at_once: int) -> Round:
+    """So many conversations, so many at a time."""
     heard, limit = Heard(), asyncio.Semaphore(at_once)
-    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
 
-        async def one(number: int) -> None:
-            async with limit:
-                await converse(client, number, turns, heard)
+    async def one(number: int) -> None:
+        async with limit:
+            await converse(server.port, number, turns, heard)
 
-        began = time.perf_counter()
-        await asyncio.gather(*map(one, numbers))
-        return heard, time.perf_counter() - began
+    began = time.perf_counter(), time.process_time(), server.cpu_s()
+    await asyncio.gather(*map(one, numbers))
+    ended = time.perf_counter(), time.process_time(), server.cpu_s()
+    return Round(heard, *(after - before for before, after in zip(began, ended, strict=True)))
 
 
-async def soak(url: str, clients: int, seconds: float, process: int) -> None:
+async def soak(server: Server, clients: int, seconds: float) -> None:
     heard, until = Heard(), time.monotonic() + seconds
 
     async def watch() -> None:
         for tenth in range(11):
             print(
-                f"{tenth * seconds / 10:6.0f} s: {resident(process) / 1e6:,.0f} MB, {heard.replies:,} replies",
+                f"{tenth * seconds / 10:6.0f} s: {server.resident() / 1e6:,.0f} MB, {heard.replies:,} replies",
                 flush=True,
             )
             await asyncio.sleep(seconds / 10 if tenth < 10 else 0)
 
-    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
-        await asyncio.gather(watch(), *(converse(client, number, 0, heard, until) for number in range(clients)))
+    await asyncio.gather(watch(), *(converse(server.port, number, 0, heard, until) for number in range(clients)))
 
 
-def resident(process: int) -> int:
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+class Server:
+    """`dialogpt serve` in a process of its own."""
 
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.port = int(self.process.stderr.readline().rpartition(":")[2])
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except ConnectionError:
+                if self.process.poll() is not None:
+                    sys.exit(self.process.stderr.read())
+                time.sleep(0.05)
 
-def start(arguments: argparse.Namespace) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "dialogpt", "serve", arguments.model, "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
-    assert process.stderr is not None
-    url = process.stderr.readline().split()[-1]
-    while True:
-        try:
-            httpx.get(f"{url}/health")
-            return process, url
-        except httpx.TransportError:
-            if process.poll() is not None:
-                sys.exit(process.stderr.read())
-            time.sleep(0.05)
+    def cpu_s(self) -> float:
+        """Seconds of processor so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
 
 
 def main() -> None:
@@ -129,33 +227,45 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=float, default=0, help="seconds")
+    parser.add_argument("--floor", action="store_true", help="a server that only sends events, as many as a reply has")
     arguments = parser.parse_args()
-    process, url = start(arguments)
+    command = [sys.executable, "-m", "dialogpt", "serve", arguments.model, "--port", "0"]
+    if arguments.floor:
+        command = [sys.executable, str(Path(__file__).with_name("serve_floor.py"))]
+    server = Server(command)
     try:
         if arguments.soak:
-            asyncio.run(soak(url, arguments.clients, arguments.soak, process.pid))
-            return
-        asyncio.run(measure(url, range(4), 2, 4))  # a first time
-        ratios, rates, first = [], [], []
-        for number in range(arguments.rounds):
-            numbers = range(1000 * number, 1000 * number + arguments.clients)
-            alone, alone_s = asyncio.run(measure(url, numbers, arguments.turns, 1))
-            together, together_s = asyncio.run(measure(url, range(numbers.start + 500, numbers.stop + 500),
-                                                       arguments.turns, arguments.clients))  # fmt: skip
-            rates.append((alone.tokens / alone_s, together.tokens / together_s))
-            ratios.append(rates[-1][1] / rates[-1][0])
-            first.append(statistics.quantiles(together.first_s, n=20)[-1])
-            print(
-                f"round {number + 1}: {rates[-1][0]:,.0f} tokens/s one by one, {rates[-1][1]:,.0f} of "
-                f"{arguments.clients} at once: {ratios[-1]:.2f} times; p95 to first token {first[-1]:.3f} s"
-            )
-        print(
-            f"medians: {statistics.median(ratios):.2f} times, p95 to first token {statistics.median(first):.3f} s, "
-            f"memory {resident(process.pid) / 1e6:,.0f} MB"
-        )
+            uvloop.run(soak(server, arguments.clients, arguments.soak))
+        else:
+            compare(server, arguments)
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        server.end()
+
+
+def compare(server: Server, arguments: argparse.Namespace) -> None:
+    uvloop.run(measure(server, range(4), 2, 4))  # a first time
+    found = []
+    for number in range(arguments.rounds):
+        numbers = range(1000 * number, 1000 * number + arguments.clients)
+        more = range(numbers.start + 500, numbers.stop + 500)
+        alone = uvloop.run(measure(server, numbers, arguments.turns, 1))
+        together = uvloop.run(measure(server, more, arguments.turns, arguments.clients))
+        first_s = statistics.quantiles(together.heard.first_s, n=20)[-1]
+        found.append((alone.rate, together.rate, together.rate / alone.rate, first_s))
+        print(
+            f"round {number + 1}: {alone.rate:,.0f} tokens/s one by one, {together.rate:,.0f} of {arguments.clients} "
+            f"at once: {found[-1][2]:.2f} times; p95 to first token {first_s:.3f} s"
+        )
+        for what, each in ("one by one", alone), ("at once", together):
+            print(
+                f"    {what}: {each.heard.replies} replies, {each.heard.tokens} tokens in {each.wall_s:.2f} s; "
+                f"of processor the server {each.server_s:.2f} s, the client {each.client_s:.2f} s"
+            )
+    alone_rate, together_rate, ratio, first_s = (statistics.median(column) for column in zip(*found, strict=True))
+    print(
+        f"medians: {alone_rate:,.0f} and {together_rate:,.0f} tokens/s, {ratio:.2f} times, p95 to first token "
+        f"{first_s:.3f} s; memory {server.resident() / 1e6:,.0f} MB"
+    )
 
 
 if __name__ == "__main__":

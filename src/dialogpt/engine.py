@@ -129,8 +129,12 @@ class Engine(Protocol):
     @property
     def n_ctx(self) -> int: ...
 
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[Logits, Cache]:
-        """Read contexts of any lengths, which go on by about `room` tokens; returns each row's next logits."""
+    def prefill(self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[Any] = ()) -> tuple[Logits, Cache]:
+        """Read contexts of any lengths, which go on by about `room` tokens; returns each row's next logits.
+
+        begun: for each context a cache of the engine's own, of one row that has read its beginning but never all of
+        it, or None; or none at all. They are not used afterwards.
+        """
         ...
 
     def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[Logits, Kept]:

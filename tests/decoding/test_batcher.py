@@ -1,6 +1,7 @@
 """Jobs that come and go: their replies are those they would get alone, and what went wrong is their own."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +115,34 @@ def test_a_turn_costs_what_is_new(tiny_model: Pair) -> None:
     assert batcher.caches.hits == 1
     if common >= 7:  # the text's tokens are those that were drawn
         assert read[0] <= 1 + 1 + len(tiny_model[1].encode("ok")) + 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_jobs_that_come_together_are_read_together_or_each_alone(tiny_model: Pair, together: bool) -> None:
+    batcher = batcher_of(tiny_model)
+    first = Listener(batcher, [SAID[0]], 1)
+    finish(batcher, 20)
+    prefill, read = batcher.engine.prefill, []
+
+    def counting(contexts: Any, room: int, begun: Any = ()) -> Any:
+        read.append(len(contexts))
+        if len(contexts) > 1 and not together:
+            raise ValueError("not together")
+        return prefill(contexts, room, begun)
+
+    batcher.engine.prefill = counting  # type: ignore[method-assign]
+    later: Any = SimpleNamespace(begin=lambda job: None)
+    longer = [SAID[0], first.reply.text, "and then?"]
+    listeners = [
+        Listener(later, context, seed, num_hypotheses=hypotheses)
+        for seed, (context, hypotheses) in enumerate([(longer, 1), ([SAID[1]], 3), ([" "], 1), ([SAID[2]], 1)])
+    ]
+    batcher.begin(*(listener.job for listener in listeners))
+    assert read[0] == 3
+    finish(batcher, 20)
+    assert "the context is empty" in str(listeners.pop(2).done[0])
+    for listener in listeners:
+        assert listener.reply.text == alone(tiny_model, listener).text
 
 
 def test_conversations_that_begin_alike_keep_their_own(tiny_model: Pair) -> None:

@@ -158,6 +158,17 @@ def test_a_conversation_reads_what_is_new(folder: Path) -> None:
         assert (kept.tokens, kept.cache.tokens_read()) == (context, len(context))
 
 
+def test_contexts_that_have_been_begun_are_read_together(folder: Path) -> None:
+    engine = opened(folder)
+    contexts = draw(np.random.default_rng(8), [40, 7, 33])
+    _, read = engine.prefill([contexts[0][:17], contexts[2][:32]], 0)
+    begun = [read.prefix(0, 17), None, read.prefix(1, 20)]
+    logits, cache = engine.prefill(contexts, 0, begun)
+    assert [cache.tokens_read(row) for row in range(3)] == [40, 7, 33]
+    for row, context in enumerate(contexts):
+        assert np.array_equal(logits.array()[row], alone(engine, context))
+
+
 def test_shared_pages_are_counted_once(folder: Path) -> None:
     engine = opened(folder)
     _, cache = engine.prefill(draw(np.random.default_rng(7), [40]), 0)

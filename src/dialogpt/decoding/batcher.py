@@ -5,6 +5,7 @@ first; its next turn then costs what is new in it. A job's error is its own. One
 """
 
 import logging
+from bisect import bisect, bisect_left, insort
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Caches:
         self.size_bytes = 0
         self.hits = 0
         self._kept: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
+        self._sorted: list[tuple[int, ...]] = []  # its keys: what begins alike stands together
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -70,19 +72,18 @@ class Caches:
         if key in self._kept:
             self._forget(key)
         self._kept[key] = kept
+        insort(self._sorted, key)
         self.size_bytes += kept.cache.size_bytes
         while self.size_bytes > self.budget_bytes:
             self._forget(next(iter(self._kept)))
 
     def find(self, context: Sequence[int]) -> Kept | None:
         """A copy of what has been read of the context's beginning, with room for the rest; None for nothing."""
-        key, common = None, 0
-        new = context[:-1]
-        for other in self._kept:
-            alike = common_length(new, other)
-            if alike > common:
-                key, common = other, alike
-        if key is None:
+        new = tuple(context[:-1])
+        place = bisect(self._sorted, new)
+        beside = [(common_length(new, key), key) for key in self._sorted[max(place - 1, 0) : place + 1]]
+        common, key = max(beside, default=(0, ()))
+        if common == 0:
             return None
         self.hits += 1
         self._kept.move_to_end(key)
@@ -90,6 +91,7 @@ class Caches:
 
     def _forget(self, key: tuple[int, ...]) -> None:
         self.size_bytes -= self._kept.pop(key).cache.size_bytes
+        del self._sorted[bisect_left(self._sorted, key)]
 
 
 class Batcher:
@@ -113,14 +115,18 @@ class Batcher:
         """How many rows are being decoded."""
         return self._rows.alive
 
-    def begin(self, job: Job) -> None:
-        """Read a job's context, and let its rows join; what goes wrong is the job's own error."""
-        try:
-            job.tokens = context_tokens(self.tokenizer, job.context, self.engine.n_ctx, job.config.max_new_tokens)
-            job.prompt_tokens = len(job.tokens)
-            self._join(job, job.config)
-        except Exception as error:  # one job is isolated
-            self._fail(job, error)
+    def begin(self, *jobs: Job) -> None:
+        """Read the jobs' contexts together, and let their rows join; what goes wrong with one is its own error."""
+        ready = []
+        for job in jobs:
+            try:
+                job.tokens = context_tokens(self.tokenizer, job.context, self.engine.n_ctx, job.config.max_new_tokens)
+                job.prompt_tokens = len(job.tokens)
+                ready.append(job)
+            except Exception as error:  # one job is isolated
+                self._fail(job, error)
+        if ready:
+            self._join(ready)
 
     def step(self) -> None:
         """Give every row a token, and complete the jobs whose rows have all ended."""
@@ -145,23 +151,38 @@ class Batcher:
         for job in ended:
             self._complete(job)
 
-    def _join(self, job: Job, config: ReplyConfig) -> None:
+    def _join(self, jobs: Sequence[Job]) -> None:
+        """Read contexts, of which only what is new to the caches, and let rows join: one for each hypothesis."""
+        try:
+            kept = [self.caches.find(job.tokens) for job in jobs]
+            begun = [known.cache if known else None for known in kept]
+            logits, cache = self.engine.prefill([job.tokens for job in jobs], 0, begun)
+        except Exception as error:
+            if len(jobs) == 1:
+                self._fail(jobs[0], error)
+            else:  # whose it is shows when each is read alone
+                for job in jobs:
+                    self._join([job])
+            return
+        for place, job in enumerate(jobs):
+            job.rows = self._rows_of(job)
+            if len(job.rows) > 1:
+                self.caches.put(job.tokens, Kept(list(job.tokens), cache.prefix(place, cache.tokens_read(place))))
+        rows = [row for job in jobs for row in job.rows]
+        if len(rows) > len(jobs):
+            places = [place for place, job in enumerate(jobs) for _ in job.rows]
+            logits = logits.select(places)
+            cache.rearrange(places)
+        self._rows.join(rows, logits, cache)
+
+    def _rows_of(self, job: Job) -> list[Row]:
+        config = drawn_again(job.config) if job.attempt else job.config
         room = min(reply_room(self.engine.n_ctx, config.max_new_tokens), self.engine.n_ctx - len(job.tokens))
         seeds = seeds_of(job.config, job.seed, job.attempt)
-        job.rows = [Row(job.tokens, config, np.random.default_rng(seed), room, keeps=len(seeds) == 1) for seed in seeds]
-        kept = self.caches.find(job.tokens)
-        if kept is None:
-            logits, cache = self.engine.prefill([job.tokens], 0)
-        else:
-            logits, kept = self.engine.resume(job.tokens, kept)
-            cache = kept.cache
-        if len(seeds) > 1:
-            self.caches.put(job.tokens, Kept(list(job.tokens), cache.prefix(0, cache.tokens_read())))
-            logits = logits.select([0] * len(seeds))
-            cache.rearrange([0] * len(seeds))
-        self._rows.join(job.rows, logits, cache)
-        for row in job.rows:
+        rows = [Row(job.tokens, config, np.random.default_rng(seed), room, keeps=len(seeds) == 1) for seed in seeds]
+        for row in rows:
             self._jobs[row], self._pieces[row] = job, Pieces(self.tokenizer, job.stops)
+        return rows
 
     def _told(self, row: Row, token: int) -> Job | None:
         """Take note of a row's token; returns its job when that was the last one of all its rows."""
@@ -191,7 +212,7 @@ class Batcher:
             if job.attempt == 0 and all(hypothesis.rejected for hypothesis in job.made):
                 self.counts["drawn again"] += 1
                 job.attempt = 1
-                self._join(job, drawn_again(job.config))
+                self._join([job])
                 return
             reply = best(self.rankers if job.config.mmi else (), job.context, job.made, self.counts)
         except Exception as error:  # one job is isolated

@@ -25,8 +25,12 @@ class TorchEngine:
         self.n_ctx, self.device = model.config.n_ctx, model.device
 
     @torch.inference_mode()
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[TorchLogits, KVCache]:
-        """As `Engine.prefill`; rows are padded on the left."""
+    def prefill(
+        self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[KVCache | None] = ()
+    ) -> tuple[TorchLogits, KVCache]:
+        """As `Engine.prefill`; rows are padded on the left. Those that have been begun are read one after another."""
+        if any(one is not None for one in begun):
+            return self._joined([self._go_on(*each, room) for each in zip(contexts, begun, strict=True)])
         longest = max(map(len, contexts))
         tokens = torch.zeros((len(contexts), longest), dtype=torch.long)
         for row, context in enumerate(contexts):
@@ -35,6 +39,20 @@ class TorchEngine:
         cache = self._empty(len(contexts), longest + room, starts)
         hidden = self.model.hidden(tokens.to(self.device), cache)
         return TorchLogits(self.model.logits(hidden[:, -1])), cache
+
+    def _go_on(self, context: Sequence[int], begun: KVCache | None, room: int) -> tuple[TorchLogits, KVCache]:
+        if begun is None:
+            return self.prefill([context], room)
+        logits, kept = self.resume(context, Kept(list(context[: begun.length]), begun))
+        return logits, _ours(kept.cache)
+
+    @staticmethod
+    def _joined(rows: Sequence[tuple[TorchLogits, KVCache]]) -> tuple[TorchLogits, KVCache]:
+        logits, cache = rows[0]
+        for place, (others, other) in enumerate(rows[1:], 1):
+            cache.join([place], other)
+            logits.join([place], others)
+        return logits, cache
 
     @torch.inference_mode()
     def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[TorchLogits, Kept]:

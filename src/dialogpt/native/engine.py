@@ -51,10 +51,16 @@ class NativeEngine:
         with packed(folder, config) as path:
             self._model = _Model(path, config, chosen, threads())
 
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[NativeLogits, NativeCache]:
+    def prefill(
+        self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[NativeCache | None] = ()
+    ) -> tuple[NativeLogits, NativeCache]:
         """As `Engine.prefill`."""
-        cache = NativeCache(self._model, len(contexts))
-        return self._read(cache, range(len(contexts)), contexts), cache
+        cache, new = NativeCache(self._model, len(contexts)), list(contexts)
+        for row, known in enumerate(begun):
+            if known is not None:
+                cache.join([row], known)
+                new[row] = contexts[row][known.tokens_read() :]
+        return self._read(cache, range(len(contexts)), new), cache
 
     def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[NativeLogits, Kept]:
         """As `Engine.resume`."""

@@ -24,7 +24,7 @@ class NativeLogits:
     def of(cls, model: Any, values: Floats, vocabulary: int) -> "NativeLogits":
         """All rows of an array, (B, V or more)."""
         addresses = pointer(values) + values.strides[0] * np.arange(len(values), dtype=np.int64)
-        return cls(model, [row[:vocabulary] for row in values], addresses, set())
+        return cls(model, list(values[:, :vocabulary]), addresses, set())
 
     @property
     def rows(self) -> int:

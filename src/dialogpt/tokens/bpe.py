@@ -9,6 +9,7 @@ import json
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +27,8 @@ END_TEXT = "<|endoftext|>"
 # How other engines make tokens of messages: as here, each turn ended by the end token, and nobody named.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+SHORT = 256  # characters of a turn whose tokens are remembered
+REMEMBERED = 4096  # of them
 TEXTS_AT_ONCE = 8192  # an encoding takes about 150 bytes a token until its ids are taken out
 
 
@@ -42,6 +45,7 @@ class Tokenizer:
         self._bpe = bpe
         self.end_id: int = end_id
         self.vocab_size: int = bpe.get_vocab_size()
+        self._remembered = lru_cache(REMEMBERED)(self.encode)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
@@ -97,6 +101,9 @@ class Tokenizer:
         ids: list[int] = self._bpe.encode(_encodable(text), add_special_tokens=False).ids
         return ids
 
+    def _turn(self, text: str) -> Sequence[int]:
+        return self._remembered(text) if len(text) <= SHORT else self.encode(text)
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """As `encode`, on all cores."""
         batch = self._bpe.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
@@ -119,8 +126,8 @@ class Tokenizer:
         return np.frombuffer(tokens, dtype=np.uint32), np.cumsum(lengths, dtype=np.int64)
 
     def encode_turns(self, turns: Iterable[Turn]) -> list[list[int]]:
-        """The tokens of each turn, its end token included."""
-        return [[*ids, self.end_id] for ids in self.encode_batch([turn.text for turn in turns])]
+        """The tokens of each turn, its end token included; short ones are remembered, as conversations come again."""
+        return [[*self._turn(turn.text), self.end_id] for turn in turns]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the tokens, end tokens left out; bytes that are no whole code point become U+FFFD."""

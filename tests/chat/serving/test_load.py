@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("fastapi")
 import openai
 
-from dialogpt.chat.serving.http.talk import Talk, Told
+from dialogpt.chat.serving.http.talk import Mail, Talk, Told
 from dialogpt.decoding import Reply, ReplyConfig
 from dialogpt.decoding.batcher import Job
 from dialogpt.session import Turn
@@ -136,8 +136,12 @@ def test_a_job_may_be_done_before_it_is_handed_over() -> None:
     async def talk() -> Any:
         seconds = SimpleNamespace(observe=lambda value: None)
         worker = SimpleNamespace(submit=lambda job: job.on_done(Reply(text="at once", hypotheses=())))
-        told = Talk(worker, SimpleNamespace(first_token=seconds, reply=seconds))  # type: ignore[arg-type]
-        told.begin(Job(context=[Turn("hi")], config=ReplyConfig(), seed=1, on_done=told.on_done))
-        return await asyncio.wait_for(told._next(), 10)
+        request = SimpleNamespace(receive=asyncio.Event().wait)  # it stays
+        told = Talk(worker, SimpleNamespace(first_token=seconds, reply=seconds), Mail())  # type: ignore[arg-type]
+        told.begin(Job(context=[Turn("hi")], config=ReplyConfig(), seed=1, on_done=told.on_done), request)  # type: ignore
+        try:
+            return await asyncio.wait_for(told.next(), 10)
+        finally:
+            told.leave()
 
     assert isinstance(asyncio.run(talk()), Told)

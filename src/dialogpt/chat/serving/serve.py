@@ -1,5 +1,6 @@
 """The `serve` command: a model, or another engine that has one -> a server that listens until it is told to end."""
 
+import gc
 import logging
 import os
 import socket
@@ -36,6 +37,8 @@ def serve(config: ServeConfig) -> None:
     with listening:
         frugal_with_memory()
         replier, name = open_backend(config) if config.backend else open_worker(config)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
         host, port = listening.getsockname()[:2]
         try:
             app = make_app(config, replier, name)

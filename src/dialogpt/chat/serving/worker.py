@@ -89,8 +89,7 @@ class Worker:
 
     def _run(self) -> None:
         while (jobs := self._next()) is not None:
-            for job in jobs:
-                self.batcher.begin(job)
+            self.batcher.begin(*jobs)
             self.batcher.step()
 
     def _next(self) -> list[Job] | None:

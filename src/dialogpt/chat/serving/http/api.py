@@ -7,7 +7,7 @@ loop. Whoever goes away takes his job along. Errors have OpenAI's form, {"error"
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -33,7 +33,7 @@ from dialogpt.chat.serving.http.messages import (
     told_of,
 )
 from dialogpt.chat.serving.http.metrics import Metrics
-from dialogpt.chat.serving.http.talk import Talk, Told, shown
+from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
 from dialogpt.chat.serving.replier import Replier, ReplyError
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DialoGPTError, UsageError
@@ -51,6 +51,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        server.mail = Mail()
         yield
         await asyncio.to_thread(replier.close)
 
@@ -103,7 +104,9 @@ class _Page(StaticFiles):
 
 
 class _Server:
-    """The routes."""
+    """The routes; `mail` is there once the event loop runs."""
+
+    mail: Mail
 
     def __init__(self, config: ServeConfig, replier: Replier, name: str, metrics: Metrics) -> None:
         self.config, self.replier, self.name, self.metrics = config, replier, name, metrics
@@ -136,7 +139,7 @@ class _Server:
         settings = body.settings(self.config)
         if settings.mmi and not self.replier.ranks:
             raise UsageError("mmi needs a backward model", "start the server with --backward")
-        talk = Talk(self.replier, self.metrics)
+        talk = Talk(self.replier, self.metrics, self.mail)
         seed = int(self._seeds.integers(2**63)) if body.seed is None else body.seed
         turns = body.turns()
         if self.config.log_text:
@@ -145,51 +148,62 @@ class _Server:
             context=turns, config=settings, seed=seed, stops=body.stops, on_done=talk.on_done,
             on_text=talk.on_text if body.stream and body.n == 1 else None,
         )  # fmt: skip
-        talk.begin(job)
+        talk.begin(job, request)
         answer = Answer(self.name, chat)
         if body.stream:
-            first = await talk.first(request)
-            if isinstance(first, Exception):
-                raise shown(first)
-            events = _events(talk, first, answer, body)
-            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        told_all = await talk.all(request, body.n)
+            return _Stream(talk, await talk.first(), answer, body)
+        told_all = await talk.all(body.n)
         more = {"hypotheses": told_of(told_all.hypotheses)} if body.hypotheses else {}
         whole = answer.whole(told_all.texts, told_all.reasons, told_all.usage, **more)
         return Response(msgspec.json.encode(whole), media_type="application/json")
 
 
-async def _events(
-    talk: Talk, first: str | Told, answer: Answer, body: ChatRequest | TextRequest
-) -> AsyncIterator[bytes]:
+class _Stream(Response):
     """A reply as server-sent events, in pieces as it is made; at the end why it ended, and what was asked for."""
-    try:
-        for index in range(body.n) if answer.chat else ():
-            yield _event(answer.piece(index, None))
-        said = ""
-        async for event in talk.events(first):
-            if isinstance(event, Exception):
-                yield _event(_error(*_status(event)))
-                return
-            if isinstance(event, str):
+
+    media_type = "text/event-stream"
+
+    def __init__(self, talk: Talk, first: str | Told, answer: Answer, body: ChatRequest | TextRequest) -> None:
+        super().__init__(headers={"Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._talk, self._first, self._answer, self._body = talk, first, answer, body
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it. Whoever goes away is noticed by the talk: no task has to stand beside this one."""
+        answer, said = self._answer, ""
+        event: Event = self._first
+        head = [answer.piece(index, None) for index in range(self._body.n)] if answer.chat else []
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while isinstance(event, str):
                 said += event
-                yield _event(answer.piece(0, event))
-                continue
-            texts, reasons, usage = event.some(body.n)
-            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
-                if rest := text[len(said) :] if index == 0 else text:
-                    yield _event(answer.piece(index, rest))
-                more = {"hypotheses": told_of(event.hypotheses)} if body.hypotheses and index == 0 else {}
-                yield _event(answer.piece(index, "", reason, **more))
-            if body.usage_at_the_end:
-                yield _event(answer.usage(usage))
-        yield b"data: [DONE]\n\n"
-    finally:
-        talk.leave()
+                events = _events(*head, answer.piece(0, event))
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+                head.clear()
+                event = await self._talk.next()
+            if isinstance(event, Exception):
+                rest = _events(_error(*_status(event)))
+            else:
+                rest = _events(*head, *self._last(event, said)) + b"data: [DONE]\n\n"
+            await send({"type": "http.response.body", "body": rest})
+        finally:
+            self._talk.leave()
+
+    def _last(self, told: Told, said: str) -> Iterator[dict[str, Any]]:
+        """What has not been said yet."""
+        answer, body = self._answer, self._body
+        texts, reasons, usage = told.some(body.n)
+        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
+            if rest := text[len(said) :] if index == 0 else text:
+                yield answer.piece(index, rest)
+            more = {"hypotheses": told_of(told.hypotheses)} if body.hypotheses and index == 0 else {}
+            yield answer.piece(index, "", reason, **more)
+        if body.usage_at_the_end:
+            yield answer.usage(usage)
 
 
-def _event(piece: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(piece) + b"\n\n"
+def _events(*pieces: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + msgspec.json.encode(piece) + b"\n\n" for piece in pieces)
 
 
 def _key_check(key: str) -> Any:

@@ -5,8 +5,8 @@ Beyond OpenAI's: `top_k`, `min_p`, `repetition_penalty`, `no_repeat_ngram`, `mmi
 """
 
 import math
+import random
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
@@ -139,7 +139,7 @@ class Answer:
 
     def __init__(self, model: str, chat: bool) -> None:
         self.model, self.chat = model, chat
-        self.id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
+        self.id = f"{'chatcmpl' if chat else 'cmpl'}-{random.getrandbits(128):032x}"
         self.created = int(time.time())
 
     def whole(self, texts: Sequence[str], reasons: Sequence[str], usage: dict[str, int], **more: Any) -> dict[str, Any]:

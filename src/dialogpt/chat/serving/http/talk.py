@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -58,79 +58,86 @@ class All:
 Event = str | Told | Exception
 
 
+class Mail:
+    """Brings what a replier's thread tells to the event loop, which is woken once for all that has come meanwhile."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._came: deque[tuple[Callable[[Event], object], Event]] = deque()
+        self._woken = False
+
+    def send(self, hear: Callable[[Event], object], event: Event) -> None:
+        """Have the loop call `hear(event)`; any thread may do it."""
+        self._came.append((hear, event))
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._woken = False  # first: what comes from now on wakes again
+        while self._came:
+            hear, event = self._came.popleft()
+            hear(event)
+
+
 class Talk:
     """One request's job and what it tells: pieces of text, and at last the reply or an error."""
 
-    def __init__(self, replier: Replier, metrics: Metrics) -> None:
-        self._replier, self._metrics = replier, metrics
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, replier: Replier, metrics: Metrics, mail: Mail) -> None:
+        self._replier, self._metrics, self._mail = replier, metrics, mail
         self._events: deque[Event] = deque()
         self._some = asyncio.Event()
         self._job: Job | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._began = time.perf_counter()
         self._heard = False
 
-    def begin(self, job: Job) -> None:
-        """Hand the job over; BusyError when too many wait."""
+    def begin(self, job: Job, request: Request) -> None:
+        """Hand the job over; BusyError when too many wait. Should the client go away, that is the last event."""
         self._job = job  # before it is handed over: it may be done at once
         try:
             self._replier.submit(job)
         except DialoGPTError:
             self._job = None
             raise
+        self._watch = asyncio.ensure_future(self._wait_until_gone(request))
 
     def on_text(self, piece: str) -> None:
-        self._loop.call_soon_threadsafe(self._hear, piece)
+        self._mail.send(self._hear, piece)
 
     def on_done(self, done: Reply | Exception) -> None:
         assert self._job is not None
         if isinstance(done, Exception) and not isinstance(done, DialoGPTError):
             _note(done)
         event = done if isinstance(done, Exception) else Told(done.hypotheses, self._job.prompt_tokens)
-        self._loop.call_soon_threadsafe(self._hear, event)
+        self._mail.send(self._hear, event)
 
-    async def first(self, request: Request) -> Event:
-        """The first event, before anything is answered: an error still has a status of its own."""
-        event = asyncio.ensure_future(self._next())
-        gone = asyncio.ensure_future(_disconnected(request))
+    async def first(self) -> str | Told:
+        """The first event, before anything is answered: an error, which is raised, still has a status of its own."""
         try:
-            await asyncio.wait({event, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not event.done():
-                raise HTTPException(GONE, "the client has gone away")
-            return event.result()
+            event = await self.next()
+            if isinstance(event, Exception):
+                raise shown(event)
         except BaseException:
             self.leave()
             raise
-        finally:
-            event.cancel()
-            gone.cancel()
+        return event
 
-    async def events(self, first: Event) -> AsyncIterator[Event]:
-        """The first event and those after it, up to the reply or an error."""
-        event = first
-        while isinstance(event, str):
-            yield event
-            event = await self._next()
-        yield event
-
-    async def all(self, request: Request, n: int) -> All:
+    async def all(self, n: int) -> All:
         """The whole answer; raises the job's error."""
-        event = await self.first(request)
-        if isinstance(event, Exception):
-            raise shown(event)
+        event = await self.first()
         assert isinstance(event, Told)
+        self.leave()
         return All(*event.some(n), event.hypotheses)
 
     def leave(self) -> None:
         """Cancel the job, unless it is done."""
         if self._job is not None:
             self._replier.cancel(self._job)
+        if self._watch is not None:
+            self._watch.cancel()
 
-    def _hear(self, event: Event) -> None:
-        self._events.append(event)
-        self._some.set()
-
-    async def _next(self) -> Event:
+    async def next(self) -> Event:
         """The next event; after the first, pieces that have come meanwhile are one: a busy server has fewer to send."""
         await self._some.wait()
         event = self._events.popleft()
@@ -139,6 +146,8 @@ class Talk:
             self._events.popleft()
         if not self._events:
             self._some.clear()
+        if isinstance(event, HTTPException):  # the client's end, not the job's
+            return event
         seconds = time.perf_counter() - self._began
         if not self._heard:
             self._heard = True
@@ -148,18 +157,22 @@ class Talk:
             self._job = None
         return event
 
+    def _hear(self, event: Event) -> None:
+        self._events.append(event)
+        self._some.set()
+
+    async def _wait_until_gone(self, request: Request) -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self._hear(HTTPException(GONE, "the client has gone away"))
+
 
 def shown(error: Exception) -> Exception:
     """The error as a client may see it: what is not meant for users tells nothing of its inside."""
-    return error if isinstance(error, DialoGPTError) else HTTPException(500, "the reply failed")
+    return error if isinstance(error, DialoGPTError | HTTPException) else HTTPException(500, "the reply failed")
 
 
 def _note(error: Exception) -> None:
     """Write where an error came from into the log; not its message, which may hold what was said."""
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("a reply failed: %s\n%s", type(error).__name__, where.rstrip())
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
