@@ -2,8 +2,7 @@
 //
 // The tables differ in speed alone, up to rounding: each is one file, compiled with its own flags, and `choose` takes the
 // best that the processor runs. A file for another instruction set defines one more table and is named in choose.cpp.
-// Results of a table depend on a row's own data only: neither on the rows beside
-// it nor on how the work is cut.
+// Results of a table depend on a row's own data only: neither on the rows beside it nor on how the work is cut.
 #pragma once
 #include <string>
 
@@ -75,7 +74,7 @@ extern const Kernels kAvx2, kAvxVnni, kAvx512;
 #ifdef DIALOGPT_AMX
 extern const Kernels kAmx;
 
-// Why neither this processor nor the system lets the process use the tiles of AMX, "" once it may.
+// Why the processor or the system does not let this process use AMX's tiles, "" once it may.
 std::string tiles_refusal();
 #endif
 
