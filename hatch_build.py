@@ -1,14 +1,15 @@
 """Builds the native engine's library into `src/dialogpt/native/`, for wheels and editable installations.
 
 It takes g++ or clang++ (or what CXX names). Where none is there, or a build fails, a note says so and the package
-installs without the library: the torch engine runs models then. Each file of kernels has flags of its own; one whose
-flags a compiler does not know is left out with the whole of the x86 paths, and the portable kernels remain.
+installs without the library: the torch engine runs models then. Each file of kernels has flags of its own; where
+a compiler does not know them, those of AMX are left out, or all x86 paths, and the portable kernels remain.
 """
 
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,10 @@ FLAGS = [
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"]
 KERNELS = {  # object -> its source and flags
-    "avx2": ("kernels_avx2.cpp", AVX2),
-    "avxvnni": ("kernels_avx2.cpp", [*AVX2, "-mavxvnni"]),
+    "amx": ("kernels_amx.cpp", [*AVX2, *AVX512, "-mamx-tile", "-mamx-int8"]),
     "avx512": ("kernels_avx512.cpp", [*AVX2, *AVX512]),
+    "avxvnni": ("kernels_avx2.cpp", [*AVX2, "-mavxvnni"]),
+    "avx2": ("kernels_avx2.cpp", AVX2),
 }
 X86 = ("x86_64", "amd64")
 
@@ -39,18 +41,28 @@ class BuildFailed(Exception):
 
 def compile_library(sources: Path, library: Path, extra: tuple[str, ...] = ()) -> str:
     """Build `library` from the C++ files of a folder; returns how, and raises BuildFailed with the reason why not."""
-    compiler = _compiler()
-    plain = [(path, []) for path in sorted(sources.glob("*.cpp")) if path.name not in {s for s, _ in KERNELS.values()}]
-    if platform.machine().lower() in X86:
-        x86 = [(sources / source, flags) for source, flags in KERNELS.values()]
+    compiler, why = _compiler(), ""
+    of_some = {source for source, _ in KERNELS.values()}
+    plain: list[tuple[Path, list[str]]] = [(p, []) for p in sorted(sources.glob("*.cpp")) if p.name not in of_some]
+    for names, flags in _choices():
+        own = [(sources / KERNELS[name][0], KERNELS[name][1]) for name in names]
         try:
-            _build(compiler, [*plain, *x86], ["-DDIALOGPT_X86", *extra], library)
-            return f"{' '.join(compiler)}, kernels for AVX-512, AVX-VNNI, AVX2 and any processor"
+            _build(compiler, [*plain, *own], [*flags, *extra], library)
         except BuildFailed as error:
-            _build(compiler, plain, list(extra), library)
-            return f"{' '.join(compiler)}, kernels for any processor alone: {error}"
+            why = why or f": {error}"
+        else:
+            return f"{' '.join(compiler)}, kernels for {', '.join(names)} and any processor{why}"
     _build(compiler, plain, list(extra), library)
-    return f"{' '.join(compiler)}, kernels for any processor"
+    return f"{' '.join(compiler)}, kernels for any processor{' alone' if why else ''}{why}"
+
+
+def _choices() -> list[tuple[list[str], list[str]]]:
+    """Kernels and the flags that tell the sources of them: all that this kind of machine may run, then fewer."""
+    if platform.machine().lower() not in X86:
+        return []
+    without = ([name for name in KERNELS if name != "amx"], ["-DDIALOGPT_X86"])
+    on_linux = ([*KERNELS], ["-DDIALOGPT_X86", "-DDIALOGPT_AMX"])  # it gives a process its tiles
+    return [on_linux, without] if sys.platform == "linux" else [without]
 
 
 def _compiler() -> list[str]:

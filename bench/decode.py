@@ -1,14 +1,15 @@
-"""How fast `dialogpt` makes replies, beside transformers, CTranslate2 and llama.cpp.
+"""How fast `dialogpt` makes replies, beside transformers, CTranslate2, llama.cpp and OpenVINO.
 
     pip install transformers ctranslate2 llama-cpp-python gguf
-    python bench/decode.py --tokenizer DIR --sizes 117M 345M --repeats 3
+    OTHER/bin/pip install torch safetensors "optimum-intel[openvino]" "transformers<5" openvino-genai
+    python bench/decode.py --tokenizer DIR --sizes 117M 345M --repeats 3 --openvino-python OTHER/bin/python
     python bench/decode.py --tokenizer DIR --device cuda --engines dialogpt transformers
 
 DIR has a vocabulary (`tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`). Models have random weights, the same
 for all engines; the tasks are those of `bench/decode_tasks.py`. Every measurement is a process of its own, and the
 rounds alternate; start-up and a first pass are not counted. Peers run with each of their precisions and numbers of
-threads, in an environment of their own when --peers-python names one; one that is not installed is left out, and so is
-OpenVINO, which has no way from GPT-2 to a model with a cache but the package optimum.
+threads, in environments of their own when --peers-python and --openvino-python name them; one that is not installed is
+left out.
 
 A ratio is how many times faster ours is (its first precision): the median of the rounds' pairs. Of `interactive`,
 tokens/s do not count the first token, which is told in ms, and the roofline is the share of the measured bandwidth of
@@ -35,9 +36,10 @@ from dialogpt.model import SIZES, GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
 
 OURS = "dialogpt"
-PEERS = ["transformers", "ctranslate2", "llama.cpp"]
+PEERS = ["transformers", "ctranslate2", "llama.cpp", "openvino"]
+SCRIPTS = {OURS: "decode_ours.py", "openvino": "decode_openvino.py"}  # of the others: decode_peers.py
 HERE = Path(__file__).parent
-BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "q8_0": 34 / 32}  # of a weight
+BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int8 f32": 1.0, "q8_0": 34 / 32}  # of a weight
 UNABLE = {("llama.cpp", "beam")}
 AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 
@@ -66,25 +68,36 @@ def runners_of(arguments: argparse.Namespace, engines: list[str]) -> list[Runner
     found = [Runner(OURS, precision, most) for precision in arguments.ours_precisions]
     if "transformers" in engines:
         found += [Runner("transformers", precision, most) for precision in arguments.transformers_precisions]
-    for engine, precision in (("ctranslate2", "int8"), ("llama.cpp", "q8_0")):
+    for engine, precision in (("ctranslate2", "int8"), ("llama.cpp", "q8_0"), ("openvino", "int8")):
         if engine in engines and not cuda:
             found += [Runner(engine, precision, threads) for threads in sorted({1, most})]
             if engine == "ctranslate2" and most > 1:
                 found.append(Runner(engine, precision, 1, workers=most))
+            if engine == "openvino":
+                found.append(Runner(engine, "int8 f32", most))
     return found
+
+
+def script_of(engine: str) -> str:
+    return str(HERE / SCRIPTS.get(engine, "decode_peers.py"))
+
+
+def pythons_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """The interpreter of each engine."""
+    others = dict.fromkeys(PEERS, arguments.peers_python)
+    return {OURS: sys.executable, **others, "openvino": arguments.openvino_python}
 
 
 def run(work: Work, python: str) -> Measured:
     """A job in a process of its own; one that fails is an `error`, and what it wrote goes to stderr."""
-    script = HERE / ("decode_ours.py" if work.engine == OURS else "decode_peers.py")
     told_env = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
     try:
         done = subprocess.run(
-            [sys.executable if work.engine == OURS else python, str(script)], input=json.dumps(asdict(work)).encode(),
-            capture_output=True, check=False, env=os.environ | (told_env if work.device == "cuda" else {}),
+            [python, script_of(work.engine)], input=json.dumps(asdict(work)).encode(), capture_output=True, check=False,
+            env=os.environ | (told_env if work.device == "cuda" else {}),
         )  # fmt: skip
     except OSError as error:
-        raise UsageError(f"--peers-python {python} does not run: {error}", "name a Python interpreter") from error
+        raise UsageError(f"{python} does not run: {error}", "name a Python interpreter") from error
     if done.returncode == -9:
         return Measured(error="killed, out of memory")
     if done.returncode:
@@ -103,12 +116,12 @@ class Case:
     work: Work
     runs: dict[Runner, list[Measured]]
 
-    def measure(self, number: int, python: str) -> None:
+    def measure(self, number: int, pythons: dict[str, str]) -> None:
         for runner, measured in self.runs.items():  # in turn, so that a busy moment of the machine meets all
             if measured and measured[-1].error:
                 continue
             work = replace(self.work, seed=self.work.seed + number, **asdict(runner))
-            took = run(work, python)
+            took = run(work, pythons[runner.engine])
             measured.append(took)
             said = took.error or f"{took.seconds:.2f} s"
             print(f"{self.size}, {work.task}, round {number + 1}, {runner.title}: {said}", file=sys.stderr)
@@ -207,6 +220,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
     parser.add_argument("--seed", type=int, default=0, help="of the first round's contexts; each has its own")
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter with the peers' packages")
+    parser.add_argument("--openvino-python", default=sys.executable, help="the interpreter with OpenVINO's")
     parser.add_argument("--work", type=Path, help="folder for models, which are made once (default: a temporary one)")
     arguments = parser.parse_args(argv)
     cuda = arguments.device == "cuda"
@@ -220,20 +234,25 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def installed(engines: list[str], python: str) -> list[str]:
-    """Those of the peers that the interpreter has; the others are named on stderr."""
-    try:
-        told = subprocess.run([python, HERE / "decode_peers.py", "--missing"], capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UsageError(f"--peers-python {python} does not run: {error}", "name a Python that has numpy") from error
-    missing: dict[str, list[str]] = json.loads(told)
+def installed(engines: list[str], pythons: dict[str, str]) -> list[str]:
+    """Those of the peers that their interpreters have; the others are named on stderr."""
+    found = list[str]()
     for engine in engines:
-        if missing[engine]:
-            print(f"{engine} is left out: no {' and '.join(missing[engine])}", file=sys.stderr)
-    return [engine for engine in engines if not missing[engine]]
+        command = [pythons[engine], script_of(engine), "--missing"]
+        try:
+            told = subprocess.run(command, capture_output=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UsageError(f"{pythons[engine]} does not run: {error}", "name a Python that has numpy") from error
+        if missing := json.loads(told)[engine]:
+            print(f"{engine} is left out: no {' and '.join(missing)}", file=sys.stderr)
+        else:
+            found.append(engine)
+    return found
 
 
-def cases_of(arguments: argparse.Namespace, engines: list[str], folder: Path) -> Iterator[list[Case]]:
+def cases_of(
+    arguments: argparse.Namespace, engines: list[str], pythons: dict[str, str], folder: Path
+) -> Iterator[list[Case]]:
     """Each size's tasks, once its models are made and converted."""
     tokenizer = Tokenizer.load(arguments.tokenizer)
     own = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd)
@@ -251,7 +270,7 @@ def cases_of(arguments: argparse.Namespace, engines: list[str], folder: Path) ->
         for engine, job in [(OURS, MAKE), *((engine, CONVERT) for engine in engines)]:
             done = models / f"{engine}.made"
             if not done.exists():
-                failed[engine] = run(replace(made, engine=engine, task=job), arguments.peers_python).error
+                failed[engine] = run(replace(made, engine=engine, task=job), pythons[engine]).error
                 if not failed[engine]:
                     done.touch()
         if failed.get(OURS):
@@ -270,16 +289,17 @@ def bench(arguments: argparse.Namespace, folder: Path) -> int:
     peers = [engine for engine in PEERS if engine in arguments.engines]
     if arguments.device == "cuda":
         peers = [engine for engine in peers if engine == "transformers"]
-    engines = installed(peers, arguments.peers_python)
+    pythons = pythons_of(arguments)
+    engines = installed(peers, pythons)
     first = Work(engine=OURS, task=BANDWIDTH, threads=arguments.threads, device=arguments.device)
-    memory = run(first, arguments.peers_python)
+    memory = run(first, pythons[OURS])
     if memory.error:
         raise DialoGPTError(f"the bandwidth of memory: {memory.error}")
     cases: list[Case] = []
-    for of_size in cases_of(arguments, engines, folder):
+    for of_size in cases_of(arguments, engines, pythons, folder):
         for number in range(arguments.repeats):
             for case in of_size:
-                case.measure(number, arguments.peers_python)
+                case.measure(number, pythons)
         cases += of_size
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(

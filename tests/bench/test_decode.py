@@ -140,6 +140,7 @@ def test_a_peer_is_run_at_its_best(bench: Any) -> None:
         "dialogpt int8, 4 threads", "transformers fp32, 4 threads", "transformers bf16, 4 threads",
         "ctranslate2 int8, 1 thread", "ctranslate2 int8, 4 threads", "ctranslate2 int8, 4 workers",
         "llama.cpp q8_0, 1 thread", "llama.cpp q8_0, 4 threads",
+        "openvino int8, 1 thread", "openvino int8, 4 threads", "openvino int8 f32, 4 threads",
     ]  # fmt: skip
     tasks = {
         runner.title: [task for task in bench.TASKS if runner.runs(task)]
@@ -192,8 +193,27 @@ def test_a_peer_that_is_not_installed_is_left_out(
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
     python.chmod(0o755)
-    assert bench.installed(bench.PEERS, str(python)) == ["transformers"]
+    pythons = dict.fromkeys(bench.PEERS, str(python))
+    assert bench.installed(bench.PEERS, pythons) == ["transformers"]
     assert "llama.cpp is left out: no some_package" in capsys.readouterr().err
+    with pytest.raises(bench.UsageError, match="/nowhere does not run"):
+        bench.installed(["openvino"], {**pythons, "openvino": "/nowhere"})
+
+
+def test_each_peer_is_asked_in_its_own_environment(bench: Any, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase "$1" in *decode_openvino.py) echo \'{"openvino": []}\' ;; *) exit 1 ;; esac\n')
+    python.chmod(0o755)
+    arguments = bench.arguments_of(["--tokenizer", "x", "--openvino-python", str(python)])
+    assert bench.installed(["openvino"], bench.pythons_of(arguments)) == ["openvino"]
+
+
+def test_what_openvino_lacks_is_told() -> None:
+    command = [sys.executable, str(BENCH / "decode_openvino.py"), "--missing"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    packages = ("optimum", "openvino", "openvino_genai")
+    absent = [name for name in packages if importlib.util.find_spec(name) is None]
+    assert all(any(name.startswith(package) for name in told["openvino"]) for package in absent)
 
 
 @pytest.mark.parametrize(
@@ -216,5 +236,5 @@ def test_a_failing_run_says_why(bench: Any, tasks: Any, work: Any, capsys: pytes
     missing = tasks.Work(**asdict(work) | {"model": os.devnull})
     assert bench.run(missing, sys.executable).error.startswith("failed: ")
     assert "Traceback" in capsys.readouterr().err
-    with pytest.raises(bench.UsageError, match="--peers-python /nowhere does not run"):
+    with pytest.raises(bench.UsageError, match="/nowhere does not run"):
         bench.run(tasks.Work(engine="transformers", task="beam"), "/nowhere")

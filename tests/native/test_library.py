@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,8 +50,11 @@ def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.Monkey
         load_engine(None, device="cpu")
     monkeypatch.setenv("DIALOGPT_CPU", "avx2")
     monkeypatch.setattr(library.library(), "dialogpt_choices", lambda: b"portable")
-    with pytest.raises(UsageError, match="DIALOGPT_CPU=avx2 does not run on this processor"):
+    monkeypatch.setattr(library.library(), "dialogpt_refusal", lambda name: b"this processor has no " + name.upper())
+    with pytest.raises(UsageError, match="DIALOGPT_CPU=avx2 does not run here: this processor has no AVX2"):
         load_engine(None, device="cpu")
+    monkeypatch.setenv("DIALOGPT_CPU", "portable")
+    assert "\nnot avx2: this processor has no AVX2\n" in info(InfoConfig(path=(), cpu=True))
 
 
 @pytest.mark.parametrize("number", ["0", "many", "-1", "99999"])
@@ -111,17 +114,13 @@ def test_no_torch_is_imported() -> None:
     assert done.stdout == "False False\n", done.stderr
 
 
-def test_another_kind_of_processor_takes_the_portable_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("hatchling")
-    spec = spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    hook = module_from_spec(spec)
-    spec.loader.exec_module(hook)
+def test_another_kind_of_processor_takes_the_portable_kernels(
+    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     try:
-        hook.compile_library(ROOT / hook.SOURCES, tmp_path / "portable.so.1")
-    except hook.BuildFailed as error:
+        build.compile_library(ROOT / build.SOURCES, tmp_path / "portable.so.1")
+    except build.BuildFailed as error:
         pytest.skip(str(error))
     built = ctypes.CDLL(str(tmp_path / "portable.so.1"))
     built.dialogpt_choices.restype = ctypes.c_char_p

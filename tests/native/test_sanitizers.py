@@ -1,17 +1,18 @@
-"""The library built with the address and undefined-behaviour sanitizers, which end the process at the first fault."""
+"""The library built with the address and undefined-behaviour sanitizers, which end the process at the first fault.
+
+Its tiles are emulated, so that their memory is looked at too.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 FLAGS = (
     "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
     "-fno-sanitize=null,alignment,object-size,vptr",  # a third of the compiler's time: the address sanitizer sees null
@@ -57,19 +58,15 @@ def runtime(name: str) -> Path | None:
 
 
 def test_sanitizers_find_nothing(
-    make_model: Callable[..., Any], save: Callable[[Any], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    build: Any, emulated: tuple[Path, tuple[str, ...]], make_model: Callable[..., Any], save: Callable[[Any], Path],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     libraries = [runtime(name) for name in ("libasan.so", "libubsan.so")]
-    pytest.importorskip("hatchling")
     if None in libraries:
         pytest.skip("g++ has no sanitizers here")
     monkeypatch.setenv("CXX", "g++")
-    spec = spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    hook = module_from_spec(spec)
-    spec.loader.exec_module(hook)
-    hook.compile_library(ROOT / hook.SOURCES, tmp_path / "sanitized.so", FLAGS)
+    sources, flags = emulated
+    build.compile_library(sources, tmp_path / "sanitized.so", (*FLAGS, *flags))
     folders = [
         save(make_model(vocab_size=361, n_ctx=40, n_layer=1, n_head=1, n_embd=8)),
         save(make_model(vocab_size=367, n_ctx=33, n_layer=2, n_head=3, n_embd=30)),

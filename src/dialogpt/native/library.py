@@ -1,6 +1,6 @@
 """The compiled library: where it is, what its functions take, and which of its kernels run here.
 
-DIALOGPT_CPU names the kernels (avx512, avxvnni, avx2, portable) in place of the best ones, or `off`: no native engine.
+DIALOGPT_CPU names the kernels (amx, avx512, avxvnni, avx2, portable) in place of the best; `off`: no native engine.
 DIALOGPT_THREADS is how many threads work, in place of the cores that this process may use.
 """
 
@@ -18,12 +18,13 @@ from dialogpt.model import GPTConfig
 
 LIBRARY = Path(__file__).with_name("libdialogpt.so.1")
 OFF = "off"
-KERNELS = ("avx512", "avxvnni", "avx2", "portable")
+KERNELS = ("amx", "avx512", "avxvnni", "avx2", "portable")
 
 Pointer, Int, Long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each returns and takes; csrc/interface.cpp says what they do
     "error": (ctypes.c_char_p, []),
     "choices": (ctypes.c_char_p, []),
+    "refusal": (ctypes.c_char_p, [ctypes.c_char_p]),
     "packed_bytes": (Long, [Pointer]),
     "pack": (Int, [Pointer, Pointer, Int, ctypes.c_char_p, Pointer, Int, Pointer, Int, Int]),
     "open": (Pointer, [ctypes.c_char_p, Long, Pointer, ctypes.c_char_p, Int]),
@@ -98,10 +99,20 @@ def kernels() -> str | None:
         raise UsageError(f"DIALOGPT_CPU={asked} names no kernels", f"they are {', '.join(KERNELS)}, and {OFF} for none")
     if asked == OFF or missing() is not None:
         return None
-    here = library().dialogpt_choices().decode().split()
+    here = _here()
     if asked and asked not in here:
-        raise UsageError(f"DIALOGPT_CPU={asked} does not run on this processor", f"here run {', '.join(here)}")
+        raise UsageError(f"DIALOGPT_CPU={asked} does not run here: {_refusal(asked)}", f"{', '.join(here)} do")
     return asked or str(here[0])
+
+
+def _here() -> list[str]:
+    """The kernels that run, the best first."""
+    return str(library().dialogpt_choices().decode()).split()
+
+
+def _refusal(kernels: str) -> str:
+    """Why such kernels do not run."""
+    return str(library().dialogpt_refusal(kernels.encode()).decode(errors="replace"))
 
 
 def missing() -> str | None:
@@ -130,8 +141,9 @@ def describe_cpu() -> str:
     asked = os.environ.get("DIALOGPT_CPU", "")
     if (why := missing()) is not None:
         return f"native engine: none, {why}\nmodels are run by PyTorch"
-    here = library().dialogpt_choices().decode().split()
+    here = _here()
     lines = [f"kernels that this processor runs, the best first: {', '.join(here)}"]
+    lines += [f"not {name}: {_refusal(name)}" for name in KERNELS if name not in here]
     if (chosen := kernels()) is None:
         return "\n".join(["native engine: none, DIALOGPT_CPU=off", *lines, "models are run by PyTorch"])
     why = f"DIALOGPT_CPU={asked}" if asked else "the best that this processor runs"

@@ -115,8 +115,11 @@ def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool
             with open_tensors(folder / "model.safetensors") as mapped:
                 _fill(body, mapped, folder, config)
             body.flush()
+            del body
             file.seek(0)
             file.write(msgspec.json.encode(header).ljust(HEADER, b"\0"))
+            file.flush()
+            _forget(file)
     except (OSError, DataError):
         return False
     return True
@@ -130,6 +133,13 @@ def _reserve(file: BinaryIO, size: int) -> None:
         for _ in range(0, size, 1 << 20):
             file.write(bytes(1 << 20))
         file.truncate(size)
+
+
+def _forget(file: BinaryIO) -> None:
+    """Have the system drop its copy of a file, which stands in small pages as written, and read it in large ones."""
+    if hasattr(os, "posix_fadvise"):
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _of_model(mapped: Mapped) -> dict[str, Stored]:

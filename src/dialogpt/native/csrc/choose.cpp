@@ -11,6 +11,8 @@
 namespace dialogpt {
 namespace {
 
+const char* unless(bool has, const char* refusal) { return has ? "" : refusal; }
+
 #ifdef DIALOGPT_X86
 // AVX-VNNI is asked of the processor itself: compilers know its name from some version on only.
 bool has_avx_vnni() {
@@ -29,33 +31,54 @@ bool has_avx512() {
 }
 #endif
 
+#ifdef DIALOGPT_AMX
+const char* amx_refusal() {
+  static const std::string found = [] {
+    if (!has_avx512()) return std::string("this processor has no AVX-512 VNNI");
+    std::string why = tiles_refusal();
+    if (why.empty() && !same_products(kAmx, kAvx512)) why = "a product by AMX was not that of avx512";
+    return why;
+  }();
+  return found.c_str();
+}
+#endif
+
 struct Choice {
   const Kernels* kernels;
-  bool (*runs)();
+  const char* (*refusal)();
 };
 
 const Choice kChoices[] = {  // the best first
-#ifdef DIALOGPT_X86
-    {&kAvx512, has_avx512},
-    {&kAvxVnni, [] { return has_avx2() && has_avx_vnni(); }},
-    {&kAvx2, has_avx2},
+#ifdef DIALOGPT_AMX
+    {&kAmx, amx_refusal},
 #endif
-    {&kPortable, [] { return true; }},
+#ifdef DIALOGPT_X86
+    {&kAvx512, [] { return unless(has_avx512(), "this processor has no AVX-512 VNNI"); }},
+    {&kAvxVnni, [] { return unless(has_avx2() && has_avx_vnni(), "this processor has no AVX-VNNI"); }},
+    {&kAvx2, [] { return unless(has_avx2(), "this processor has no AVX2"); }},
+#endif
+    {&kPortable, [] { return ""; }},
 };
 
 }  // namespace
 
 const Kernels* choose(const char* name) {
   for (const Choice& choice : kChoices)
-    if (choice.runs() && (!*name || !std::strcmp(name, choice.kernels->name))) return choice.kernels;
+    if ((!*name || !std::strcmp(name, choice.kernels->name)) && !*choice.refusal()) return choice.kernels;
   return nullptr;
+}
+
+const char* refusal(const char* name) {
+  for (const Choice& choice : kChoices)
+    if (!std::strcmp(name, choice.kernels->name)) return choice.refusal();
+  return "it was not built";
 }
 
 const char* choices() {
   static const std::string names = [] {
     std::string found;
     for (const Choice& choice : kChoices)
-      if (choice.runs()) found += (found.empty() ? "" : " ") + std::string(choice.kernels->name);
+      if (!*choice.refusal()) found += (found.empty() ? "" : " ") + std::string(choice.kernels->name);
     return found;
   }();
   return names.c_str();

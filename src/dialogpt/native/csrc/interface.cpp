@@ -65,6 +65,8 @@ EXPORTED const char* dialogpt_error() { return error.c_str(); }
 
 EXPORTED const char* dialogpt_choices() { return choices(); }
 
+EXPORTED const char* dialogpt_refusal(const char* kernels) { return refusal(kernels); }
+
 EXPORTED int64_t dialogpt_packed_bytes(const Shape* shape) {
   return guarded<int64_t>(-1, [&] { return static_cast<int64_t>(place(*shape, nullptr).bytes); });
 }

@@ -1,10 +1,11 @@
 // What an instruction set has to offer: the inner loops of the model as a table of functions.
 //
 // The tables differ in speed alone, up to rounding: each is one file, compiled with its own flags, and `choose` takes the
-// best that the processor runs. A file for another instruction set (AMX, whose tiles read the same bytes) defines one
-// more table and is named in choose.cpp. Results of a table depend on a row's own data only: neither on the rows beside
-// it nor on how the work is cut.
+// best that the processor runs. A file for another instruction set defines one more table and is named in choose.cpp.
+// Results of a table depend on a row's own data only: neither on the rows beside it nor on how the work is cut.
 #pragma once
+#include <string>
+
 #include "layout.h"
 
 namespace dialogpt {
@@ -14,7 +15,10 @@ using Half = uint16_t;  // an IEEE 754 half, as keys and values are kept
 // What becomes of a product once its bias is added.
 enum class Then { kStore, kAdd, kGelu };
 
-// Activations as 8-bit integers with one scale a row: (rows, depth), as the table's own `multiply` wants them.
+constexpr int64_t kFewRows = 4;  // a product with more of them may read rows by whole tiles
+
+// Activations as 8-bit integers with one scale a row: (rows, depth), as the table's own `multiply` wants them. Where there
+// are more than kFewRows, there is room for rows up to a multiple of 16, and it does not matter what stands in it.
 struct Quantised {
   uint8_t* values;
   float* scales;
@@ -67,9 +71,21 @@ extern const Kernels kPortable;
 #ifdef DIALOGPT_X86
 extern const Kernels kAvx2, kAvxVnni, kAvx512;
 #endif
+#ifdef DIALOGPT_AMX
+extern const Kernels kAmx;
+
+// Why the processor or the system does not let this process use AMX's tiles, "" once it may.
+std::string tiles_refusal();
+#endif
+
+// Whether two tables have the same sums of a small product of many rows, bit for bit.
+bool same_products(const Kernels& kernels, const Kernels& reference);
 
 // The table of that name, or the best one for ""; null when it was not built, or the processor does not run it.
 const Kernels* choose(const char* name);
+
+// Why that table does not run here, "" when it does.
+const char* refusal(const char* name);
 
 // The names of the tables that this processor runs, the best first, separated by blanks.
 const char* choices();

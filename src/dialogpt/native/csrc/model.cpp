@@ -29,6 +29,9 @@ std::shared_ptr<void> map_file(const std::string& path, size_t least_bytes) {
   void* found = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0);
   ::close(file);
   if (found == MAP_FAILED) throw std::runtime_error(std::strerror(errno));
+#ifdef MADV_HUGEPAGE
+  ::madvise(found, bytes, MADV_HUGEPAGE);  // a token reads all of it: large pages are a tenth faster, where there are any
+#endif
   return std::shared_ptr<void>(found, [bytes](void* p) { ::munmap(p, bytes); });
 }
 

@@ -9,15 +9,15 @@
 //     kRows, kBlocks                the largest tile whose sums stay in registers
 //
 // Sums are exact: they do not depend on their order, nor a row's on the rows beside it. One row is read with several
-// sums under way (parts of its inputs), and its weights are asked for ahead; many rows go by tiles, whose weights come from
-// memory for the first tile and from cache for the next.
+// sums under way (parts of its inputs), and its weights are asked for ahead; many rows go by tiles, which have the next
+// weights come from memory while they use those in cache.
 #pragma once
 #include "passes.h"
 
 namespace dialogpt {
 namespace {
 
-constexpr int kAhead = 2048;             // bytes of weights that are asked for before their use
+constexpr int kAhead = 2048;             // bytes from weights in use to those that are asked for
 constexpr int64_t kCached = 256 * 1024;  // bytes of activations that are gone over together: a part of a core's cache
 
 inline void finish_block(const Ints& sums, const Linear& linear, int64_t block, float scale, float* out, Then then) {
@@ -28,9 +28,15 @@ inline void finish_block(const Ints& sums, const Linear& linear, int64_t block, 
   store(out + n, y);
 }
 
+// Weights that are asked for meanwhile: at each step so many bytes on, in the present blocks or those that come next.
+struct Ahead {
+  const int8_t* from;
+  int64_t step;
+};
+
 // R rows with B blocks of outputs, the inputs in S parts.
 template <int R, int B, int S>
-inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const float* scales, float* out,
+inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const float* scales, Ahead ahead, float* out,
                  int64_t out_stride, Then then) {
   Sums sums[R][B][S];
   each<B>([&](auto b) INLINED {
@@ -39,13 +45,12 @@ inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const fl
   });
   const int64_t depth = linear.depth;
   const int8_t* weights = linear.weights + block * kLanes * depth;
-  for (int64_t k = 0; k < depth; k += 4 * S, weights += 64 * S, x += 4 * S) {
+  for (int64_t k = 0; k < depth; k += 4 * S, weights += 64 * S, x += 4 * S, ahead.from += S * ahead.step) {
     each<S>([&](auto s) INLINED {
       Step steps[B];
       each<B>([&](auto b) INLINED {
-        const int8_t* from = weights + b * kLanes * depth + 64 * s;
-        __builtin_prefetch(from + kAhead);
-        steps[b] = step(from);
+        __builtin_prefetch(ahead.from + b * kLanes * depth + s * ahead.step);
+        steps[b] = step(weights + b * kLanes * depth + 64 * s);
       });
       each<R>([&](auto r) INLINED {
         const Four here = four(x + r * depth + 4 * s);
@@ -68,12 +73,22 @@ inline void tile(const Linear& linear, int64_t block, const uint8_t* x, const fl
 
 // A tile of `rows` rows, at most R.
 template <int R, int B>
-inline void tile_of(int64_t rows, const Linear& linear, int64_t block, const uint8_t* x, const float* scales, float* out,
-                    int64_t out_stride, Then then) {
+inline void tile_of(int64_t rows, const Linear& linear, int64_t block, const uint8_t* x, const float* scales,
+                    Ahead ahead, float* out, int64_t out_stride, Then then) {
   if constexpr (R > 1)
-    if (rows < R) return tile_of<R - 1, B>(rows, linear, block, x, scales, out, out_stride, then);
-  tile<R, B, (R * B <= kRows * kBlocks / 4 ? 4 : R * B <= kRows * kBlocks / 2 ? 2 : 1)>(linear, block, x, scales, out,
-                                                                                      out_stride, then);
+    if (rows < R) return tile_of<R - 1, B>(rows, linear, block, x, scales, ahead, out, out_stride, then);
+  constexpr int kParts = R * B <= kRows * kBlocks / 4 ? 4 : R * B <= kRows * kBlocks / 2 ? 2 : 1;
+  tile<R, B, kParts>(linear, block, x, scales, ahead, out, out_stride, then);
+}
+
+// What tile t of `tiles` asks for. The first blocks' first tile has its own weights come, and so does a tile alone; the
+// others have each a part of the next blocks come: memory is read while there is work with what is in cache.
+inline Ahead ahead_of(const Linear& linear, int64_t first, int64_t block, int64_t last, int64_t t, int64_t tiles) {
+  const int64_t bytes = kLanes * linear.depth, begun = block == first;
+  const int8_t* weights = linear.weights + block * bytes;
+  if (tiles == 1 || t < begun || block + 2 * kBlocks > last) return {weights + kAhead, 64};
+  const int64_t step = 64 / (tiles - begun);
+  return {weights + kBlocks * bytes + (t - begun) * step * linear.depth / 4, step};
 }
 
 void multiply(const Linear& linear, int64_t first, int64_t last, int64_t rows, const Quantised& x, float* out,
@@ -89,10 +104,11 @@ void multiply(const Linear& linear, int64_t first, int64_t last, int64_t rows, c
         const int64_t row = from + (to - from) * t / tiles, next = from + (to - from) * (t + 1) / tiles;
         const uint8_t* values = x.values + row * linear.depth;
         float* at = out + row * out_stride;
+        const Ahead ahead = ahead_of(linear, first, block, last, t, tiles);
         if (wide)
-          tile_of<kRows, kBlocks>(next - row, linear, block, values, x.scales + row, at, out_stride, then);
+          tile_of<kRows, kBlocks>(next - row, linear, block, values, x.scales + row, ahead, at, out_stride, then);
         else
-          tile_of<kRows, 1>(next - row, linear, block, values, x.scales + row, at, out_stride, then);
+          tile_of<kRows, 1>(next - row, linear, block, values, x.scales + row, ahead, at, out_stride, then);
       }
       block += wide ? kBlocks : 1;
     }

@@ -11,6 +11,7 @@ namespace dialogpt {
 namespace {
 
 constexpr int64_t kAlone = 2;  // rows up to which each thread makes all of them for itself, in place of waiting
+static_assert(kAlone <= kFewRows);
 
 size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -27,7 +28,7 @@ Pass::Pass(Model& model, const int32_t* tokens, const std::vector<Run>& runs, in
   qkv_ = model.qkv_.floor<float>(most * shape_.qkv_width());
   att_ = model.att_.floor<float>(most * shape_.width());
   inner_ = model.inner_.floor<float>(most * shape_.inner_width());
-  values_ = model.values_.floor<uint8_t>(rows * shape_.inner_width());
+  values_ = model.values_.floor<uint8_t>(padded(rows) * shape_.inner_width());
   scales_ = model.scales_.floor<float>(rows);
   last_ = model.last_.floor<float>(asked.count * shape_.width());
   scored_ = asked.targets ? model.scored_.floor<float>(kScored * padded(shape_.vocab)) : nullptr;

@@ -1,0 +1,184 @@
+"""OpenVINO as a `Decoder` of `bench/decode_tasks.py`: the stateful int8 model that optimum-intel makes of a checkpoint.
+
+It is asked by calls of its runtime, whose state is the cache: kept from turn to turn, and spread over the rows of
+hypotheses. What Python would be slow at is put into the graph: the output layer reads the places alone that are asked
+for, drawing sees the likeliest, scoring the targets. Beams and bulk are OpenVINO GenAI's continuous batching. Optimum
+imports transformers of versions that other peers do not, so all this has an environment of its own, without the others.
+
+`int8` leaves the precision of all that is not in 8 bits to OpenVINO (bf16 where the processor has it); `int8 f32` asks
+for fp32.
+"""
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from decode_tasks import CONVERT, SOURCE, TOP_K, Measured, Told, Work, answer, measure
+
+NEEDS = {"openvino": ["torch", "transformers", "optimum.intel", "nncf", "openvino", "openvino_genai"]}
+OWN = "openvino"  # its files' folder, in a checkpoint's
+TOKENS_TOGETHER = 1024  # of a step of continuous batching: fewer are slower, more are not faster
+LAST = 2**63 - 1
+
+
+class OpenVino:
+    """A model, compiled when the first task asks for it."""
+
+    def __init__(self, work: Work, folder: str) -> None:
+        self.work, self.folder = work, Path(folder) / OWN
+        self.options: dict[str, Any] = {"INFERENCE_NUM_THREADS": work.threads}
+        if work.precision.endswith("f32"):
+            self.options["INFERENCE_PRECISION_HINT"] = "f32"
+        self.request: Any = None
+        self.genai: Any = None
+        if work.task in ("beam", "bulk"):
+            self.genai = self._pipeline()
+        else:
+            self.request = self._compiled(scores=folder == work.backward)
+
+    def _compiled(self, scores: bool) -> Any:
+        """A request whose output 0 is the last place's logits; with `scores` the last one is log p of targets."""
+        import openvino
+        from openvino import opset15 as ops
+
+        core = openvino.Core()
+        model = core.read_model(self.folder / "openvino_model.xml")
+        product = model.output("logits").get_node().input_value(0).get_node()  # of hidden states and the embedding
+        first = np.array([-SOURCE if scores else -1])
+        last_places = ops.slice(product.input_value(0), first, np.array([LAST]), np.array([1]), np.array([1]))
+        product.input(0).replace_source_output(last_places.output(0))
+        model.validate_nodes_and_infer_types()
+        logits = model.output("logits").get_node().input_value(0)
+        if scores:
+            targets = ops.parameter([-1, -1, 1], np.int64)
+            targets.output(0).get_tensor().set_names({"targets"})
+            model.add_parameters([targets])
+            model.add_results([ops.result(ops.gather_elements(ops.log_softmax(logits, -1), targets, 2))])
+        elif self.work.task == "mmi":  # one more, since the end token may be among them
+            likeliest = ops.topk(logits, np.array(TOP_K + 1), -1, "max", "value")
+            model.add_results([ops.result(likeliest.output(i)) for i in range(2)])
+        model.validate_nodes_and_infer_types()
+        options = {"PERFORMANCE_HINT": "LATENCY", **self.options}
+        return core.compile_model(model, "CPU", options).create_infer_request()
+
+    def _pipeline(self) -> Any:
+        import openvino_genai
+
+        settings = openvino_genai.SchedulerConfig()
+        settings.cache_size, settings.max_num_seqs = 1, self.work.batch
+        settings.max_num_batched_tokens = TOKENS_TOGETHER
+        return openvino_genai.ContinuousBatchingPipeline(self.folder, settings, "CPU", self.options)
+
+    def _read(self, rows: list[list[int]], past: int, **more: Any) -> list[np.ndarray]:
+        """Read as many tokens of each row after `past` of each; all outputs."""
+        number, new = len(rows), len(rows[0])
+        given = {
+            "input_ids": np.array(rows), "attention_mask": np.ones((number, past + new), np.int64),
+            "position_ids": np.tile(np.arange(past, past + new), (number, 1)),
+            "beam_idx": np.arange(number, dtype=np.int32), **more,
+        }  # fmt: skip
+        self.request.infer(given, share_inputs=True)
+        return [self.request.get_output_tensor(i).data for i in range(len(self.request.model_outputs))]
+
+    def _best(self, outputs: list[np.ndarray]) -> int:
+        logits = outputs[0][0, -1]
+        logits[self.work.end_id] = -np.inf
+        return int(logits.argmax())
+
+    def _likeliest(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and tokens of each row, (rows, TOP_K), the best first, without the end token."""
+        logits, tokens = (output[:, -1] for output in outputs[1:])
+        order = np.argsort(np.where(tokens == self.work.end_id, np.inf, -logits), kind="stable")[:, :TOP_K]
+        return np.take_along_axis(logits, order, 1), np.take_along_axis(tokens, order, 1)
+
+    def _greedy(self, context: list[int], past: int, new: int, told: Told = lambda: None) -> list[int]:
+        outputs, made = self._read([context], past), list[int]()
+        while True:
+            made.append(self._best(outputs))
+            told()
+            if len(made) == new:
+                return made
+            outputs = self._read([made[-1:]], past + len(context) + len(made) - 1)
+
+    def reply(self, context: list[int], new: int, told: Told) -> list[int]:
+        self.request.reset_state()
+        return self._greedy(context, 0, new, told)
+
+    def converse(self, turns: list[list[int]], new: int) -> list[list[int]]:
+        self.request.reset_state()
+        past, left, replies = 0, list[int](), list[list[int]]()
+        for turn in turns:
+            replies.append(self._greedy(left + turn, past, new))
+            past, left = past + len(left + turn) + new - 1, replies[-1][-1:]
+        return replies
+
+    def hypotheses(self, context: list[int], number: int, new: int, seed: int) -> list[list[int]]:
+        self.request.reset_state()
+        rng = np.random.default_rng(seed)
+        logits, tokens = (np.repeat(found, number, 0) for found in self._likeliest(self._read([context], 0)))
+        made = np.empty((number, new), np.int64)
+        for step in range(new):
+            noise = rng.gumbel(size=logits.shape)
+            made[:, step] = np.take_along_axis(tokens, (logits + noise).argmax(1)[:, None], 1)[:, 0]
+            if step < new - 1:
+                spread = {} if step else {"beam_idx": np.zeros(number, np.int32)}
+                outputs = self._read(made[:, step : step + 1].tolist(), len(context) + step, **spread)
+                logits, tokens = self._likeliest(outputs)
+        found: list[list[int]] = made.tolist()
+        return found
+
+    def nats(self, hypotheses: list[list[int]], source: list[int]) -> list[float]:
+        """Of sources of SOURCE tokens, and hypotheses of one length."""
+        self.request.reset_state()
+        targets = np.tile(np.array(source)[:, None], (len(hypotheses), 1, 1))
+        outputs = self._read([(hypothesis + source)[:-1] for hypothesis in hypotheses], 0, targets=targets)
+        found: list[float] = (-outputs[-1].sum((1, 2), dtype=np.float64)).tolist()
+        return found
+
+    def beam(self, context: list[int], beams: int, new: int) -> list[int]:
+        return self._generate([context], new, num_beams=beams)[0]
+
+    def bulk(self, contexts: list[list[int]], new: int, batch: int) -> list[list[int]]:
+        return self._generate(contexts, new)
+
+    def _generate(self, contexts: list[list[int]], new: int, **options: Any) -> list[list[int]]:
+        import openvino
+        from openvino_genai import GenerationConfig
+
+        config = GenerationConfig(max_new_tokens=new, min_new_tokens=new, eos_token_id=self.work.end_id, **options)
+        given = [openvino.Tensor(np.array([context])) for context in contexts]
+        return [list(found.m_generation_ids[0]) for found in self.genai.generate(given, [config] * len(given))]
+
+
+def convert(work: Work) -> Measured:
+    """Put the int8 model into both models' folders."""
+    from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
+
+    bits = OVWeightQuantizationConfig(bits=8, sym=True)
+    for folder in map(Path, (work.model, work.backward)):
+        model = OVModelForCausalLM.from_pretrained(
+            folder, export=True, compile=False, stateful=True, quantization_config=bits
+        )
+        model.save_pretrained(folder / OWN)
+    return Measured()
+
+
+def openvino_peer(work: Work) -> Measured:
+    return convert(work) if work.task == CONVERT else measure(work, OpenVino)
+
+
+def is_missing(name: str) -> bool:
+    try:
+        return find_spec(name) is None
+    except ModuleNotFoundError:  # the package that it is in
+        return True
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--missing"]:
+        print(json.dumps({engine: [*filter(is_missing, names)] for engine, names in NEEDS.items()}))
+    else:
+        answer(openvino_peer)
