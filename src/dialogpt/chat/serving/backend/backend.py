@@ -70,7 +70,7 @@ class Backend:
 
     @property
     def waiting(self) -> int:
-        return len(self._jobs) - self._begun
+        return max(0, len(self._jobs) - self._begun)  # a job may begin before it stands among them
 
     @property
     def alive(self) -> bool:
