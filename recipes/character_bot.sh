@@ -8,10 +8,15 @@
 # WORK     folder for sessions, shards and the run (default runs/SPEAKER); another script or speaker needs another one
 #
 # MODEL    the model to start from (bundled)       WINDOW   lines before the speaker's, as context (5)
-# CUT      lines of a scene (25). A script without scenes is one conversation, none of which could be held out; CUT=0
-#          keeps the scenes that an empty line or a column `scene` makes, and suits a script with twenty or more of them
+# CUT      lines of a scene. A script without scenes is one conversation, none of which could be held out; 0 keeps the
+#          scenes that empty lines or a column `scene` make (0 with twenty or more empty lines, else 25)
 # EPOCHS   passes (5)                              STEPS    updates instead of passes
 # LR       peak learning rate (3e-4)               HELD_OUT share of scenes to validate on (0.1)
+#
+# Try it: recipes/character_bot.sh recipes/character/captain_marrow.csv "Captain Marrow"
+#   714 lines of an old sea captain and four others in 70 scenes, written for this project (MIT). The perplexity of his
+#   lines in seven held-out scenes falls from 69.7 to 35.5 in 40 updates, half a minute on a core; that of the bundled
+#   model's own held-out turns rises from 24.1 to 29.3: it has not forgotten small talk.
 #
 # Cost, of a script of 700 lines (10,000 words, a third of the lines the speaker's): 190 sessions of 90 tokens are
 # 17,000 tokens, 9 updates of 2,048 tokens a pass, 45 in all.
@@ -31,8 +36,10 @@ mkdir -p "$work"
 
 made() { [ -f "$1/manifest.json" ]; }
 if ! made "$work/sessions"; then
+    scenes=$(grep -cE '^[,[:space:]]*$' "$script" || true)
+    cut=${CUT:-$((scenes < 20 ? 25 : 0))}
     # An empty line ends a scene; inside a quoted field of several lines the quotes so far are odd in number.
-    awk -v cut="${CUT:-25}" '
+    awk -v cut="$cut" '
         { print; quotes += gsub(/"/, "&"); lines++ }
         cut && lines >= cut && quotes % 2 == 0 { print ""; lines = 0 }' "$script" >"$work/script.csv"
     # Of the turns over 60 words, which the bundled model has not seen either, the speaker's are not learned.

@@ -54,6 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "RC_2015-01.bz2").rename(folder / "RC_2006-01.bz2")
     submissions = gzip.decompress((folder / "RS_2015-01.gz").read_bytes())
     (folder / "RS_2006-01.zst").write_bytes(zstandard.compress(submissions))
+    (folder / "recipes").symlink_to(ROOT / "recipes")
     return folder
 
 

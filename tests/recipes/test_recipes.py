@@ -149,7 +149,7 @@ def test_character_bot(run: Run, tmp_path: Path) -> None:
 def test_scenes_of_the_scripts_own_are_kept(run: Run, tmp_path: Path) -> None:
     scenes = [row for _ in range(25) for row in (*LINES, ())]
     write_script(tmp_path / "script.csv", scenes)
-    done = run("character_bot.sh", "script.csv", "سامي", "work", CUT="0", STEPS="1")
+    done = run("character_bot.sh", "script.csv", "سامي", "work", STEPS="1")
     assert done.returncode == 0, done.stderr
     sessions = read_manifest(tmp_path / "work/sessions")
     assert sessions is not None
