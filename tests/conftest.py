@@ -202,7 +202,9 @@ class ScriptedEngine:
     def _token(self, row: int, step: int) -> int:
         return self.scripts[row][min(step, len(self.scripts[row]) - 1)]
 
-    def prefill(self, contexts: Sequence[Sequence[int]], room: int) -> tuple[ArrayLogits, ScriptedCache]:
+    def prefill(
+        self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[Any] = ()
+    ) -> tuple[ArrayLogits, ScriptedCache]:
         self.contexts += [list(context) for context in contexts]
         cache = ScriptedCache(list(range(len(contexts))))
         return self._logits(cache), cache
