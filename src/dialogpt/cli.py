@@ -13,7 +13,7 @@ import types
 import typing
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import click
 import msgspec
@@ -83,7 +83,7 @@ def main() -> None:
     """Run the command line and exit; a DialoGPTError becomes `error:` and `hint:` lines."""
     debug = "--debug" in sys.argv
     try:
-        sys.exit(_group().main(standalone_mode=False))
+        _leave(_group().main(standalone_mode=False))
     except (DialoGPTError, click.UsageError, KeyboardInterrupt, click.Abort) as error:
         if debug:
             raise
@@ -96,6 +96,18 @@ def main() -> None:
             raise
         named = f"{error.filename}: " if error.filename else ""
         sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check space, paths and rights")))
+
+
+def _leave(code: int | None) -> NoReturn:
+    """Exit. Of several processes that train together each ends at once, all being written.
+
+    A thread of gloo that lets go of a tensor while Python is taken down would abort the process.
+    """
+    if "WORLD_SIZE" in os.environ and "torch.distributed" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code)
 
 
 def _report(error: BaseException) -> int:
