@@ -3,7 +3,7 @@
 #
 #   recipes/bundled.sh [WORK]        WORK: folder for sessions, shards and the runs (default runs/bundled)
 #
-# Data    recipes/bundled/mixture.toml: small talk written for this project, and five licence-clean corpora of the folder
+# Data    recipes/bundled/mixture.toml: small talk written for this project, and six licence-clean corpora of the folder
 #         corpora/ in DIALOGPT_SHARED, cleaned and weighted; 4.1 M words, 6.0 M tokens a pass
 # Model   6 layers x 256, 8,192 tokens of vocabulary, n_ctx 256: 6.9 M parameters, 14 MB in bf16
 # Cost    8,192 tokens a step: 3,500 steps are 29 M tokens, 4.7 passes; 1 h 10 min at 7,000 target tokens/s, which two cores of
