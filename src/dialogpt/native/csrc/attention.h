@@ -13,14 +13,11 @@ namespace {
 void keep(const float* key, const float* value, int width, int stride, int slot, Half* part) {
   Half* values = part + static_cast<int64_t>(width) * kLanes + static_cast<int64_t>(slot) * stride;
   for (int d = 0; d < width; d += kLanes) {
-    const int n = width - d < kLanes ? width - d : kLanes;
-    float rest[2][kLanes] = {};
-    std::memcpy(rest[0], key + d, static_cast<size_t>(n) * sizeof(float));
-    std::memcpy(rest[1], value + d, static_cast<size_t>(n) * sizeof(float));
+    const int n = width - d;
     Half halves[kLanes];
-    store_halves(halves, load(rest[0]));
-    for (int i = 0; i < n; i++) part[static_cast<int64_t>(d + i) * kLanes + slot] = halves[i];
-    store_halves(values + d, load(rest[1]));
+    store_halves(halves, load(key + d, n));
+    for (int i = 0; i < kLanes && i < n; i++) part[static_cast<int64_t>(d + i) * kLanes + slot] = halves[i];
+    store_halves(values + d, load(value + d, n));
   }
 }
 
@@ -92,10 +89,7 @@ inline void gather(const Attention& work, int query, int d, int64_t room, const 
   for (int q = 0; q < Q; q++)
     for (int g = 0; g < G; g++) {
       float* out = work.out + (query + q) * work.out_stride + d + g * kLanes;
-      const int left = work.width - d - g * kLanes;
-      float rest[kLanes];
-      store(rest, found[q][g] * all(inverses[query + q]));
-      std::memcpy(out, rest, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(float));
+      store(out, found[q][g] * all(inverses[query + q]), work.width - d - g * kLanes);
     }
 }
 
@@ -132,8 +126,7 @@ void attend(const Attention& work) {
   for (int q = 0; q < work.count; q++) {
     float* scores = work.scores + q * room;
     inverses[q] = soften(scores, work.seen + q);
-    const int64_t filled = padded(work.seen + q);  // what follows is of keys that this query does not see
-    if (filled < room) std::memset(scores + filled, 0, static_cast<size_t>(room - filled) * sizeof(float));
+    for (int64_t k = padded(work.seen + q); k < room; k += kLanes) store(scores + k, all(0.0f));  // not seen by this one
   }
   if (together)
     results<kQueries, kTogether>(work, room, inverses);

@@ -63,6 +63,21 @@ inline Ints load(const int32_t* p) {
 }
 inline void store(float* p, const Floats& x) { std::memcpy(p, &x, sizeof x); }
 
+// The first n, with zeros for the rest. All of them is the usual case, and copies of a size that the compiler does not know
+// are slow.
+inline Floats load(const float* p, int n) {
+  if (n >= kLanes) return load(p);
+  float rest[kLanes] = {};
+  std::memcpy(rest, p, static_cast<size_t>(n) * sizeof(float));
+  return load(rest);
+}
+inline void store(float* p, const Floats& x, int n) {
+  if (n >= kLanes) return store(p, x);
+  float rest[kLanes];
+  store(rest, x);
+  std::memcpy(p, rest, static_cast<size_t>(n) * sizeof(float));
+}
+
 inline Floats all(float x) {
   Floats r;
   EACH_PART r.part[i] = x - FloatPart{};
