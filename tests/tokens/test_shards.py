@@ -288,3 +288,12 @@ def test_an_existing_folder_is_kept_unless_overwrite_is_said(
     assert len(TokenShards(folder)) == 3
     tokenize(dataclasses.replace(config, overwrite=True))
     assert len(TokenShards(folder)) == 1
+
+
+@pytest.mark.parametrize(("text", "warned"), [("مرحبا كيف حالك", True), ("Hello, how are you?", False), ("", False)])
+def test_a_tokenizer_of_another_language_is_said(
+    write_sessions: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, warned: bool
+) -> None:
+    path = write_sessions([Session((Turn(text), Turn(text)))])
+    tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer="bundled"))
+    assert ("tokens a character" in caplog.text) is warned

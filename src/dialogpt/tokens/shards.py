@@ -10,6 +10,7 @@ A shards folder holds the tokenizer, a manifest, and per shard four arrays:
 Turn order is reversed for the backward model when batches are made, so one folder serves both models.
 """
 
+import logging
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,13 @@ from dialogpt.session import Session, read_sessions, sessions_files
 from dialogpt.tokens import TokenizeConfig
 from dialogpt.tokens.bpe import Tokenizer
 
+log = logging.getLogger(__name__)
+
 TOKENS_PER_SHARD = 1 << 27
 TEXT_AT_ONCE = 1 << 20  # characters of a group of sessions: about 250,000 tokens
 GROUPS_AHEAD = 2  # in the encoder while a third is written: it is never idle, and no more are held in memory
 ARRAYS = ("tokens", "turn_ends", "learn", "session_ends")
+STRANGE = 1.1  # tokens a character of text for which a tokenizer was not made; of its own a quarter is usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def tokenize(config: TokenizeConfig) -> Manifest:
         raise UsageError(f"--max-tokens {config.max_tokens} is below 0", "0 is no limit")
     tokenizer = Tokenizer.load(tokenizer_folder(config.tokenizer))
     dropped: Counter[str] = Counter()
+    made_of: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         writers = {"train": _ShardWriter(folder, tokenizer)}
         if config.validation:
@@ -96,23 +101,25 @@ def tokenize(config: TokenizeConfig) -> Manifest:
             writers["validation"] = _ShardWriter(folder / "validation", tokenizer)
         for group in _encoded_groups(tokenizer, config.sessions):
             windows = _windows(group, config, dropped)
+            made_of.update(tokens=int(group.lengths.sum()) - len(group.texts), characters=sum(map(len, group.texts)))
             for split, writer in writers.items():
                 writer.add(group, windows[split])
         for split, writer in writers.items():
             if not writer.counts["sessions"]:
-                why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
+                share = f"--validation {config.validation} holds out too few or too many; or add sessions"
                 raise DataError(
                     f"no session is left for {split} in {', '.join(map(str, config.sessions))}",
-                    why
-                    or (
-                        f"--validation {config.validation} holds out too few or too many; or add sessions"
-                        if config.validation
-                        else "the files are empty"
-                    ),
+                    ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
+                    or (share if config.validation else "the files are empty"),
                 )
         if config.validation:
             writers["train"].counts["held_out"] = writers["validation"].counts["sessions"]
         manifests = [writer.finish(config, dropped) for writer in writers.values()]
+    if made_of["tokens"] > STRANGE * made_of["characters"]:
+        log.warning(
+            "the tokenizer takes %.1f tokens a character: it was made for other text (`dialogpt tokenizer` trains one on "
+            "this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),
+        )  # fmt: skip
     return manifests[0]
 
 
