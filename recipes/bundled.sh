@@ -33,7 +33,7 @@ train() {
 
 sessions corpora
 sessions talk
-made "$work/tokenizer" || $dialogpt tokenizer "$work/corpora" --vocab-size 8192 --out "$work/tokenizer"
+made "$work/tokenizer" || $dialogpt tokenizer "$work/corpora" "$work/talk" --vocab-size 8192 --out "$work/tokenizer"
 shards corpora
 shards talk
 

@@ -117,8 +117,8 @@ def tokenize(config: TokenizeConfig) -> Manifest:
         manifests = [writer.finish(config, dropped) for writer in writers.values()]
     if made_of["tokens"] > STRANGE * made_of["characters"]:
         log.warning(
-            "the tokenizer takes %.1f tokens a character: it was made for other text (`dialogpt tokenizer` trains one on "
-            "this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),
+            "the tokenizer takes %.1f tokens a character: it was made for other text (`dialogpt tokenizer` trains one "
+            "on this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),
         )  # fmt: skip
     return manifests[0]
 
