@@ -26,6 +26,7 @@ from dialogpt.train import TrainConfig, loop
 from dialogpt.train.feed import Feed
 from dialogpt.train.loop import train
 from dialogpt.train.parallel import Parallel
+from dialogpt.train.setup import make_model
 
 Make = Callable[..., TrainConfig]
 LEARN: dict[str, Any] = {"steps": 150, "lr": 3e-3, "warmup": 10, "n_embd": 64, "n_ctx": 128, "batch_tokens": 512,
@@ -230,6 +231,17 @@ def test_settings_that_cannot_work_are_usage_errors(make_config: Make, settings:
     with pytest.raises(UsageError, match=f"--{next(iter(settings)).replace('_', '-')}|nothing to do"):
         train(config)
     assert not config.out.exists()
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 0.0), (0.3, 0.3)])
+def test_a_model_to_start_from_keeps_its_dropout_unless_another_is_asked_for(
+    make_config: Make, tmp_path: Path, asked: float | None, expected: float
+) -> None:
+    train(make_config(out=tmp_path / "first", steps=1, dropout=0.0))
+    config = make_config(init=str(tmp_path / "first"), dropout=asked)
+    model = make_model(config, Tokenizer.load(config.shards))
+    found = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+    assert found | {block.attn.dropout for block in model.transformer.h} | {model.config.dropout} == {expected}
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

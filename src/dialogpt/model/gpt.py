@@ -5,6 +5,7 @@ L layers. Source: Radford et al. 2019; DialoGPT (arXiv 1911.00536, section 3) us
 """
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +108,15 @@ class GPT(nn.Module):
         self.output_layer: nn.Module | None = None  # a copy of the token embedding in 8 bits (see `quantize`)
         self.transformer = Transformer(config)
         self._init_weights()
+
+    def set_dropout(self, share: float) -> None:
+        """Train with another dropout than the one it was made with; it is saved with the model."""
+        self.config = replace(self.config, dropout=share)
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
+            elif isinstance(module, Attention):
+                module.dropout = share
 
     def _init_weights(self) -> None:
         """GPT-2's initialisation: N(0, 0.02), residual projections scaled by 1/sqrt(2L), biases zero."""

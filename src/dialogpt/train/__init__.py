@@ -21,7 +21,7 @@ class TrainConfig:
 
     shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
     out: Annotated[Path, "run folder"]
-    init: Annotated[str, "start from this model (folder, hub name, `bundled`, .pkl), its shape, its dropout"] = ""
+    init: Annotated[str, "start from this model (folder, hub name, `bundled`, .pkl), its shape"] = ""
     size: Annotated[
         Literal["", "117M", "345M", "762M"], "one of the paper's shapes, instead of --n-layer to --n-ctx"
     ] = ""
@@ -29,7 +29,7 @@ class TrainConfig:
     n_head: Annotated[int, "attention heads"] = 4
     n_embd: Annotated[int, "width"] = 256
     n_ctx: Annotated[int, "positions: the longest context and reply together, in tokens"] = 256
-    dropout: Annotated[float, "dropout while training"] = 0.1
+    dropout: Annotated[float | None, "while training (default: 0.1, or what the model of --init has)"] = None
     reverse: Annotated[bool, "train the backward model: turns last to first"] = False
     epochs: Annotated[float, "passes over the data"] = 1.0
     steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0

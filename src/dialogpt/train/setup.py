@@ -30,7 +30,8 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
     if not config.init:
         own_shape = GPTConfig(n_ctx=config.n_ctx, n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd)
         shape = SIZES[config.size] if config.size else own_shape
-        return GPT(replace(shape, vocab_size=tokenizer.vocab_size, dropout=config.dropout))
+        dropout = shape.dropout if config.dropout is None else config.dropout
+        return GPT(replace(shape, vocab_size=tokenizer.vocab_size, dropout=dropout))
     model, own = checkpoint.load(config.init)
     if own.digest != tokenizer.digest:
         raise UsageError(
@@ -38,8 +39,8 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
             f"than {config.init} ({own.vocab_size})",
             f"tokenize again with --tokenizer {config.init}",
         )
-    if config.dropout != model.config.dropout:
-        log.info("the dropout of %s, %s, is kept", config.init, model.config.dropout)
+    if config.dropout is not None:
+        model.set_dropout(config.dropout)
     return model
 
 
@@ -51,7 +52,7 @@ def check_settings(config: TrainConfig) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
-    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "dropout", "patience", "samples"):
+    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "patience", "samples"):
         if not getattr(config, name) >= 0:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
@@ -60,8 +61,8 @@ def check_settings(config: TrainConfig) -> None:
         raise UsageError(
             f"--epochs {config.epochs} or --seed {config.seed} is too large", "see `dialogpt train --help`"
         )
-    if not config.dropout < 1:
-        raise UsageError(f"--dropout {config.dropout} leaves nothing", "name a number from 0 to below 1")
+    if config.dropout is not None and not 0 <= config.dropout < 1:
+        raise UsageError(f"--dropout {config.dropout} is no share", "name a number from 0 to below 1")
     if config.init and config.size:
         raise UsageError(f"--size {config.size} and --init {config.init} exclude each other", "name one of them")
     if not config.epochs > 0 and config.steps == 0:
