@@ -39,7 +39,7 @@ shards talk
 
 train corpora-run "$work/corpora-shards" --n-layer 6 --n-head 4 --n-embd 256 --n-ctx 256 --dropout 0 \
     --steps "${STEPS:-2600}" --lr 2e-3 --warmup 150
-train run "$work/talk-shards" --init "$work/corpora-run" --dropout 0.1 --steps "${TALK_STEPS:-1600}" --lr 1e-3 --warmup 50
+train run "$work/talk-shards" --init "$work/corpora-run" --dropout 0.1 --steps "${TALK_STEPS:-2400}" --lr 1e-3 --warmup 50
 
 # What ships: the best checkpoint in bf16, with its card. Copy it to src/dialogpt/bundled when it is clearly better.
 $dialogpt export "$work/run" --dtype bf16 --card src/dialogpt/bundled/README.md --overwrite --out "$work/bundled"

@@ -217,8 +217,8 @@ def test_bundled_goes_from_the_corpora_to_a_page_of_samples(run: Run, tmp_path: 
         turns = [["A", f"Hello, I am speaker {name}."], ["B", f"And I like {name} ((laugh)) a lot."]]
         with lzma.open(tmp_path / "corpora" / f"{name}.jsonl.xz", "wt") as file:
             file.writelines(json.dumps({"id": f"{name}/{n}", "turns": turns}) + "\n" for n in range(9))
-    done = run("bundled.sh", tmp_path / "work", STEPS="1", BACKWARD_STEPS="1", DIALOGPT_SHARED=str(tmp_path),
-               PYTHON=sys.executable)  # fmt: skip
+    done = run("bundled.sh", tmp_path / "work", STEPS="1", TALK_STEPS="1", BACKWARD_STEPS="1",
+               DIALOGPT_SHARED=str(tmp_path), PYTHON=sys.executable)  # fmt: skip
     assert done.returncode == 0, done.stderr
     samples = (tmp_path / "work" / "quality" / "samples.md").read_text(encoding="utf-8")
     prompts = (ROOT / "recipes" / "bundled" / "prompts.txt").read_text(encoding="utf-8").splitlines()
