@@ -1,5 +1,6 @@
 """Reranking: MMI's score is the source's, not the hypothesis's; a dull hypothesis does not win; rankers compose."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +107,28 @@ def test_rankers_compose_by_weights() -> None:
     assert [h.text for h in by_length] == ["aaaa", "b", "c"]
     both = rerank([], hypotheses, [(Length(), 1.0), (Forward(), 1.0)])
     assert [h.text for h in both] == ["b", "c", "aaaa"]  # equal ones keep their order
-    assert both[2].scores == {"length": 4.0, "forward": -9.0}
+    assert both[2].scores == {"length": 4.0, "forward a token": -9.0}
     assert rerank([], hypotheses, []) == hypotheses
     assert rerank([], [], [(Length(), 1.0)]) == []
+
+
+def test_the_forward_models_opinion_is_a_mean_and_may_be_unknown() -> None:
+    long = Hypothesis(text="a b", tokens=(1, 2, 3, 4), logprob=-6.0, ended=True)
+    assert Forward()([], [long, *made("c", logprob=math.nan)]) == [-1.5, 0.0]
+
+
+def test_the_forward_model_counts_beside_the_backward_model_as_much_as_is_asked(tiny_checkpoint: Path) -> None:
+    def best(weight: float) -> Hypothesis:
+        config = ReplyConfig(mmi=True, backward=str(tiny_checkpoint), forward_weight=weight, seed=1, max_new_tokens=6)
+        reply, _ = Responder.load(str(tiny_checkpoint), config, device="cpu").reply([Turn("what now?")], 7)
+        totals = [h.scores["mmi"] + weight * h.logprob / h.size for h in reply.hypotheses if h.rejected is None]
+        assert totals == sorted(totals, reverse=True)
+        return reply.hypotheses[0]
+
+    assert best(0).scores.keys() == {"mmi"}
+    assert best(1e6).logprob / best(1e6).size >= best(0).logprob / best(0).size
+    with pytest.raises(UsageError, match="--forward-weight -1"):
+        ReplyConfig(forward_weight=-1)
 
 
 def test_a_responder_with_a_backward_model(tiny_checkpoint: Path) -> None:

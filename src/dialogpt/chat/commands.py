@@ -16,7 +16,7 @@ from dialogpt.chat.keeping import Keeper
 from dialogpt.decoding import DecodingConfig, ReplyConfig
 from dialogpt.errors import DataError, UsageError
 
-AT_START = ("mmi", "backward", "mmi_source", "safety", "blocklist", "precision", "seed")  # settings of loading
+AT_START = ("mmi", "backward", "mmi_source", "forward_weight", "safety", "blocklist", "precision", "seed")  # of loading
 NAMES = [field.name for field in dataclasses.fields(ReplyConfig) if field.name not in AT_START]
 
 

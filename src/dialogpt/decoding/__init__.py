@@ -58,6 +58,9 @@ class ReplyConfig(DecodingConfig):
     mmi: Annotated[bool, "the hypothesis from which a backward model best tells the source (MMI) is the reply"] = False
     backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the bundled model's companion)"] = ""
     mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
+    forward_weight: Annotated[
+        float, "of --mmi: how much a hypothesis's own log-probability a token counts beside it (0: as the paper)"
+    ] = 0.0
     safety: Annotated[bool, "reject hypotheses that offend, or agree with what does"] = True
     blocklist: Annotated[Path | None, "phrases that no reply may hold, one a line (default: a short list)"] = None
     precision: Annotated[
@@ -66,7 +69,11 @@ class ReplyConfig(DecodingConfig):
 
     def __post_init__(self) -> None:
         DecodingConfig.__post_init__(self)
-        check_ranges(self, ("num_hypotheses", self.num_hypotheses >= 0, "at least 1"))
+        check_ranges(
+            self,
+            ("num_hypotheses", self.num_hypotheses >= 0, "at least 1"),
+            ("forward_weight", 0 <= self.forward_weight < math.inf, "at least 0"),
+        )
         if self.num_beams > 1 and self.hypotheses > self.num_beams:
             raise UsageError(
                 f"--num-beams {self.num_beams} finds no {self.hypotheses} hypotheses",

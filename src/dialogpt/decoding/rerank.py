@@ -5,13 +5,14 @@ P(source | hypothesis) by a backward model that reads `hypothesis <eos> last sou
 loss on the source alone (paper, section 3.3). Rankers compose by weights.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 
-from dialogpt.decoding import Hypothesis
+from dialogpt.decoding import Hypothesis, ReplyConfig
 from dialogpt.engine import Engine
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
@@ -27,12 +28,13 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """log P(hypothesis | context), as the model that made it has it."""
+    """log P(hypothesis | context) a token, as the model that made it has it; 0 where an engine does not tell it."""
 
-    name: str = "forward"
+    name: str = "forward a token"
 
     def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
-        return [hypothesis.logprob for hypothesis in hypotheses]
+        logprobs = [hypothesis.logprob / max(hypothesis.size, 1) for hypothesis in hypotheses]
+        return [0.0 if math.isnan(logprob) else logprob for logprob in logprobs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,12 @@ class MMI:
         made = [self.tokenizer.encode_turns([Turn(hypothesis.text)])[0][-longest:] for hypothesis in hypotheses]
         room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, or they do not compare
         return [-nats for nats in self.engine.nats([(tokens, source[:room]) for tokens in made])]
+
+
+def mmi_rankers(backward: tuple[Engine, Tokenizer], config: ReplyConfig) -> list[tuple[Ranker, float]]:
+    """What orders hypotheses with `--mmi`: a backward model, and beside it the forward one where that is to count."""
+    rankers: list[tuple[Ranker, float]] = [(MMI(*backward, config.mmi_source), 1.0)]
+    return [*rankers, (Forward(), config.forward_weight)] if config.forward_weight else rankers
 
 
 def rerank(

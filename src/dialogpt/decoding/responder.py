@@ -13,7 +13,7 @@ import msgspec
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.hypotheses import context_tokens, make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_backward, load_engine
-from dialogpt.decoding.rerank import MMI, Ranker, rerank
+from dialogpt.decoding.rerank import Ranker, mmi_rankers, rerank
 from dialogpt.decoding.safety import POLITE, Guard, default_guards, rejection
 from dialogpt.engine import Engine, Kept
 from dialogpt.session import Turn
@@ -40,7 +40,7 @@ class Responder:
         rankers: list[tuple[Ranker, float]] = []
         if config.mmi:
             backward = load_backward(config.backward, model, device=device, precision=config.precision)
-            rankers.append((MMI(*backward, config.mmi_source), 1.0))
+            rankers = mmi_rankers(backward, config)
         guards = default_guards(config.blocklist) if config.safety else []
         return cls(engine, tokenizer, config, guards=guards, rankers=rankers)
 

@@ -11,7 +11,7 @@ from dialogpt.chat.serving.replier import Replier
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.decoding.batcher import Batcher
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine
-from dialogpt.decoding.rerank import MMI, Ranker
+from dialogpt.decoding.rerank import Ranker, mmi_rankers
 from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError
 from dialogpt.hub import BUNDLED, model_path
@@ -68,7 +68,7 @@ def load_batcher(config: WorkerConfig) -> Batcher:
 def load_rankers(config: WorkerConfig) -> list[tuple[Ranker, float]]:
     """The backward model that is named, or the model's companion."""
     backward = load_backward(config.backward, config.model or None, device=config.device, precision=config.precision)
-    return [(MMI(*backward, config.mmi_source), 1.0)]
+    return mmi_rankers(backward, config)
 
 
 def has_rankers(config: WorkerConfig) -> bool:
