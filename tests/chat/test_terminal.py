@@ -23,6 +23,7 @@ from dialogpt.chat.terminal import chat
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError, UsageError
+from dialogpt.hub import BUNDLED
 from dialogpt.session import read_sessions
 
 SETTINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
@@ -48,6 +49,21 @@ def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
     bot = Chatbot.load(tiny_checkpoint, settings=settings, device="cpu")
     said = [line for line in lines if line.strip()] + ["not utf-8: \ufffd\ufffd"]
     assert result.stdout.decode() == "".join(f"{' '.join(bot.reply(text).split())}\n" for text in said)
+
+
+@pytest.mark.parametrize(
+    ("more", "hypotheses", "scores"),
+    [((), 16, {"mmi", "forward a token"}), (("--no-mmi",), 1, set()), (("--mmi",), 16, {"mmi"}),
+     (("--temperature", "0"), 1, set()), (("--num-hypotheses", "3"), 3, set())], ids=str,
+)  # fmt: skip
+def test_the_companion_of_a_model_is_asked_unless_told_otherwise(
+    more: tuple[str, ...], hypotheses: int, scores: set[str]
+) -> None:
+    result = run(command(BUNDLED, "--json", *more), b"What do you do on a rainy day?\n")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)["hypotheses"]
+    assert len(found) == hypotheses
+    assert set(found[0].get("scores", {})) == scores
 
 
 def test_a_pipe_without_a_line_is_silent(tiny_checkpoint: Path) -> None:
@@ -278,6 +294,13 @@ def test_two_models_talk(
     assert [" ".join(text.split()) for text in kept()[0]] == [line[3:] for line in lines]
     with pytest.raises(UsageError, match="--turns 1 is below 2"):
         chat(ChatConfig(model=str(tiny_checkpoint), device="cpu", **{**settings, "turns": 1}))
+
+
+def test_a_model_with_a_companion_talks_with_one_that_has_none(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat(ChatConfig(self_play=str(tiny_checkpoint), device="cpu", max_new_tokens=8, turns=3, seed=1))
+    assert [line[:2] for line in capsys.readouterr().out.splitlines()] == ["A:", "B:", "A:"]
 
 
 def test_a_killed_chat_has_lost_nothing_that_was_answered(tiny_checkpoint: Path) -> None:

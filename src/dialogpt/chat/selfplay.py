@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dialogpt.chat import ChatConfig
 from dialogpt.chat.bot import BOT, USER, Chatbot
 from dialogpt.chat.keeping import Keeper
+from dialogpt.decoding.loading import with_companion
 from dialogpt.errors import UsageError
 from dialogpt.session import Turn
 
@@ -17,7 +18,8 @@ def self_play(bot: Chatbot, config: ChatConfig, keeper: Keeper, say: Callable[[s
         raise UsageError(f"--turns {config.turns} is below 2", "the opening is the first")
     responder = bot.responder
     if config.self_play != SAME:
-        responder = Chatbot.load(config.self_play, settings=config, device=config.device).responder
+        settings = with_companion(config, config.self_play)
+        responder = Chatbot.load(config.self_play, settings=settings, device=config.device).responder
     said = [config.opening]
     speakers = [USER, BOT]  # the other one, and the model
     for number in range(config.turns):

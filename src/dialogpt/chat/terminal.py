@@ -15,6 +15,7 @@ from dialogpt.chat.keeping import Keeper
 from dialogpt.chat.selfplay import self_play
 from dialogpt.chat.store import Conversations, data_folder, default_path
 from dialogpt.data.readers import tidy
+from dialogpt.decoding.loading import with_companion
 from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.model.memory import frugal_with_memory
 
@@ -33,7 +34,8 @@ def chat(config: ChatConfig) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     frugal_with_memory()
-    bot = Chatbot.load(config.model or None, settings=config, device=config.device)
+    settings = with_companion(config, config.model or None)
+    bot = Chatbot.load(config.model or None, settings=settings, device=config.device)
     at_terminal = sys.stdin.isatty() and not config.json
     with _store(config, at_terminal=at_terminal) as store:
         keeper = Keeper(store, config.model or "bundled", config)

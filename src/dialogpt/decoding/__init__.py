@@ -55,7 +55,11 @@ class ReplyConfig(DecodingConfig):
     """How a reply is chosen among hypotheses: by the backward model (MMI), and without what is not safe to say."""
 
     num_hypotheses: Annotated[int, "hypotheses of a reply (default: 16 with --mmi, else 1)"] = 0
-    mmi: Annotated[bool, "the hypothesis from which a backward model best tells the source (MMI) is the reply"] = False
+    mmi: Annotated[
+        bool | None,
+        "the hypothesis from which a backward model best tells the source (MMI) is the reply (default: "
+        "in `chat` and `bot`, where the model has a backward companion)",
+    ] = None
     backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the bundled model's companion)"] = ""
     mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
     forward_weight: Annotated[
@@ -83,7 +87,8 @@ class ReplyConfig(DecodingConfig):
             raise UsageError("--backward names a model that nothing asks for", "add --mmi")
         if self.num_beams == 1 and self.temperature == 0 and self.hypotheses > 1:
             raise UsageError(
-                f"--temperature 0 gives {self.hypotheses} times the same hypothesis", "set it above 0, or --num-beams"
+                f"--temperature 0 gives {self.hypotheses} times the same hypothesis",
+                "set it above 0, or --num-beams, or begin with --no-mmi",
             )
 
     @property

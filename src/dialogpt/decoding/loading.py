@@ -5,9 +5,12 @@ On a CPU the native engine does, in 8 bits, where this installation has it; for 
 
 import platform
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
+from dialogpt.decoding import ReplyConfig
 from dialogpt.engine import Engine
 from dialogpt.errors import UsageError, needs_torch
 from dialogpt.hub import model_folder, model_path
@@ -15,7 +18,10 @@ from dialogpt.model.config import check_vocabulary, load_config
 from dialogpt.tokens.bpe import Tokenizer
 
 BACKWARD = "backward"  # the folder of a checkpoint's backward companion, inside the checkpoint's
+FORWARD_WEIGHT = 5.0  # where MMI is not the user's wish but the default; chosen on recipes/bundled/references
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, of WSL's, of AMD's
+
+Config = TypeVar("Config", bound=ReplyConfig)
 
 
 def load_engine(name: str | None, *, device: str = "auto", precision: str = "auto") -> tuple[Engine, Tokenizer]:
@@ -72,3 +78,11 @@ def companion_of(model: str | None) -> Path | None:
     """The folder of a model's backward companion, or None where it has none."""
     companion = model_folder(model) / BACKWARD
     return companion if not model_path(model).is_file() and (companion / "config.json").is_file() else None
+
+
+def with_companion(config: Config, model: str | None) -> Config:
+    """The settings with MMI, where they leave it open, replies are drawn, and the model has a backward companion."""
+    plain = config.temperature == 0 or config.num_beams > 1 or config.num_hypotheses
+    if config.mmi is not None or plain or companion_of(model) is None:
+        return config
+    return replace(config, mmi=True, forward_weight=config.forward_weight or FORWARD_WEIGHT)

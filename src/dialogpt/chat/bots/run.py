@@ -13,6 +13,7 @@ from dialogpt.chat.bots.core import Core
 from dialogpt.chat.serving.serve import load_batcher
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.chat.store import default_path
+from dialogpt.decoding.loading import with_companion
 from dialogpt.errors import UsageError
 from dialogpt.model.memory import frugal_with_memory
 
@@ -43,6 +44,7 @@ async def answer(config: BotConfig, platform: "Telegram | Discord", stop: asynci
     """Log in, load the model, and answer until `stop` is set."""
     async with platform:  # first: a token that is wrong is said at once
         frugal_with_memory()
+        config = await asyncio.to_thread(with_companion, config, config.model or None)
         batcher = await asyncio.to_thread(load_batcher, config)
         worker = Worker(batcher, most_rows=config.rows, most_waiting=config.queue)
         path = default_path() if config.log else None

@@ -184,7 +184,7 @@ def defaults_of(config: ServeConfig) -> dict[str, Any]:
     names = set(Request.model_fields) & {field.name for field in fields(ReplyConfig)}
     return {
         **{name: getattr(config, name) for name in sorted(names)},
-        "max_tokens": config.max_new_tokens, "num_hypotheses": config.num_hypotheses or None,
+        "max_tokens": config.max_new_tokens, "num_hypotheses": config.num_hypotheses or None, "mmi": bool(config.mmi),
     }  # fmt: skip
 
 
