@@ -29,8 +29,8 @@ replies() {
     python3 -c 'import json, sys
 for line in sys.stdin: print(" ".join(json.loads(line)["hypothesis"].split()))' <"$work/$name.jsonl" >"$work/$name.txt"
 }
-replies default
-replies mmi --mmi
+replies chat --mmi --forward-weight 5
+replies drawn
 replies greedy --temperature 0
 
 openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "I love music." "Have you seen any good movies?"
@@ -43,17 +43,17 @@ openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "
     echo
     echo "## Fifty prompts"
     echo
-    echo "| prompt | default settings | \`--mmi\` | \`--temperature 0\` |"
+    echo "| prompt | \`chat\`: the best of 16 by both models | \`--no-mmi\`: one draw | \`--temperature 0\` |"
     echo "|---|---|---|---|"
-    paste <(sed 's/\t/ \/ /g' "$prompts") "$work"/{default,mmi,greedy}.txt | sed 's/|/\\|/g; s/\t/ | /g; s/^/| /; s/$/ |/'
-    for name in default mmi greedy; do
+    paste <(sed 's/\t/ \/ /g' "$prompts") "$work"/{chat,drawn,greedy}.txt | sed 's/|/\\|/g; s/\t/ | /g; s/^/| /; s/$/ |/'
+    for name in chat drawn greedy; do
         printf '\n`%s`:\n\n```\n' "$name"
         cat "$work/$name.report"
         echo '```'
     done
     if [ -n "${SESSIONS:-}" ]; then
         printf '\nAgainst the sessions it was trained on (`evaluate --training`; copy-4: 4-grams of the replies that stand there; copy-reply:\nwhole replies of four words or more that stand there as a turn):\n\n```\n'
-        $dialogpt evaluate "$work"/{default,mmi,greedy}.jsonl --training "$SESSIONS" --samples 0 --trials 0 2>/dev/null | sed -n '1p; /^copy-[4r]/p'
+        $dialogpt evaluate "$work"/{chat,drawn,greedy}.jsonl --training "$SESSIONS" --samples 0 --trials 0 2>/dev/null | sed -n '1p; /^copy-[4r]/p'
         echo '```'
     fi
     printf '\n## Ten conversations with itself\n'

@@ -225,7 +225,7 @@ def test_all_rejected_is_drawn_again_and_then_the_polite_line(tiny_model: Pair) 
     finish(batcher, 40)
     assert listener.reply.text == POLITE
     assert [h.rejected for h in listener.reply.hypotheses] == ["never"] * 4
-    assert batcher.counts == {"never": 4, "drawn again": 1, "replaced by the polite line": 1}
+    assert batcher.counts == {"never": 4, "drawn again": 1, "replaced by a fixed line": 1}
     assert listener.pieces == []  # nothing is told that may be rejected
 
 

@@ -10,7 +10,16 @@ from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.data.blocklist import Blocklist
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.responder import Responder
-from dialogpt.decoding.safety import POLITE, AgreesWithOffence, Blocked, default_guards, empty, rejection
+from dialogpt.decoding.safety import (
+    HELP,
+    HELP_AR,
+    POLITE,
+    AgreesWithOffence,
+    Blocked,
+    default_guards,
+    empty,
+    rejection,
+)
 from dialogpt.model.engine import TorchEngine
 
 PHRASES = Blocklist(["rude word", "كلمة سيئة"])
@@ -53,6 +62,22 @@ def test_the_list_that_ships_lets_small_talk_through() -> None:
         assert rejection(guards, HI, text) is None
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [("I don't want to live anymore.", HELP), ("sometimes i think about SUICIDE", HELP), ("أريد أن أموت", HELP_AR),
+     ("لا أُريدُ أن أعيش", HELP_AR), ("I'm dying to see that film!", None), ("This job kills me.", None)],
+)  # fmt: skip
+def test_somebody_in_distress_is_not_left_to_a_model(
+    scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer, said: str, line: str | None
+) -> None:
+    engine = scripted_engine([[*tiny_tokenizer.encode("Great!"), tiny_tokenizer.end_id]], tiny_tokenizer.vocab_size)
+    config = ReplyConfig(no_repeat_ngram=0, temperature=0, max_new_tokens=20)
+    responder = Responder(engine, tiny_tokenizer, config, guards=default_guards())
+    reply, _ = responder.reply([Turn("How are you?"), Turn("Fine."), Turn(said)], 1)
+    assert reply.text == (line or "Great!")
+    assert (responder.counts["distress"] > 0) is (line is not None)
+
+
 @pytest.fixture
 def scripted(scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer) -> Callable[..., Responder]:
     """A responder whose model says one text, whatever it is asked."""
@@ -75,7 +100,7 @@ def test_all_rejected_are_drawn_once_more_and_then_a_polite_line_is_said(
     count = settings.get("num_hypotheses", 1)
     assert reply.text == POLITE
     assert [h.rejected for h in reply.hypotheses] == ["listed phrase: rude word"] * (2 * count)
-    assert responder.counts == {"listed phrase": 2 * count, "drawn again": 1, "replaced by the polite line": 1}
+    assert responder.counts == {"listed phrase": 2 * count, "drawn again": 1, "replaced by a fixed line": 1}
     assert responder.engine.contexts == [responder.engine.contexts[0]] * 2  # type: ignore[attr-defined]
 
 

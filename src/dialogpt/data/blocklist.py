@@ -20,6 +20,7 @@ from dialogpt.session import Turn
 LISTS = Path(__file__).parent / "lists"
 OFFENSIVE_PHRASES = "offensive_phrases.txt"
 OFFENSIVE_SUBREDDITS = "offensive_subreddits.txt"
+DISTRESS_PHRASES = "distress_phrases.txt"
 
 _WORD = re.compile(r"\w+")
 # What is no `\w` in ASCII becomes a blank: translating and splitting is three times as fast as searching for words.
@@ -101,7 +102,7 @@ def load_names(path: Path) -> frozenset[str]:
 
 
 def shipped(name: str) -> Path:
-    """The path of a list that comes with the package: OFFENSIVE_PHRASES or OFFENSIVE_SUBREDDITS."""
+    """The path of a list that comes with the package: OFFENSIVE_PHRASES, say."""
     return LISTS / name
 
 

@@ -1,6 +1,6 @@
 """From a context to a reply: hypotheses, without those that a guard rejects, in the rankers' order; the first is said.
 
-When all are rejected, they are drawn once more; when all are again, a fixed polite line is said.
+When all are rejected, they are drawn once more; when all are again, a fixed line is said.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.hypotheses import context_tokens, make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_backward, load_engine
 from dialogpt.decoding.rerank import Ranker, mmi_rankers, rerank
-from dialogpt.decoding.safety import POLITE, Guard, default_guards, rejection
+from dialogpt.decoding.safety import Guard, default_guards, rejection, said_instead
 from dialogpt.engine import Engine, Kept
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
@@ -145,12 +145,12 @@ def judge(
 def best(
     rankers: Sequence[tuple[Ranker, float]], context: Sequence[Turn], judged: Sequence[Hypothesis], counts: Counter[str]
 ) -> Reply:
-    """The reply: the rankers' first of those that were not rejected, or the polite line."""
+    """The reply: the rankers' first of those that were not rejected, or a fixed line."""
     left = [hypothesis for hypothesis in judged if hypothesis.rejected is None]
     ranked = rerank(context, left, rankers)
     if not ranked:
-        counts["replaced by the polite line"] += 1
-    text = ranked[0].text if ranked else POLITE
+        counts["replaced by a fixed line"] += 1
+    text = ranked[0].text if ranked else said_instead(hypothesis.rejected for hypothesis in judged)
     return Reply(text=text, hypotheses=(*ranked, *(h for h in judged if h.rejected is not None)))
 
 

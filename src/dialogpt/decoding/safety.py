@@ -5,16 +5,25 @@ the data filters (`data/blocklist.py`).
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialogpt.data.blocklist import OFFENSIVE_PHRASES, Blocklist, load_phrases, shipped
+from dialogpt.data.blocklist import DISTRESS_PHRASES, OFFENSIVE_PHRASES, Blocklist, load_phrases, shipped
 from dialogpt.session import Turn
 
 Guard = Callable[[Sequence[Turn], str], str | None]
 
 POLITE = "Let's talk about something else."  # said when every hypothesis was rejected, twice
+DISTRESS = "distress"  # the reason, and then the phrase
+HELP = (
+    "I'm only a program, and this is more than I can help with. Please talk to somebody you trust now, or call your "
+    "local emergency number. You matter."
+)
+HELP_AR = (
+    "أنا مجرد برنامج، وهذا أكبر مما أستطيع المساعدة فيه. تحدّث الآن مع شخص تثق به، أو اتصل برقم الطوارئ في بلدك. "
+    "أنت مهم."
+)
 
 # The first words of a reply that agrees, in English and Arabic.
 _AGREES = re.compile(
@@ -53,12 +62,32 @@ class AgreesWithOffence:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class InDistress:
+    """Any reply to somebody who speaks of ending his life: that is not left to a model."""
+
+    phrases: Blocklist
+
+    def __call__(self, context: Sequence[Turn], text: str) -> str | None:
+        found = self.phrases.find(context[-1].text) if context else None
+        return f"{DISTRESS}: {found}" if found is not None else None
+
+
 def default_guards(blocklist: Path | None = None) -> list[Guard]:
     """The guards of `--safety`, by a list of phrases or the one that ships."""
     phrases = load_phrases(blocklist or shipped(OFFENSIVE_PHRASES))
-    return [empty, Blocked(phrases), AgreesWithOffence(phrases)]
+    distress = InDistress(load_phrases(shipped(DISTRESS_PHRASES)))
+    return [distress, empty, Blocked(phrases), AgreesWithOffence(phrases)]
 
 
 def rejection(guards: Sequence[Guard], context: Sequence[Turn], text: str) -> str | None:
     """The first guard's reason, or None."""
     return next((reason for guard in guards if (reason := guard(context, text)) is not None), None)
+
+
+def said_instead(reasons: Iterable[str | None]) -> str:
+    """The line that is said when every hypothesis was rejected, for these reasons."""
+    distress = next((reason for reason in reasons if reason and reason.startswith(DISTRESS)), None)
+    if distress is None:
+        return POLITE
+    return HELP if distress.isascii() else HELP_AR

@@ -18,7 +18,7 @@ from dialogpt.chat.serving.http.metrics import Metrics
 from dialogpt.chat.serving.replier import Replier
 from dialogpt.decoding import Hypothesis, Reply
 from dialogpt.decoding.batcher import Job
-from dialogpt.decoding.safety import POLITE
+from dialogpt.decoding.safety import said_instead
 from dialogpt.errors import DialoGPTError
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Told:
     prompt_tokens: int
 
     def some(self, n: int) -> tuple[list[str], list[str], dict[str, int]]:
-        """The best n texts, why each ended, and the tokens; the polite line where too few may be said."""
+        """The best n texts, why each ended, and the tokens; a fixed line where too few may be said."""
         said = [hypothesis for hypothesis in self.hypotheses if hypothesis.rejected is None][:n]
         texts = [hypothesis.text for hypothesis in said]
         reasons = ["stop" if hypothesis.ended else "length" for hypothesis in said]
@@ -42,7 +42,8 @@ class Told:
         made = sum(hypothesis.size for hypothesis in said)
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": made,
                  "total_tokens": self.prompt_tokens + made}  # fmt: skip
-        return texts + [POLITE] * missing, reasons + ["content_filter"] * missing, usage
+        instead = said_instead(hypothesis.rejected for hypothesis in self.hypotheses)
+        return texts + [instead] * missing, reasons + ["content_filter"] * missing, usage
 
 
 @dataclass(frozen=True, slots=True)
