@@ -10,7 +10,7 @@ import torch
 
 from dialogpt import GPT, Session, Tokenizer, Turn
 from dialogpt.decoding import Hypothesis, ReplyConfig
-from dialogpt.decoding.rerank import MMI, Forward, rerank
+from dialogpt.decoding.rerank import MMI, Forward, Unsaid, rerank
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import UsageError
 from dialogpt.model.engine import TorchEngine
@@ -115,6 +115,12 @@ def test_rankers_compose_by_weights() -> None:
 def test_the_forward_models_opinion_is_a_mean_and_may_be_unknown() -> None:
     long = Hypothesis(text="a b", tokens=(1, 2, 3, 4), logprob=-6.0, ended=True)
     assert Forward()([], [long, *made("c", logprob=math.nan)]) == [-1.5, 0.0]
+
+
+def test_what_was_said_is_not_said_again_but_short_turns_may_be() -> None:
+    context = [Turn("I love the sea."), Turn("Me too!"), Turn("أحب البحر كثيرا")]
+    texts = "i LOVE, the sea", "me too", "أحب البحر كثيرا!", "I love the sea and you"
+    assert Unsaid()(context, made(*texts)) == [-1.0, 0.0, -1.0, 0.0]
 
 
 def test_the_forward_model_counts_beside_the_backward_model_as_much_as_is_asked(tiny_checkpoint: Path) -> None:

@@ -63,7 +63,9 @@ class ReplyConfig(DecodingConfig):
     backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the bundled model's companion)"] = ""
     mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
     forward_weight: Annotated[
-        float, "of --mmi: how much a hypothesis's own log-probability a token counts beside it (0: as the paper)"
+        float,
+        "of --mmi: how much a hypothesis's own log-probability a token counts beside it; then what was said before "
+        "comes last, too (0: as the paper)",
     ] = 0.0
     safety: Annotated[bool, "reject hypotheses that offend, or agree with what does"] = True
     blocklist: Annotated[Path | None, "phrases that no reply may hold, one a line (default: a short list)"] = None

@@ -6,6 +6,7 @@ loss on the source alone (paper, section 3.3). Rankers compose by weights.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -16,6 +17,9 @@ from dialogpt.decoding import Hypothesis, ReplyConfig
 from dialogpt.engine import Engine
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
+
+FEW_WORDS = 3  # from which on a turn is not said twice: "me too" may be
+LAST = 1e4  # more than other scores can differ by
 
 
 class Ranker(Protocol):
@@ -55,10 +59,28 @@ class MMI:
         return [-nats for nats in self.engine.nats([(tokens, source[:room]) for tokens in made])]
 
 
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """0, or -1 for a hypothesis of several words that stands in the context, as its speaker's turn or the other's."""
+
+    name: str = "unsaid"
+
+    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
+        said = {tuple(words) for turn in context if len(words := _words(turn.text)) >= FEW_WORDS}
+        return [-1.0 if tuple(_words(hypothesis.text)) in said else 0.0 for hypothesis in hypotheses]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
 def mmi_rankers(backward: tuple[Engine, Tokenizer], config: ReplyConfig) -> list[tuple[Ranker, float]]:
-    """What orders hypotheses with `--mmi`: a backward model, and beside it the forward one where that is to count."""
+    """What orders hypotheses with `--mmi`: a backward model, as in the paper.
+
+    With a `forward_weight` the forward model counts beside it, and what has been said before comes last.
+    """
     rankers: list[tuple[Ranker, float]] = [(MMI(*backward, config.mmi_source), 1.0)]
-    return [*rankers, (Forward(), config.forward_weight)] if config.forward_weight else rankers
+    return [*rankers, (Forward(), config.forward_weight), (Unsaid(), LAST)] if config.forward_weight else rankers
 
 
 def rerank(
