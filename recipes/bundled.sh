@@ -7,11 +7,11 @@
 #         cleaned and weighted; 4.7 M words, 6.8 M tokens a pass
 # Then    the talk: recipes/bundled/talk.toml, dialogues written for this project, and a little of the corpora
 # Model   6 layers x 256, 8,192 tokens of vocabulary, n_ctx 256: 6.9 M parameters, 14 MB in bf16
-# Cost    8,192 tokens a step. 2,600 steps, 3 passes, then 1,600, then 700 of the backward model: 40 M tokens, an hour
-#         and a half at 7,000 target tokens/s, which two cores of an EPYC 9005 (Zen 5) make alone
+# Cost    8,192 tokens a step. 2,600 steps, 3 passes, then 2,400, 4 passes, then 700 of the backward model: 42, 35 and 10
+#         minutes on two cores of an EPYC 9005 (Zen 5), a process for each:
+#         OMP_NUM_THREADS=1 TRAIN="torchrun --nproc-per-node 2 -m dialogpt train" recipes/bundled.sh
 #
-# TRAIN   how to train (default: dialogpt train); a process for each of two cores is faster, 8,500 target tokens/s:
-#         OMP_NUM_THREADS=1 TRAIN="torchrun --nproc-per-node 2 -m dialogpt train"
+# TRAIN   how to train (default: dialogpt train, one process, a fifth slower)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:-runs/bundled}

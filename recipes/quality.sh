@@ -29,7 +29,7 @@ replies() {
     python3 -c 'import json, sys
 for line in sys.stdin: print(" ".join(json.loads(line)["hypothesis"].split()))' <"$work/$name.jsonl" >"$work/$name.txt"
 }
-replies chat --mmi --forward-weight 5
+replies chat --mmi --forward-weight 20
 replies drawn
 replies greedy --temperature 0
 

@@ -18,7 +18,7 @@ from dialogpt.model.config import check_vocabulary, load_config
 from dialogpt.tokens.bpe import Tokenizer
 
 BACKWARD = "backward"  # the folder of a checkpoint's backward companion, inside the checkpoint's
-FORWARD_WEIGHT = 5.0  # where MMI is not the user's wish but the default; chosen on recipes/bundled/references
+FORWARD_WEIGHT = 20.0  # where MMI is not the user's wish but the default; chosen on recipes/bundled/references
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, of WSL's, of AMD's
 
 Config = TypeVar("Config", bound=ReplyConfig)

@@ -1,0 +1,42 @@
+"""What the model that ships says, at its likeliest: to its name, to good and bad news, to what people ask first."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from dialogpt import Chatbot
+from dialogpt.decoding import ReplyConfig
+from dialogpt.decoding.loading import with_companion
+
+
+@pytest.fixture(scope="module")
+def bot() -> Iterator[Chatbot]:
+    return Chatbot.load(settings=with_companion(ReplyConfig(seed=1), None), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Who are you?", "dialo|program|chatbot"),
+        ("What is your name?", "dialo"),
+        ("Are you a human or a machine?", "program|machine|chatbot"),
+        ("My grandmother died last week.", "sorry"),
+        ("I failed my driving test.", "sorry|oh no|pity"),
+        ("We are getting married in June!", "congratulations|wonderful|lovely|how nice|great|happy"),
+        ("I have a new puppy!", "puppy|dog|name|cute|sweet|nice|lovely"),
+        ("Thank you for the nice chat.", "welcome|thank|glad"),
+        ("Good night!", "night|sleep|dream"),
+        ("What's your favourite colour?", "blue|green|red|yellow|orange|purple|colour"),
+    ],
+)
+def test_it_answers_what_was_said(bot: Chatbot, said: str, expected: str) -> None:
+    bot.reset()
+    reply = bot.reply(said)
+    assert re.search(expected, reply.casefold()), reply
+
+
+def test_it_remembers_a_name_for_a_turn(bot: Chatbot) -> None:
+    bot.reset()
+    bot.reply("Hello, my name is Samira.")
+    assert "samira" in bot.reply("What is my name?").casefold()
