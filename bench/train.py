@@ -232,9 +232,9 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("shards", type=Path, help="folder of `dialogpt tokenize`")
     parser.add_argument("--size", nargs="+", choices=SIZES, default=[], help="the paper's shapes, in turn")
-    for name in ("n_layer", "n_head", "n_embd", "n_ctx", "dropout"):
-        default = getattr(DEFAULTS, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    for name in ("n_layer", "n_head", "n_embd", "n_ctx"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(DEFAULTS, name))
+    parser.add_argument("--dropout", type=float, default=GPTConfig().dropout)
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32], help="sessions of a peer's update")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])

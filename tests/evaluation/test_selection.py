@@ -134,22 +134,19 @@ def test_the_command(tmp_path: Path, tiny_checkpoint: Path) -> None:
 
 
 def test_the_bundled_model_knows_its_place(tmp_path: Path) -> None:
-    """It was never trained on these lines; what answers what is plain enough to be far above chance."""
-    pairs = [
-        ("what time is it?", "it's about ten o'clock"), ("how old are you?", "i'm twenty five years old"),
-        ("do you have any pets?", "yes, two dogs and a cat"), ("what do you do for work?", "i work as a teacher"),
-        ("what is your favorite food?", "i love pizza and pasta"), ("do you like music?", "yes, i play the guitar"),
-        ("where do you live?", "i live in new york"), ("did you see the game last night?", "yeah, they played well"),
-        ("do you read books?", "i like to read mystery novels"), ("how are you?", "i'm fine, thanks, and you?"),
-    ]  # fmt: skip
+    """On dialogues that it was never trained on, what a person answered is far above chance among ten."""
+    folder = Path(__file__).parents[2] / "recipes" / "bundled" / "references"
+    items = map(json.loads, (folder / "references.jsonl").read_text(encoding="utf-8").splitlines())
+    answers = (folder / "human.txt").read_text(encoding="utf-8").splitlines()
     path = tmp_path / "sessions.jsonl"
-    lines = [{"turns": [{"text": a}, {"text": b}]} for a, b in pairs] + [{"turns": [{"text": "alone"}]}]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        for item, answer in zip(items, answers, strict=True):
+            file.write(json.dumps({"turns": [{"text": text} for text in (*item["context"], answer)]}) + "\n")
     config = SelectConfig(refs=(path,), format="json", samples=0, trials=0, device="cpu")
     found = {(score["system"], score["name"]): score["value"] for score in json.loads(select(config))}
-    for ranker in ("forward, mean", "backward", "both"):
-        assert found[f"bundled {ranker}", "hits-1"] >= 0.3
-        assert found[f"bundled {ranker}", "pairwise"] >= 0.6
+    for ranker, least in (("forward, mean", 0.3), ("backward", 0.55), ("both", 0.35)):
+        assert found[f"bundled {ranker}", "hits-1"] >= least
+        assert found[f"bundled {ranker}", "pairwise"] >= 0.7
 
 
 @pytest.mark.parametrize(

@@ -210,13 +210,14 @@ def test_every_recipe_parses() -> None:
 
 
 def test_bundled_goes_from_the_corpora_to_a_page_of_samples(run: Run, tmp_path: Path) -> None:
-    """The corpora here are a few lines each, and the model takes one step; the small talk is the real one."""
+    """The corpora here are small, and the models take one step each; the talk is the real one."""
     (tmp_path / "corpora").mkdir()
     names = ("self_dialogue", "topical_chat_vt", "cabnc", "persuasion4good", "casino", "crd3")
     for name in names:
-        turns = [["A", f"Hello, I am speaker {name}."], ["B", f"And I like {name} ((laugh)) a lot."]]
         with lzma.open(tmp_path / "corpora" / f"{name}.jsonl.xz", "wt") as file:
-            file.writelines(json.dumps({"id": f"{name}/{n}", "turns": turns}) + "\n" for n in range(9))
+            for n in range(200):
+                turns = [["A", f"Hello, I am speaker {name} of {n * n}."], ["B", f"And I like {n} ((laugh)) a lot."]]
+                file.write(json.dumps({"id": f"{name}/{n}", "turns": turns}) + "\n")
     done = run("bundled.sh", tmp_path / "work", STEPS="1", TALK_STEPS="1", BACKWARD_STEPS="1",
                DIALOGPT_SHARED=str(tmp_path), PYTHON=sys.executable)  # fmt: skip
     assert done.returncode == 0, done.stderr
