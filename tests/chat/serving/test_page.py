@@ -148,6 +148,14 @@ WHY: dict[str, tuple[list[dict[str, Any]], str]] = {
         [hypothesis("a", mmi=-1.0), hypothesis("b", mmi=-2.0)],
         "Chosen of 2: the backward model finds your message likeliest after it.",
     ),
+    "both models": (
+        [{**hypothesis("a"), "scores": {"mmi": -2.0, "forward a token": -0.5}}, hypothesis("b", mmi=-1.0)],
+        "Chosen of 2: both models together, the forward and the backward one, place it first.",
+    ),
+    "distress": (
+        [hypothesis("a", rejected="distress: want to die")],
+        "All were rejected, so a fixed line was said. 1 was rejected: somebody may be in danger.",
+    ),
     "one is left": (
         [hypothesis("a", mmi=-1.0), hypothesis("b", rejected=BLOCKED)],
         "The only one of 2 that was not rejected. 1 was rejected: listed phrase.",
@@ -163,7 +171,7 @@ WHY: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "none": (
         [hypothesis("a", rejected=BLOCKED)],
-        "All were rejected, so a polite line was said. 1 was rejected: listed phrase.",
+        "All were rejected, so a fixed line was said. 1 was rejected: listed phrase.",
     ),
 }
 

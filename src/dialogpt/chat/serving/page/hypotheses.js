@@ -29,7 +29,7 @@ function reasonOf(hypotheses, left) {
   const some = left < hypotheses.length;
   if (left === 0) return "whyNone";
   if (left === 1) return some ? "whyOnlyLeft" : "whyOnly";
-  if (backwardOf(hypotheses[0]) !== null) return "whyMmi";
+  if (backwardOf(hypotheses[0]) !== null) return "forward a token" in hypotheses[0].scores ? "whyBoth" : "whyMmi";
   return some ? "whyFirstLeft" : "whyFirst";
 }
 

@@ -59,7 +59,8 @@ export const ARABIC = {
   whyMmi: "اختير من بين {n}: يرى النموذج العكسي أن رسالتك هي الأرجح بعده.",
   whyFirst: "أول ما سُحب من بين {n}: لا شيء يرتّبها من دون MMI.",
   whyFirstLeft: "أول ما لم يُرفض من بين {n}: لا شيء يرتّبها من دون MMI.",
-  whyNone: "رُفضت كلها، فقيلت عبارة مهذّبة.",
+  whyBoth: "اختير من بين {n}: يضعه النموذجان معًا، الأمامي والعكسي، في المقدمة.",
+  whyNone: "رُفضت كلها، فقيلت عبارة ثابتة.",
   whyRejected: {
     zero: "لم يُرفض شيء.", one: "رُفض واحد: {reasons}.", two: "رُفض اثنان: {reasons}.", few: "رُفض {n}: {reasons}.",
     many: "رُفض {n}: {reasons}.", other: "رُفض {n}: {reasons}.",
@@ -67,6 +68,7 @@ export const ARABIC = {
   "reason listed phrase": "عبارة في القائمة",
   "reason agrees with an offence": "موافقة على إساءة",
   "reason empty": "فارغ",
+  "reason distress": "قد يكون شخص في خطر",
 
   busy: {
     zero: "الخادم مشغول. نحاول مجددًا الآن …", one: "الخادم مشغول. نحاول مجددًا بعد ثانية …",
