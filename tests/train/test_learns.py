@@ -27,6 +27,7 @@ from dialogpt.train.feed import Feed
 from dialogpt.train.loop import train
 from dialogpt.train.parallel import Parallel
 from dialogpt.train.setup import make_model
+from dialogpt.train.world import World
 
 Make = Callable[..., TrainConfig]
 LEARN: dict[str, Any] = {"steps": 150, "lr": 3e-3, "warmup": 10, "n_embd": 64, "n_ctx": 128, "batch_tokens": 512,
@@ -222,7 +223,7 @@ def test_a_session_longer_than_the_context_is_refused(make_config: Make) -> None
     "settings",
     [{"n_embd": 33}, {"n_layer": 0}, {"n_head": -1}, {"lr": -1.0}, {"lr": 0.0}, {"batch_tokens": -5}, {"n_ctx": 0},
      {"micro_batch_tokens": 0}, {"steps": -1}, {"steps": 0, "epochs": 0.0}, {"steps": 0, "epochs": -1.0},
-     {"save_every": 0}, {"keep": 0}, {"dropout": 1.5}, {"dropout": -0.1}, {"warmup": -1}, {"clip": -1.0},
+     {"save_every": 0}, {"keep": 0}, {"chain": 0}, {"dropout": 1.5}, {"dropout": -0.1}, {"warmup": -1}, {"clip": -1.0},
      {"weight_decay": -0.1}, {"lr": math.nan}, {"device": "abacus"}],
     ids=str,
 )  # fmt: skip
@@ -231,6 +232,16 @@ def test_settings_that_cannot_work_are_usage_errors(make_config: Make, settings:
     with pytest.raises(UsageError, match=f"--{next(iter(settings)).replace('_', '-')}|nothing to do"):
         train(config)
     assert not config.out.exists()
+
+
+def test_sessions_may_be_read_in_chains(make_config: Make, tmp_path: Path) -> None:
+    plain, chained = (
+        loop.Trainer(make_config(out=tmp_path / str(n), chain=n), World(torch.device("cpu"))) for n in (1, 3)
+    )
+    assert len(chained.feed.shards) < len(plain.feed.shards)
+    assert chained.feed.shards.lengths.sum() == plain.feed.shards.lengths.sum()
+    assert chained.feed.shards.lengths.max() <= chained.model.config.n_ctx
+    assert train(make_config(chain=3, steps=2)).is_dir()
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 0.0), (0.3, 0.3)])

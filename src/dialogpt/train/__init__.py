@@ -31,6 +31,7 @@ class TrainConfig:
     n_ctx: Annotated[int, "positions: the longest context and reply together, in tokens"] = 256
     dropout: Annotated[float | None, "while training (default: 0.1, or what the model of --init has)"] = None
     reverse: Annotated[bool, "train the backward model: turns last to first"] = False
+    chain: Annotated[int, "read so many sessions one after another as one: a talk may change its subject"] = 1
     epochs: Annotated[float, "passes over the data"] = 1.0
     steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0
     batch_tokens: Annotated[int, "tokens of one optimizer update, about"] = 8192

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from dialogpt.tokens.batches import IGNORE, Batch, collate, plan
+from dialogpt.tokens.chains import Chains
 from dialogpt.tokens.shards import TokenShards
 
 STEPS_AHEAD = 2  # made by a thread while the device works
@@ -36,7 +37,7 @@ class Step:
 class Feed:
     """The data of a rank. All ranks get equally many micro-batches, which joint gradients need: some may be empty."""
 
-    shards: TokenShards
+    shards: TokenShards | Chains
     micro_batch_tokens: int
     accumulate: int = 1
     seed: int = 0

@@ -20,6 +20,7 @@ from dialogpt.model.device import choose_precision, peak_memory
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.chains import Chains
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
 from dialogpt.train.feed import Feed, Step, ahead
@@ -63,8 +64,10 @@ class Trainer:
         )
         self.optimizer = make_optimizer(self.model, config.weight_decay)
         self.folder.restore_optimizer(self.model, self.optimizer, self.state)
+        n_ctx = self.model.config.n_ctx
         self.feed = Feed(
-            shards=self.shards, micro_batch_tokens=min(config.micro_batch_tokens, config.batch_tokens),
+            shards=Chains(self.shards, config.chain, n_ctx, config.seed) if config.chain > 1 else self.shards,
+            micro_batch_tokens=min(config.micro_batch_tokens, config.batch_tokens),
             accumulate=max(round(config.batch_tokens / config.micro_batch_tokens), 1), seed=config.seed,
             reverse=config.reverse, rank=world.rank, size=world.size,
         )  # fmt: skip

@@ -47,7 +47,7 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
 def check_settings(config: TrainConfig) -> None:
     """Raise UsageError for settings that cannot work, alone or together."""
     for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "micro_batch_tokens", "lr",
-                 "validate_every", "save_every", "log_every", "keep"):  # fmt: skip
+                 "validate_every", "save_every", "log_every", "keep", "chain"):  # fmt: skip
         if not getattr(config, name) > 0:  # nan is not above 0 either
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
