@@ -8,7 +8,7 @@
 # Then    the talk: recipes/bundled/talk.toml, dialogues written for this project, and a little of the corpora; at last three of
 #         them one after another, since people change the subject
 # Model   6 layers x 256, 8,192 tokens of vocabulary, n_ctx 256: 6.9 M parameters, 14 MB in bf16
-# Cost    8,192 tokens a step. 2,600 steps, 3 passes, then 2,400, 4 passes, and 500; 700 of the backward model: 42, 35, 8 and
+# Cost    8,192 tokens a step. 2,600 steps, 3 passes, then 2,400, 4 passes, and 500; 700 of the backward model: 42, 35, 9 and
 #         10 minutes on two cores of an EPYC 9005 (Zen 5), a process for each:
 #         OMP_NUM_THREADS=1 TRAIN="torchrun --nproc-per-node 2 -m dialogpt train" recipes/bundled.sh
 #

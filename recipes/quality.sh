@@ -24,7 +24,7 @@ replies() {
     local name=$1
     shift
     $dialogpt generate "$prompts" --model "$model" --seed "$seed" --format jsonl --out "$work/$name.jsonl" --report "$@" \
-        2>"$work/$name.log" >/dev/null
+        2>"$work/$name.log" >/dev/null || { code=$? && cat "$work/$name.log" >&2 && exit "$code"; }
     sed -n '/^hypotheses  /,$p' "$work/$name.log" >"$work/$name.report"
     python3 -c 'import json, sys
 for line in sys.stdin: print(" ".join(json.loads(line)["hypothesis"].split()))' <"$work/$name.jsonl" >"$work/$name.txt"

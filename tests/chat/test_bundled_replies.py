@@ -1,7 +1,6 @@
 """What the model that ships says, at its likeliest: to its name, to good and bad news, to what people ask first."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,7 @@ from dialogpt.decoding.loading import with_companion
 
 
 @pytest.fixture(scope="module")
-def bot() -> Iterator[Chatbot]:
+def bot() -> Chatbot:
     return Chatbot.load(settings=with_companion(ReplyConfig(seed=1), None), device="cpu")
 
 

@@ -65,7 +65,8 @@ def test_the_list_that_ships_lets_small_talk_through() -> None:
 @pytest.mark.parametrize(
     ("said", "line"),
     [("I don't want to live anymore.", HELP), ("sometimes i think about SUICIDE", HELP), ("أريد أن أموت", HELP_AR),
-     ("لا أُريدُ أن أعيش", HELP_AR), ("I'm dying to see that film!", None), ("This job kills me.", None)],
+     ("لا أُريدُ أن أعيش", HELP_AR), ("I'm dying to see that film!", None), ("This job kills me.", None),
+     ("I don\u2019t want to live", HELP), ("Have you seen Suicide Squad?", None), ("I take my life slowly.", None)],
 )  # fmt: skip
 def test_somebody_in_distress_is_not_left_to_a_model(
     scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer, said: str, line: str | None

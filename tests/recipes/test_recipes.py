@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialogpt.artifact import read_manifest
+from dialogpt.decoding.loading import FORWARD_WEIGHT
 
 ROOT = Path(__file__).parents[2]
 TINY = "--n-layer 1 --n-head 2 --n-embd 32 --n-ctx 64 --dropout 0"
@@ -207,6 +208,17 @@ def test_every_recipe_parses() -> None:
     for recipe in sorted((ROOT / "recipes").glob("*.sh")):
         assert os.access(recipe, os.X_OK), recipe
         subprocess.run([bash, "-n", str(recipe)], check=True)
+
+
+def test_quality_shows_what_chat_does() -> None:
+    recipe = (ROOT / "recipes" / "quality.sh").read_text(encoding="utf-8")
+    assert f"replies chat --mmi --forward-weight {FORWARD_WEIGHT:g}\n" in recipe
+
+
+def test_quality_says_what_is_missing(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    done = run("quality.sh", tiny_checkpoint, tmp_path / "work")
+    assert done.returncode == 2
+    assert "has no backward companion" in done.stderr
 
 
 def test_bundled_goes_from_the_corpora_to_a_page_of_samples(run: Run, tmp_path: Path) -> None:

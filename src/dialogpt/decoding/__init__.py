@@ -90,7 +90,7 @@ class ReplyConfig(DecodingConfig):
         if self.num_beams == 1 and self.temperature == 0 and self.hypotheses > 1:
             raise UsageError(
                 f"--temperature 0 gives {self.hypotheses} times the same hypothesis",
-                "set it above 0, or --num-beams, or begin with --no-mmi",
+                "set it above 0, or ask for --num-beams, or for --num-hypotheses 1",
             )
 
     @property

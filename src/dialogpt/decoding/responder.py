@@ -16,6 +16,7 @@ from dialogpt.decoding.loading import load_backward, load_engine
 from dialogpt.decoding.rerank import Ranker, mmi_rankers, rerank
 from dialogpt.decoding.safety import Guard, default_guards, rejection, said_instead
 from dialogpt.engine import Engine, Kept
+from dialogpt.errors import UsageError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -41,6 +42,8 @@ class Responder:
         if config.mmi:
             backward = load_backward(config.backward, model, device=device, precision=config.precision)
             rankers = mmi_rankers(backward, config)
+        elif config.forward_weight:
+            raise UsageError("--forward-weight is of an order that nothing asks for", "add --mmi")
         guards = default_guards(config.blocklist) if config.safety else []
         return cls(engine, tokenizer, config, guards=guards, rankers=rankers)
 

@@ -14,23 +14,28 @@ class Chains:
 
     def __init__(self, shards: TokenShards, count: int, most: int, seed: int) -> None:
         self._shards = shards
-        self._members: list[list[int]] = []
+        self._order = np.random.default_rng([seed, count]).permutation(len(shards))
+        ends: list[int] = []  # of each chain, in the order
         lengths: list[int] = []
-        for session in np.random.default_rng([seed, count]).permutation(len(shards)).tolist():
-            length = int(shards.lengths[session])
-            if lengths and len(self._members[-1]) < count and lengths[-1] + length <= most:
-                self._members[-1].append(session)
+        members = count  # of the last chain
+        for place, length in enumerate(shards.lengths[self._order].tolist()):
+            if members < count and lengths[-1] + length <= most:
+                members += 1
                 lengths[-1] += length
+                ends[-1] = place + 1
             else:
-                self._members.append([session])
+                members = 1
                 lengths.append(length)
+                ends.append(place + 1)
+        self._ends = np.array(ends, np.int64)
         self.lengths = np.array(lengths, np.int32)  # tokens of each, as TokenShards has them
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._ends)
 
     def __getitem__(self, index: int) -> TokenSession:
-        sessions = [self._shards[session] for session in self._members[index]]
+        first, last = self._ends[index - 1] if index else 0, self._ends[index]
+        sessions = [self._shards[int(session)] for session in self._order[first:last]]
         turns = [turn for session in sessions for turn in session.turns]
         learn = [place > 0 and told for session in sessions for place, told in enumerate(session.learn)]
         return TokenSession(tuple(turns), tuple(learn))
