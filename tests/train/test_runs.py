@@ -95,6 +95,19 @@ def test_a_run_resumes_within_one_process_too(make_config: Make, tmp_path: Path)
     assert_same_weights(once.out / "best", first.out / "best")
 
 
+def test_a_run_that_knew_fewer_settings_goes_on(make_config: Make) -> None:
+    config = make_config(steps=2, save_every=1)
+    train(config)
+    file = config.out / "settings.json"
+    settings = json.loads(file.read_text())
+    del settings["chain"]
+    file.write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match=r"another run \(chain: 1 there, 3 here\)"):
+        train(dataclasses.replace(config, chain=3))
+    train(dataclasses.replace(config, steps=3))
+    assert json.loads(file.read_text())["chain"] == 1
+
+
 def test_two_processes_cannot_have_one_run(
     make_config: Make, command_line: Arguments, environment: dict[str, str]
 ) -> None:

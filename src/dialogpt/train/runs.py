@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import msgspec
@@ -67,7 +67,7 @@ class Run:
         settings["shards"] = str(self.config.shards.resolve())
         file = self.folder / SETTINGS
         if file.is_file():
-            old = read_json(file, dict)
+            old = {field.name: field.default for field in fields(self.config)} | read_json(file, dict)  # newer settings
             changed = [k for k in settings if old.get(k) != settings[k] and k not in MAY_CHANGE]
             if changed and self.checkpoints:  # without any, nothing is lost by beginning anew
                 shown = ", ".join(f"{k}: {old.get(k)!r} there, {settings[k]!r} here" for k in changed[:3])
