@@ -206,14 +206,20 @@ class Server:
                     sys.exit(self.process.stderr.read())
                 time.sleep(0.05)
 
+    def _processes(self) -> list[Path]:
+        """The server's own, and the one that decodes."""
+        own = Path(f"/proc/{self.process.pid}")
+        children = (own / f"task/{self.process.pid}/children").read_text().split()
+        return [own, *(Path("/proc") / child for child in children)]
+
     def cpu_s(self) -> float:
         """Seconds of processor so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        fields = [(process / "stat").read_text().rpartition(")")[2].split() for process in self._processes()]
+        return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
     def resident(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        statuses = [(process / "status").read_text() for process in self._processes()]
+        return sum(int(status.partition("VmRSS:")[2].split()[0]) for status in statuses) * 1024
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -213,7 +213,8 @@ class ScriptedEngine:
         logits, cache = self.prefill([context], 0)
         return logits, Kept(list(context), cache)
 
-    def decode(self, tokens: Sequence[int], cache: ScriptedCache) -> ArrayLogits:
+    def decode(self, tokens: Sequence[int], cache: ScriptedCache, joining: Sequence[Any] = ()) -> ArrayLogits:
+        assert not joining, "scripts are of rows that begin together"
         assert list(tokens) == [self._token(row, cache.step) for row in cache.scripts]
         self.decoded_rows.append(cache.scripts)
         cache.step += 1

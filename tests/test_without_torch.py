@@ -28,8 +28,9 @@ def engine(source):
     tokenizer = Tokenizer.load(source)
     return ScriptedEngine([[*tokenizer.encode({SAYS!r}), tokenizer.end_id]] * 32, tokenizer.vocab_size)
 
-if sys.argv.pop(1) == "served":
+if "alone" not in sys.argv:
     loading.native_engine = engine
+sys.argv[1:2] = []
 """
 
 
@@ -37,7 +38,8 @@ def script(end: str) -> str:
     return SCRIPT + textwrap.dedent(end)
 
 
-RUN = script("from dialogpt.cli import main\nmain()\n")
+MAIN = "from dialogpt.cli import main\nmain()\n"
+RUN = script(MAIN)
 
 
 def run(
@@ -72,7 +74,9 @@ def test_a_chatbot_in_python() -> None:
 
 
 def test_serve() -> None:
-    arguments = [sys.executable, "-c", RUN, "served", "serve", "--port", "0"]
+    there = SCRIPT.replace("{", "{{").replace("}", "}}")  # the process that decodes is such an installation, too
+    code = f"from dialogpt.chat.serving import process\nprocess.BEGIN = {there!r} + process.BEGIN\n"
+    arguments = [sys.executable, "-c", script(code + MAIN), "served", "serve", "--port", "0"]
     process = subprocess.Popen(
         arguments, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     )

@@ -123,6 +123,17 @@ class Kept:
     cache: Cache
 
 
+class Joining(NamedTuple):
+    """Rows that join those of a cache, at places that are free or new; they have one context, which is read once.
+
+    begun: a cache of one row that has read its beginning but never all of it, or None. It is not used afterwards.
+    """
+
+    places: Sequence[int]
+    context: Sequence[int]
+    begun: Any = None
+
+
 class Engine(Protocol):
     """What runs a model; contexts and targets are of at least one token, and fit into `n_ctx`."""
 
@@ -146,8 +157,12 @@ class Engine(Protocol):
         """
         ...
 
-    def decode(self, tokens: Sequence[int], cache: Any) -> Logits:
-        """Read one more token a row of the engine's own cache; returns the logits of the next."""
+    def decode(self, tokens: Sequence[int], cache: Any, joining: Sequence[Joining] = ()) -> Logits:
+        """Read one more token a row of the engine's own cache, and what joins it; returns each row's next logits.
+
+        Should it fail over what joins, the other rows can still be decoded: they have then not read their tokens, or
+        it fails again.
+        """
         ...
 
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:

@@ -8,8 +8,10 @@
 A message names the thing and the value; the hint names the way out.
 """
 
+import copyreg
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class DialoGPTError(Exception):
@@ -24,6 +26,10 @@ class DialoGPTError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without a call of the constructor, whose arguments are each class's own."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(DialoGPTError):

@@ -25,9 +25,9 @@ def slowed() -> Iterator[Callable[[Any, float], None]]:
         decode = engine.decode
         engines.append((engine, decode))
 
-        def slow(tokens: Any, cache: Any) -> Any:
+        def slow(*given: Any) -> Any:
             time.sleep(seconds)
-            return decode(tokens, cache)
+            return decode(*given)
 
         engine.decode = slow
 

@@ -243,13 +243,14 @@ def test_an_enormous_message_is_an_error(tiny_model: Pair) -> None:
         bot_of(tiny_model).reply("x" * (2**20 + 1))
 
 
-def test_the_event_loop_goes_on(tiny_model: Pair) -> None:
+def test_the_event_loop_goes_on(tiny_model: Pair, slowed: Callable[[Any, float], None]) -> None:
     bot, expected = bot_of(tiny_model, seed=2, safety=False), bot_of(tiny_model, seed=2, safety=False)
 
     async def talk() -> list[str]:
         said = [await bot.areply(SAID[0])]
         pieces = [piece async for piece in bot.astream(SAID[1])]
         said.append("".join(pieces))
+        slowed(bot.responder.engine, 0.01)  # or the reply might be whole before it is left
         stream = bot.astream(SAID[2])
         await anext(stream)
         await stream.aclose()  # type: ignore[attr-defined]

@@ -112,6 +112,7 @@ def test_a_turn_costs_what_is_new(tiny_model: Pair) -> None:
     common = next(
         (i for i, (a, b) in enumerate(zip(first.reply.hypotheses[0].tokens, text, strict=False)) if a != b), 0
     )
+    batcher.step()
     assert batcher.caches.hits == 1
     if common >= 7:  # the text's tokens are those that were drawn
         assert read[0] <= 1 + 1 + len(tiny_model[1].encode("ok")) + 1
@@ -138,6 +139,7 @@ def test_jobs_that_come_together_are_read_together_or_each_alone(tiny_model: Pai
         for seed, (context, hypotheses) in enumerate([(longer, 1), ([SAID[1]], 3), ([" "], 1), ([SAID[2]], 1)])
     ]
     batcher.begin(*(listener.job for listener in listeners))
+    batcher.step()
     assert read[0] == 3
     finish(batcher, 20)
     assert "the context is empty" in str(listeners.pop(2).done[0])
@@ -210,7 +212,7 @@ def test_after_the_engines_error_it_serves_on(tiny_model: Pair) -> None:
     batcher = batcher_of(tiny_model)
     lost = Listener(batcher, ["hi"], 1, min_new_tokens=5)
     batcher.step()
-    decode, batcher.engine.decode = batcher.engine.decode, lambda tokens, cache: 1 / 0  # type: ignore
+    decode, batcher.engine.decode = batcher.engine.decode, lambda tokens, cache, joining: 1 / 0  # type: ignore
     batcher.step()
     assert isinstance(lost.done[0], ZeroDivisionError)
     batcher.engine.decode = decode  # type: ignore[method-assign]

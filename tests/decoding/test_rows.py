@@ -164,7 +164,7 @@ def test_many_pairs_are_scored_in_several_passes(tiny_model: Pair, monkeypatch: 
 def test_rows_may_have_settings_of_their_own(tiny_model: Pair, make_model: Callable[..., GPT]) -> None:
     import numpy as np
 
-    from dialogpt.decoding.rows import Row, Rows
+    from dialogpt.decoding.rows import Group, Row, Rows
 
     model, tokenizer = tiny_model
     engine = TorchEngine(model)
@@ -175,7 +175,7 @@ def test_rows_may_have_settings_of_their_own(tiny_model: Pair, make_model: Calla
     ]
     rows = [Row([5, 6, 0], config, np.random.default_rng(1), min(config.max_new_tokens, 32)) for config in configs]
     batch = Rows(engine, tokenizer.end_id)
-    batch.add([[row] for row in rows])
+    batch.add([Group([row]) for row in rows])
     while batch.alive:
         batch.draw()
         if batch.alive:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialogpt.engine import Kept
+from dialogpt.engine import Joining, Kept
 from dialogpt.errors import DialoGPTError, UsageError
 from dialogpt.hub import BUNDLED
 from dialogpt.model import checkpoint
@@ -117,7 +117,8 @@ def test_pages_that_rows_share_are_as_copies(folder: Path, data: st.DataObject) 
     said: list[list[int]] = [*draw(rng, data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=3)))]
     _, cache = engine.prefill([row for row in said if row], 0)
     for _ in range(data.draw(st.integers(1, 8))):
-        act = data.draw(st.sampled_from(["decode", "decode", "rearrange", "drop", "join", "prefix", "branch"]))
+        acts = ["decode", "decode", "rearrange", "drop", "join", "joining", "prefix", "branch"]
+        act = data.draw(st.sampled_from(acts))
         rows = st.integers(0, len(said) - 1)
         if act == "rearrange":
             chosen = data.draw(st.lists(rows, min_size=1, max_size=5))
@@ -140,12 +141,31 @@ def test_pages_that_rows_share_are_as_copies(folder: Path, data: st.DataObject) 
         if max((len(row) for row in said if row), default=0) > 50 or not any(said):
             return
         tokens = rng.integers(0, 360, len(said)).tolist()
-        logits = engine.decode(tokens, cache)
+        joining = coming(engine, rng, said, data.draw(st.permutations([1, 3]))) if act == "joining" else []
+        logits = engine.decode(tokens, cache, joining)
+        for row, token in zip(said, tokens, strict=True):
+            row += [token] if row else []
+        for places, context, _ in joining:
+            said += [[] for _ in range(max(places) + 1 - len(said))]
+            for place in places:
+                said[place] = [*context]
         for place, row in enumerate(said):
-            assert cache.tokens_read(place) == (len(row) + 1 if row else 0)
+            assert cache.tokens_read(place) == len(row)
             if row:
-                row.append(tokens[place])
                 assert np.array_equal(logits.array()[place], alone(engine, row))
+
+
+def coming(
+    engine: NativeEngine, rng: np.random.Generator, said: Sequence[list[int]], sizes: Sequence[int]
+) -> list[Joining]:
+    """Groups of rows of such sizes at the places that are free, then at new ones; the second group has been begun."""
+    free = [place for place, row in enumerate(said) if not row]
+    places = iter([*free, *range(len(said), len(said) + sum(sizes))])
+    contexts = draw(rng, [12, 19])
+    begun = [None, engine.prefill([contexts[1][:17]], 0)[1]]
+    return [
+        Joining([next(places) for _ in range(size)], *rest) for size, *rest in zip(sizes, contexts, begun, strict=True)
+    ]
 
 
 def test_a_conversation_reads_what_is_new(folder: Path) -> None:

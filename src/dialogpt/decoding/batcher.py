@@ -17,7 +17,7 @@ from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.hypotheses import context_tokens, hypothesis_of, reply_room
 from dialogpt.decoding.rerank import Ranker
 from dialogpt.decoding.responder import Pieces, best, drawn_again, judge, seeds_of
-from dialogpt.decoding.rows import Row, Rows
+from dialogpt.decoding.rows import Group, Row, Rows
 from dialogpt.decoding.safety import Guard
 from dialogpt.engine import Engine, Kept, common_length
 from dialogpt.session import Turn
@@ -106,74 +106,78 @@ class Batcher:
         self.caches = Caches(cache_bytes)
         self.counts: Counter[str] = Counter()  # what happened to hypotheses, by reason
         self.tokens_made = 0
+        self._coming: list[Job] = []  # that have been begun since the last step
         self._jobs: dict[Row, Job] = {}
         self._pieces: dict[Row, Pieces] = {}
         self._rows = Rows(engine, tokenizer.end_id)
 
     @property
     def rows(self) -> int:
-        """How many rows are being decoded."""
-        return self._rows.alive
+        """How many rows are being decoded, or are about to be."""
+        return self._rows.alive + sum(job.config.hypotheses for job in self._coming)
 
     def begin(self, *jobs: Job) -> None:
-        """Read the jobs' contexts together, and let their rows join; what goes wrong with one is its own error."""
-        ready = []
+        """Have jobs join with the next step; what goes wrong with one is its own error."""
         for job in jobs:
             try:
                 job.tokens = context_tokens(self.tokenizer, job.context, self.engine.n_ctx, job.config.max_new_tokens)
                 job.prompt_tokens = len(job.tokens)
-                ready.append(job)
+                self._coming.append(job)
             except Exception as error:  # one job is isolated
                 self._fail(job, error)
-        if ready:
-            self._join(ready)
 
     def step(self) -> None:
-        """Give every row a token, and complete the jobs whose rows have all ended."""
+        """Give every row a token, read the contexts of those that join, and complete jobs whose rows have all ended."""
         for job in {*self._jobs.values()}:
             if job.cancelled:
                 self._leave(job)
-        if not self._rows.alive:
-            return
+        coming, self._coming = [job for job in self._coming if not job.cancelled], []
+        ended: list[Job] = []
         try:
-            drawn = self._rows.draw()
-            self.tokens_made += len(drawn)
-            ended = [done for row, token in drawn if (done := self._told(row, token)) is not None]
-            self._rows.shrink()
             if self._rows.alive:
-                self._rows.advance()
+                drawn = self._rows.draw()
+                self.tokens_made += len(drawn)
+                ended = [done for row, token in drawn if (done := self._told(row, token)) is not None]
+                self._rows.shrink()
+            self._read(coming)
         except Exception as error:  # of the engine: nobody knows whose it is
             log.exception("decoding failed")
-            for job in {*self._jobs.values()}:
+            for job in {*self._jobs.values(), *coming}:
                 self._fail(job, error)
             self._rows = Rows(self.engine, self.tokenizer.end_id)
             return
         for job in ended:
             self._complete(job)
 
-    def _join(self, jobs: Sequence[Job]) -> None:
-        """Read contexts, of which only what is new to the caches, and let rows join: one for each hypothesis."""
-        try:
-            kept = [self.caches.find(job.tokens) for job in jobs]
-            begun = [known.cache if known else None for known in kept]
-            logits, cache = self.engine.prefill([job.tokens for job in jobs], 0, begun)
-        except Exception as error:
-            if len(jobs) == 1:
-                self._fail(jobs[0], error)
-            else:  # whose it is shows when each is read alone
-                for job in jobs:
-                    self._join([job])
+    def _read(self, jobs: Sequence[Job]) -> None:
+        """Read the tokens that were drawn, and contexts, of which only what is new to the caches."""
+        if not jobs and not self._rows.alive:
             return
-        for place, job in enumerate(jobs):
-            job.rows = self._rows_of(job)
-            if len(job.rows) > 1:
-                self.caches.put(job.tokens, Kept(list(job.tokens), cache.prefix(place, cache.tokens_read(place))))
-        rows = [row for job in jobs for row in job.rows]
-        if len(rows) > len(jobs):
-            places = [place for place, job in enumerate(jobs) for _ in job.rows]
-            logits = logits.select(places)
-            cache.rearrange(places)
-        self._rows.join(rows, logits, cache)
+        try:
+            self._rows.advance([self._group(job) for job in jobs])
+        except Exception:
+            if not jobs:
+                raise
+            self._read_alone(jobs)
+        for job in jobs:
+            if len(job.rows) > 1:  # of a single row what it has read is kept at its end, with the reply
+                self.caches.put(job.tokens, Kept(list(job.tokens), self._rows.read_by(job.rows[0])))
+
+    def _read_alone(self, jobs: Sequence[Job]) -> None:
+        """Whose an error is shows when each context is read by itself."""
+        if self._rows.alive:
+            self._rows.advance()
+        for job in jobs:
+            try:
+                self._leave(job)
+                self._rows.add([self._group(job)])
+            except Exception as error:
+                self._fail(job, error)
+
+    def _group(self, job: Job) -> Group:
+        job.rows = self._rows_of(job)
+        known = self.caches.find(job.tokens)
+        return Group(job.rows, known.cache if known else None)
 
     def _rows_of(self, job: Job) -> list[Row]:
         config = drawn_again(job.config) if job.attempt else job.config
@@ -212,7 +216,7 @@ class Batcher:
             if job.attempt == 0 and all(hypothesis.rejected for hypothesis in job.made):
                 self.counts["drawn again"] += 1
                 job.attempt = 1
-                self._join([job])
+                self._coming.append(job)
                 return
             reply = best(self.rankers if job.config.mmi else (), job.context, job.made, self.counts)
         except Exception as error:  # one job is isolated

@@ -11,7 +11,7 @@ import numpy as np
 
 from dialogpt.decoding import DecodingConfig, Hypothesis
 from dialogpt.decoding.beam import beam_search
-from dialogpt.decoding.rows import Row, Rows
+from dialogpt.decoding.rows import Group, Row, Rows
 from dialogpt.engine import Engine, Kept
 from dialogpt.errors import DataError
 from dialogpt.session import Turn
@@ -117,17 +117,17 @@ def _decode(engine: Engine, end_id: int, groups: Sequence[list[Row]], batch_size
     waiting = sorted((group for group in groups if group and group[0].room), key=lambda group: len(group[0].context))
     batch = Rows(engine, end_id)
     while waiting or batch.alive:
-        free = batch.free if batch.alive else max(batch_size, len(waiting[-1]))
-        if waiting and free >= max(REFILL * batch_size, len(waiting[-1])):
-            new = [waiting.pop()]
-            while waiting and sum(map(len, new)) + len(waiting[-1]) <= free:
-                new.append(waiting.pop())
-            batch.add(new)
-        batch.draw()
-        if not waiting:
-            batch.shrink()
         if batch.alive:
-            batch.advance()
+            batch.draw()
+        free = batch.free if batch.alive else batch_size
+        new: list[Group] = []
+        while waiting and (len(waiting[-1]) <= free or not (new or batch.alive)):
+            new.append(Group(waiting.pop()))
+            free -= len(new[-1].rows)
+        if not new:
+            batch.shrink()
+        if new or batch.alive:
+            batch.advance(new)
 
 
 def _rows(

@@ -7,12 +7,13 @@ halves, since leaving it means to copy what the others have read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from dialogpt.decoding import DecodingConfig
 from dialogpt.decoding.sampling import check_finite, draw, only_allowed
-from dialogpt.engine import Cache, Engine, Logits
+from dialogpt.engine import Cache, Engine, Joining, Logits
 
 
 @dataclass(slots=True, eq=False)
@@ -33,8 +34,19 @@ class Row:
     place: int | None = None  # in the batch; None before and after
 
 
+class Group(NamedTuple):
+    """New rows that have the same context, which is read once; `begun` has read its beginning, as `Joining` has it."""
+
+    rows: Sequence[Row]
+    begun: Cache | None = None
+
+    @property
+    def context(self) -> Sequence[int]:
+        return self.rows[0].context
+
+
 class Rows:
-    """`add` reads contexts, `draw` chooses a token for each row, `advance` reads those tokens."""
+    """`draw` chooses a token for each row, `advance` reads those tokens, and the contexts of new rows with them."""
 
     def __init__(self, engine: Engine, end_id: int) -> None:
         self.engine, self.end_id = engine, end_id
@@ -53,32 +65,56 @@ class Rows:
         for place, row in enumerate(rows):
             row.place = place
 
-    def add(self, groups: Sequence[Sequence[Row]]) -> None:
-        """Read the contexts of new rows; those of a group have the same one, which is read once.
-
-        They take the places of ended rows first.
-        """
-        rows = [row for group in groups for row in group]
+    def add(self, groups: Sequence[Group]) -> None:
+        """Read the contexts of new rows by themselves: at the places of ended rows, and then at new ones."""
+        rows = [row for group in groups for row in group.rows]
         room = max(row.room for row in rows)
-        logits, cache = self.engine.prefill([group[0].context for group in groups], 2 * room)
+        contexts, begun = [group.context for group in groups], [group.begun for group in groups]
+        logits, cache = self.engine.prefill(contexts, 2 * room, begun)
         if len(rows) > len(groups):
-            source = [number for number, group in enumerate(groups) for _ in group]
+            source = [number for number, group in enumerate(groups) for _ in group.rows]
             logits = logits.select(source)
             cache.rearrange(source)
-        self.join(rows, logits, cache)
-
-    def join(self, rows: Sequence[Row], logits: Logits, cache: Cache) -> None:
-        """Take in rows whose contexts have been read: at the places of ended rows, and then at new ones."""
         if self._cache is None or self._logits is None or not self.alive:
             self.start(rows, logits, cache)
             return
-        self.places += [None] * max(len(rows) - self.free, 0)
-        free = [place for place, row in enumerate(self.places) if row is None][: len(rows)]
+        free = self._free_places(len(rows))
         self._cache.join(free, cache)
         self._logits.join(free, logits)
+        self._put(rows, free)
+
+    def advance(self, groups: Sequence[Group] = ()) -> None:
+        """Read the tokens that were drawn, and with them the contexts of new rows, which take their places as in `add`.
+
+        Should it fail over the new rows, it can be called again without them.
+        """
+        if not self.alive:
+            self.add(groups)
+            return
+        assert self._cache is not None
+        tokens = [row.tokens[-1] if row is not None else self.end_id for row in self.places]
+        free = iter(self._free_places(sum(len(group.rows) for group in groups)))
+        joining = [Joining([next(free) for _ in group.rows], group.context, group.begun) for group in groups]
+        self._logits = self.engine.decode(tokens, self._cache, joining)
+        for group, (places, *_) in zip(groups, joining, strict=True):
+            self._put(group.rows, places)
+
+    def _free_places(self, count: int) -> list[int]:
+        """So many places: of ended rows, then new ones."""
+        free = [place for place, row in enumerate(self.places) if row is None]
+        return [*free, *range(len(self.places), len(self.places) + count - len(free))][:count]
+
+    def _put(self, rows: Sequence[Row], places: Sequence[int]) -> None:
+        self.places += [None] * (max(places) + 1 - len(self.places))
         self.alive += len(rows)
-        for place, row in zip(free, rows, strict=True):
+        for place, row in zip(places, rows, strict=True):
             self.places[place], row.place = row, place
+
+    def read_by(self, row: Row) -> Cache:
+        """A copy of what a row has read."""
+        assert self._cache is not None
+        assert row.place is not None
+        return self._cache.prefix(row.place, self._cache.tokens_read(row.place))
 
     def draw(self) -> list[tuple[Row, int]]:
         """Choose a token for each row; those that have ended leave, the end token being their last."""
@@ -103,14 +139,13 @@ class Rows:
 
     def remove(self, row: Row) -> None:
         """Take a row out, before its end or at it."""
+        assert self._cache is not None
         assert row.place is not None
+        if row.keeps:
+            row.read = self.read_by(row)
         place, row.place = row.place, None
         self.places[place] = None
         self.alive -= 1
-        if self._cache is None:
-            return
-        if row.keeps:
-            row.read = self._cache.prefix(place, self._cache.tokens_read(place))
         if self.alive:
             self._cache.drop(place)
 
@@ -123,9 +158,3 @@ class Rows:
         self.places = [*live]
         for place, row in enumerate(live):
             row.place = place
-
-    def advance(self) -> None:
-        """Read the tokens that were drawn."""
-        assert self._cache is not None
-        tokens = [row.tokens[-1] if row is not None else self.end_id for row in self.places]
-        self._logits = self.engine.decode(tokens, self._cache)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dialogpt.engine import Cache, Kept, common_length
+from dialogpt.engine import Cache, Joining, Kept, common_length
 from dialogpt.model.cache import KVCache
 from dialogpt.model.gpt import GPT
 from dialogpt.model.logits import TorchLogits
@@ -67,12 +67,21 @@ class TorchEngine:
         return TorchLogits(self.model.logits(hidden[:, -1])), kept
 
     @torch.inference_mode()
-    def decode(self, tokens: Sequence[int], cache: Cache) -> TorchLogits:
-        """As `Engine.decode`."""
+    def decode(self, tokens: Sequence[int], cache: Cache, joining: Sequence[Joining] = ()) -> TorchLogits:
+        """As `Engine.decode`; what joins is read first, and by itself."""
         cache = _ours(cache)
+        source = [number for number, each in enumerate(joining) for _ in each.places]
+        if joining:
+            others, other = self.prefill([each.context for each in joining], 0, [each.begun for each in joining])
+            other.rearrange(source)
         cache.make_room(1)
         ids = torch.tensor(tokens, device=self.device)
-        return TorchLogits(self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1]))
+        logits = TorchLogits(self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1]))
+        if joining:
+            places = [place for each in joining for place in each.places]
+            cache.join(places, other)
+            logits.join(places, others.select(source))
+        return logits
 
     @torch.inference_mode()
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:

@@ -40,11 +40,15 @@ class NativeCache:
         self._take(self, rows)
         self.dropped = {place for place, row in enumerate(rows) if row in self.dropped}
 
+    def repeat(self, same: dict[int, int]) -> None:
+        """Have at some places what the rows of others have read; new places may stand in any order."""
+        self._grow(max(same) + 1)
+        self._take(self, [same.get(row, row) for row in range(self.rows)])
+        self.dropped.difference_update(same)
+
     def join(self, places: Sequence[int], other: "NativeCache") -> None:
         """As `Cache.join`."""
-        if (rows := max(*places, self.rows - 1) + 1) > self.rows:
-            self.dropped.update(range(self.rows, rows))
-            self._take(self, [*range(self.rows), *[-1] * (rows - self.rows)])
+        self._grow(max(places) + 1)
         at = ints(places)
         call("cache_put", self.handle, pointer(at), len(at), other.handle)
         self.dropped.difference_update(places)
@@ -71,6 +75,12 @@ class NativeCache:
     def cut(self, length: int) -> None:
         """Forget what its only row has read from `length` on."""
         call("cache_cut", self.handle, 0, length)
+
+    def _grow(self, rows: int) -> None:
+        """Have so many rows at least; the new ones have read nothing, and are not told to read."""
+        if rows > self.rows:
+            self.dropped.update(range(self.rows, rows))
+            self._take(self, [*range(self.rows), *[-1] * (rows - self.rows)])
 
     def _take(self, source: "NativeCache", rows: Sequence[int]) -> None:
         taken = ints(rows)

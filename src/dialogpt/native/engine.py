@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dialogpt.engine import Floats, Kept, common_length
+from dialogpt.engine import Floats, Joining, Kept, common_length
 from dialogpt.errors import UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import load_config
@@ -71,14 +71,23 @@ class NativeEngine:
         kept.tokens = list(context)
         return self._read(cache, [0], [context[common:]]), kept
 
-    def decode(self, tokens: Sequence[int], cache: NativeCache) -> NativeLogits:
-        """As `Engine.decode`; rows that were dropped are not read."""
-        live = [row for row in range(len(tokens)) if row not in cache.dropped]
-        logits = self._read(cache, live, [[tokens[row]] for row in live])
-        if len(live) == len(tokens):
+    def decode(self, tokens: Sequence[int], cache: NativeCache, joining: Sequence[Joining] = ()) -> NativeLogits:
+        """As `Engine.decode`, in one pass; rows that were dropped are not read."""
+        new: dict[int, Sequence[int]] = {row: [token] for row, token in enumerate(tokens) if row not in cache.dropped}
+        same: dict[int, int] = {}  # rows that have what another one reads
+        for places, context, begun in joining:
+            known = begun or NativeCache(self._model, 1)
+            new[places[0]] = context[known.tokens_read() :]
+            same.update(dict.fromkeys(places[1:], places[0]))
+            cache.join(places[:1], known)
+        live = sorted(new)
+        logits = self._read(cache, live, [new[row] for row in live])
+        if same:
+            cache.repeat(same)
+        if len(live) == cache.rows:
             return logits
         place = {row: number for number, row in enumerate(live)}
-        return logits.select([place.get(row, 0) for row in range(len(tokens))])
+        return logits.select([place.get(same.get(row, row), 0) for row in range(cache.rows)])
 
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
         """As `Engine.nats`; as many pairs as make a good batch are read together."""

@@ -104,7 +104,7 @@ def serve_page(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[str, Any]]
         config = ServeConfig(
             **{"model": str(tiny_checkpoint), "max_new_tokens": 12, "device": "cpu", "seed": 1, **settings}
         )
-        worker = Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue)
+        worker = Worker(load_batcher(config), config)
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(make_app(config, worker, "tiny"), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -246,8 +246,8 @@ def test_nothing_of_what_is_said_is_logged(serve: Callable[..., Any], caplog: py
 
 
 def test_the_settings_of_the_server_are_the_defaults(tiny_checkpoint: Path) -> None:
-    from dialogpt.chat.serving.http.messages import ChatRequest
+    from dialogpt.chat.serving.http.messages import ChatRequest, reply_settings
 
     config = ServeConfig(model=str(tiny_checkpoint), temperature=0.3, top_k=7, seed=4)
     request = ChatRequest.model_validate({"messages": user("hi")})
-    assert replace(request.settings(config), seed=4) == ReplyConfig(temperature=0.3, top_k=7, seed=4)
+    assert replace(request.settings(reply_settings(config)), seed=4) == ReplyConfig(temperature=0.3, top_k=7, seed=4)

@@ -161,10 +161,10 @@ def test_whoever_goes_away_takes_the_backends_rows_along(serve: Callable[..., An
     engine = behind.worker.batcher.engine
     steps, go, decode = [0], threading.Event(), engine.decode
 
-    def held(tokens: Any, cache: Any) -> Any:
+    def held(*given: Any) -> Any:
         steps[0] += 1
         go.wait(30)
-        return decode(tokens, cache)
+        return decode(*given)
 
     engine.decode = held
     body = json.dumps({"messages": user("hi"), "stream": stream, "num_hypotheses": 1 if stream else 3}).encode()
@@ -195,10 +195,10 @@ def test_replies_under_way_are_completed_at_the_end(serve: Callable[..., Any]) -
     engine = behind.worker.batcher.engine
     begun, go, decode = threading.Event(), threading.Event(), engine.decode
 
-    def held(tokens: Any, cache: Any) -> Any:
+    def held(*given: Any) -> Any:
         begun.set()
         go.wait(30)
-        return decode(tokens, cache)
+        return decode(*given)
 
     engine.decode = held
     answers: list[Any] = []

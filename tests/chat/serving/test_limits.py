@@ -96,17 +96,17 @@ def test_an_engine_that_fails_fails_those_in_it_and_no_later_one(
     engine = server.worker.batcher.engine
     decode, together = engine.decode, threading.Event()
 
-    def fails(tokens: Any, cache: Any) -> Any:
-        if len(tokens) == 2:
+    def fails(tokens: Any, cache: Any, joining: Any = ()) -> Any:
+        if len(tokens) + len(joining) == 2:
             together.set()
         if together.is_set():
             raise RuntimeError(SAID)
         return decode(tokens, cache)
 
-    def held(tokens: Any, cache: Any) -> Any:
-        while server.worker.waiting == 0 and len(tokens) == 1:
+    def held(tokens: Any, cache: Any, joining: Any = ()) -> Any:
+        while server.worker.waiting == 0 and len(tokens) + len(joining) == 1 and not together.is_set():
             threading.Event().wait(0.01)
-        return fails(tokens, cache)
+        return fails(tokens, cache, joining)
 
     engine.decode = held
     with caplog.at_level("DEBUG", logger="dialogpt.chat"), ThreadPoolExecutor(2) as pool:
@@ -137,10 +137,10 @@ def test_streams_under_way_are_completed_at_the_end(serve: Callable[..., Any]) -
     begun, go, engine = threading.Event(), threading.Event(), server.worker.batcher.engine
     decode = engine.decode
 
-    def held(tokens: Any, cache: Any) -> Any:
+    def held(*given: Any) -> Any:
         begun.set()
         go.wait(30)
-        return decode(tokens, cache)
+        return decode(*given)
 
     engine.decode = held
     with ThreadPoolExecutor(1) as pool:

@@ -72,6 +72,53 @@ def test_it_serves_until_it_is_told_to_end(started: Callable[..., tuple[Process,
         httpx.get(f"{url}/health")
 
 
+def decoder_of(process: Process) -> int:
+    """The process that decodes for a server."""
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
+def until_gone(process_id: int) -> None:
+    until = time.monotonic() + 30
+    while Path(f"/proc/{process_id}/stat").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_the_model_ends_with_the_server_and_the_server_not_with_the_model(
+    started: Callable[..., tuple[Process, str]],
+) -> None:
+    process, url = started()
+    first = decoder_of(process)
+    os.kill(first, signal.SIGKILL)
+    until = time.monotonic() + 60
+    statuses = set()
+    while 200 not in statuses:
+        statuses.add(httpx.post(f"{url}/v1/chat/completions", json=HI, timeout=60).status_code)
+        assert time.monotonic() < until
+    assert statuses <= {200, 429, 503}
+    assert httpx.get(f"{url}/health").status_code == 200
+    second = decoder_of(process)
+    assert second != first
+    process.kill()
+    process.wait()
+    until_gone(second)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_a_signal_to_all_its_processes_lets_replies_be_completed(started: Callable[..., tuple[Process, str]]) -> None:
+    process, url = started("--max-new-tokens", "32", "--min-new-tokens", "32", "--no-safety")
+    decoder = decoder_of(process)
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=HI | {"stream": True}, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        for number in (decoder, process.pid):
+            os.kill(number, signal.SIGINT)
+        assert "data: [DONE]" in list(lines)
+    until_gone(decoder)
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_what_is_said_is_in_the_log_where_that_is_asked_for(
     started: Callable[..., tuple[Process, str]], told: bool

@@ -46,7 +46,7 @@ async def answer(config: BotConfig, platform: "Telegram | Discord", stop: asynci
         frugal_with_memory()
         config = await asyncio.to_thread(with_companion, config, config.model or None)
         batcher = await asyncio.to_thread(load_batcher, config)
-        worker = Worker(batcher, most_rows=config.rows, most_waiting=config.queue)
+        worker = Worker(batcher, config)
         path = default_path() if config.log else None
         try:
             # A turn has two tokens at least, so that no more turns than these can be read.

@@ -1,8 +1,8 @@
 """Serving: one model, many conversations, over HTTP.
 
 `http` is the OpenAI-compatible server (extra `server`), `page/` the chat that a browser shows, `serve` the command.
-`replier` is who makes the replies: `worker`, a thread that decodes for all requests together (`decoding/batcher.py`),
-or `backend`, which asks another engine.
+`replier` is who makes the replies, for all requests together (`decoding/batcher.py`): `process`, another process, whose
+loop is `decoder`; `worker`, a thread; or `backend`, which asks another engine.
 """
 
 from dataclasses import dataclass

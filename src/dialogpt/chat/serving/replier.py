@@ -1,7 +1,7 @@
 """Who makes the replies: the one seam between the HTTP side and what stands behind it.
 
-A `Worker` decodes with a model here; a `Backend` asks another engine for the hypotheses and judges and orders them
-here. A job goes in, its callbacks tell the rest; they come from a thread of the replier's own.
+A `WorkerProcess` decodes with a model in another process, a `Worker` in a thread; a `Backend` asks another engine for
+the hypotheses and judges and orders them here. A job goes in, its callbacks tell the rest, from whatever thread.
 """
 
 from collections import Counter
@@ -43,6 +43,9 @@ class Replier(Protocol):
         """Whether there is a backward model, so that a job may ask for MMI."""
 
     def gauges(self) -> Iterable[Gauge]: ...
+
+    def attend(self) -> None:
+        """Called once, in the event loop that its jobs come from, before the first of them."""
 
     def submit(self, job: Job) -> None:
         """Take a job; a ReplyError of status 429 when too many wait."""

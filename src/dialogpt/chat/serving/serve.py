@@ -4,9 +4,11 @@ import gc
 import logging
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 
 from dialogpt.chat.serving import ServeConfig, WorkerConfig
+from dialogpt.chat.serving.process import WorkerProcess
 from dialogpt.chat.serving.replier import Replier
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.decoding.batcher import Batcher
@@ -24,36 +26,41 @@ BACKLOG = 2048  # connections that wait to be taken
 
 def serve(config: ServeConfig) -> None:
     """Serve the model until Ctrl-C or SIGTERM; replies that are being made are completed first."""
-    try:
-        import uvicorn
-
-        from dialogpt.chat.serving.backend.opening import open_backend
-        from dialogpt.chat.serving.http.api import make_app
-    except ImportError as error:
-        raise UsageError("serve needs FastAPI, httpx and uvicorn", 'pip install "dialogpt[server]"') from error
     _check(config)
     config = replace(config, api_key=config.api_key or os.environ.get("DIALOGPT_API_KEY", ""))
     listening = _listen(config.host, config.port)
-    with listening:
-        frugal_with_memory()
-        replier, name = open_backend(config) if config.backend else open_worker(config)
+    with listening, ExitStack() as ends:
+        process = None if config.backend or os.name == "nt" else WorkerProcess(config)  # it loads from now on
+        if process:
+            ends.callback(process.close)
+        try:
+            import uvicorn
+
+            from dialogpt.chat.serving.backend.opening import open_backend
+            from dialogpt.chat.serving.http.api import make_app
+        except ImportError as error:
+            raise UsageError("serve needs FastAPI, httpx and uvicorn", 'pip install "dialogpt[server]"') from error
+        replier, name = open_backend(config) if config.backend else open_worker(config, process)
+        ends.callback(replier.close)
         gc.collect()
         gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
         host, port = listening.getsockname()[:2]
-        try:
-            app = make_app(config, replier, name)
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
-            log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
-            server.run(sockets=[listening])
-        finally:
-            replier.close()
+        server = uvicorn.Server(
+            uvicorn.Config(make_app(config, replier, name), log_level="warning", access_log=False, server_header=False)
+        )
+        log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
+        server.run(sockets=[listening])
     for reason, count in sorted(replier.counts.items()):
         log.info("safety: %s: %d", reason, count)
 
 
-def open_worker(config: ServeConfig) -> tuple[Replier, str]:
-    """The model in a thread of its own, and what it is called."""
-    return Worker(load_batcher(config), most_rows=config.rows, most_waiting=config.queue), model_name(config)
+def open_worker(config: ServeConfig, process: WorkerProcess | None = None) -> tuple[Replier, str]:
+    """The model in that process, or in a thread of this one, and what it is called."""
+    name = model_name(config)
+    if process:
+        return process.ready(), name
+    frugal_with_memory()
+    return Worker(load_batcher(config), config), name
 
 
 def load_batcher(config: WorkerConfig) -> Batcher:

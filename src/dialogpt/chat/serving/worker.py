@@ -1,11 +1,13 @@
-"""The thread that decodes: jobs come in from the server's requests, and join the batch at the next token.
+"""Decoding here: jobs come in from requests, and join the batch at the next token.
 
-A job waits while the batch has no room for its rows; beyond a number of waiting jobs, new ones are refused.
+A job waits while the batch has no room for its rows; beyond a number of waiting jobs, new ones are refused. `Worker`
+decodes in a thread of this process, `process.py` in another process.
 """
 
 import threading
 from collections import Counter, deque
 
+from dialogpt.chat.serving import WorkerConfig
 from dialogpt.chat.serving.replier import Gauge, ReplyError
 from dialogpt.decoding.batcher import Batcher, Job
 
@@ -17,13 +19,57 @@ class BusyError(ReplyError):
         super().__init__("the server is busy", "try again in a second", status=429, retry_after="1")
 
 
+class Queue:
+    """The jobs that wait for a place among a batch's rows; for one thread at a time."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._most_rows, self._most_waiting = config.rows, config.queue
+        self._jobs: deque[Job] = deque()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job) -> None:
+        """Have a job wait; BusyError when too many do."""
+        if len(self._jobs) >= self._most_waiting:
+            raise BusyError
+        self._jobs.append(job)
+
+    def remove(self, job: Job) -> None:
+        """Have a job wait no more, if it does."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+
+    def take(self, rows: int) -> list[Job]:
+        """The jobs that join so many rows now; one alone may have more rows than the batch should."""
+        jobs: list[Job] = []
+        while self._jobs:
+            more = self._jobs[0].config.hypotheses
+            if rows and rows + more > self._most_rows:
+                break
+            rows += more
+            jobs.append(self._jobs.popleft())
+        return jobs
+
+
+def gauges_of(batcher: Batcher, queue: Queue) -> list[Gauge]:
+    """What the batch holds, and what it has done so far."""
+    caches = batcher.caches
+    return [
+        Gauge("dialogpt_rows", "Rows that are decoded together", lambda: batcher.rows),
+        Gauge("dialogpt_waiting", "Requests that wait for a place", lambda: len(queue)),
+        Gauge("dialogpt_cache_bytes", "Memory of what conversations have read", lambda: caches.size_bytes),
+        Gauge("dialogpt_cache_hits_total", "Turns that went on with what had been read", lambda: caches.hits),
+        Gauge("dialogpt_tokens_total", "Tokens made", lambda: batcher.tokens_made),
+    ]
+
+
 class Worker:
     """A replier that runs a batcher in a thread of its own, until it is closed."""
 
-    def __init__(self, batcher: Batcher, *, most_rows: int, most_waiting: int) -> None:
+    def __init__(self, batcher: Batcher, config: WorkerConfig) -> None:
         self.batcher = batcher
-        self._most_rows, self._most_waiting = most_rows, most_waiting
-        self._waiting: deque[Job] = deque()
+        self._queue = Queue(config)
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="decoding")
@@ -43,7 +89,7 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def alive(self) -> bool:
@@ -53,32 +99,24 @@ class Worker:
         return None if self.alive else "decoding has ended"
 
     def gauges(self) -> list[Gauge]:
-        """What the batch holds, and what it has done so far."""
-        batcher = self.batcher
-        return [
-            Gauge("dialogpt_rows", "Rows that are decoded together", lambda: batcher.rows),
-            Gauge("dialogpt_waiting", "Requests that wait for a place", lambda: self.waiting),
-            Gauge("dialogpt_cache_bytes", "Memory of what conversations have read", lambda: batcher.caches.size_bytes),
-            Gauge(
-                "dialogpt_cache_hits_total", "Turns that went on with what had been read", lambda: batcher.caches.hits
-            ),
-            Gauge("dialogpt_tokens_total", "Tokens made", lambda: batcher.tokens_made),
-        ]
+        return gauges_of(self.batcher, self._queue)
+
+    def attend(self) -> None:
+        """Its thread needs no event loop."""
 
     def submit(self, job: Job) -> None:
         """Hand over a job; BusyError when too many wait, or the server is about to end."""
         with self._changed:
-            if self._closing or len(self._waiting) >= self._most_waiting:
+            if self._closing:
                 raise BusyError
-            self._waiting.append(job)
+            self._queue.put(job)
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:
         """Have a job leave before the next token; nothing more is heard of it."""
         with self._changed:
             job.cancelled = True
-            if job in self._waiting:
-                self._waiting.remove(job)
+            self._queue.remove(job)
 
     def close(self) -> None:
         """Take no more jobs, complete those that are there, and end the thread."""
@@ -95,16 +133,8 @@ class Worker:
     def _next(self) -> list[Job] | None:
         """The jobs that join now; waits while there is nothing to do, None at the end."""
         with self._changed:
-            while not self._waiting and not self.batcher.rows:
+            while not self._queue and not self.batcher.rows:
                 if self._closing:
                     return None
                 self._changed.wait()
-            jobs: list[Job] = []
-            rows = self.batcher.rows
-            while self._waiting:
-                more = self._waiting[0].config.hypotheses
-                if rows and rows + more > self._most_rows:
-                    break
-                rows += more
-                jobs.append(self._waiting.popleft())
-            return jobs
+            return self._queue.take(self.batcher.rows)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "pool.h"
@@ -13,17 +14,15 @@ namespace {
 
 constexpr int64_t kGroup = 64;  // as `maxima` has it
 
-struct Candidate {
-  float value;
-  int32_t place;
-
-  // The order of the result. What is no number comes first, or sorting would have no order.
-  bool operator<(const Candidate& other) const {
-    const bool none = std::isnan(value), other_none = std::isnan(other.value);
-    if (none != other_none) return none;
-    return none || value == other.value ? place < other.place : value > other.value;
-  }
-};
+// A logit and its place as one number; the order of the result is theirs: the largest first, then the lower place. What is
+// no number comes before all, or sorting would have no order.
+uint64_t key_of(float value, int64_t place) {
+  const float one_zero = value + 0.0f;  // the negative one is as large
+  uint32_t bits;
+  std::memcpy(&bits, &one_zero, 4);
+  const uint32_t ascending = bits & 0x80000000 ? ~bits : bits | 0x80000000;
+  return (std::isnan(value) ? 0 : uint64_t{~ascending} << 32) | static_cast<uint64_t>(place);
+}
 
 void likeliest_of(const Kernels& kernels, const float* x, int64_t n, int64_t k, float* values, int64_t* places) {
   const int64_t groups = (n + kGroup - 1) / kGroup;
@@ -35,16 +34,20 @@ void likeliest_of(const Kernels& kernels, const float* x, int64_t n, int64_t k, 
     std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<float>());
     bound = sorted[k - 1];
   }
-  std::vector<Candidate> found;
+  std::vector<uint64_t> found;
+  found.reserve(4 * k);
   for (int64_t g = 0; g < groups; g++) {
     if (largest[g] < bound) continue;
-    for (int64_t i = g * kGroup; i < std::min(n, (g + 1) * kGroup); i++)
-      if (!(x[i] < bound)) found.push_back({x[i], static_cast<int32_t>(i)});
+    const int64_t from = g * kGroup;
+    int32_t at[kGroup];
+    const int count = kernels.reaching(x + from, static_cast<int>(std::min(n - from, kGroup)), bound, at);
+    for (int i = 0; i < count; i++) found.push_back(key_of(x[from + at[i]], from + at[i]));
   }
-  std::partial_sort(found.begin(), found.begin() + k, found.end());
+  std::nth_element(found.begin(), found.begin() + (k - 1), found.end());
+  std::sort(found.begin(), found.begin() + k);
   for (int64_t i = 0; i < k; i++) {
-    values[i] = found[i].value;
-    places[i] = found[i].place;
+    places[i] = static_cast<int64_t>(found[i] & 0xffffffff);
+    values[i] = x[places[i]];
   }
 }
 

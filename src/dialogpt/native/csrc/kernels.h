@@ -65,6 +65,9 @@ struct Kernels {
 
   // The largest of each 64 of n numbers.
   void (*maxima)(const float* x, int64_t n, float* found);
+
+  // Where n numbers are not below the bound, n at most; how many do.
+  int (*reaching)(const float* x, int n, float bound, int32_t* places);
 };
 
 extern const Kernels kPortable;

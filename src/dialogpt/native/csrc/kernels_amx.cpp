@@ -130,6 +130,6 @@ void multiply_many(const Linear& linear, int64_t first, int64_t last, int64_t ro
 
 }  // namespace
 
-const Kernels kAmx = {"amx", quantise, norm_quantise, multiply_many, keep, attend, mass, maxima};
+const Kernels kAmx = {"amx", quantise, norm_quantise, multiply_many, keep, attend, mass, maxima, reaching};
 
 }  // namespace dialogpt

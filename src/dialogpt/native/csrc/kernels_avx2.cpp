@@ -72,8 +72,8 @@ inline void add(Sums& sums, const Step& weights, const Four& x) {
 
 namespace dialogpt {
 #if defined(__AVXVNNI__)
-const Kernels kAvxVnni = {"avxvnni", quantise, norm_quantise, multiply, keep, attend, mass, maxima};
+const Kernels kAvxVnni = {"avxvnni", quantise, norm_quantise, multiply, keep, attend, mass, maxima, reaching};
 #else
-const Kernels kAvx2 = {"avx2", quantise, norm_quantise, multiply, keep, attend, mass, maxima};
+const Kernels kAvx2 = {"avx2", quantise, norm_quantise, multiply, keep, attend, mass, maxima, reaching};
 #endif
 }  // namespace dialogpt

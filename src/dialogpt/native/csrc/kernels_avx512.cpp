@@ -8,5 +8,5 @@ constexpr int kAdded = 128;
 #include "multiply.h"
 
 namespace dialogpt {
-const Kernels kAvx512 = {"avx512", quantise, norm_quantise, multiply, keep, attend, mass, maxima};
+const Kernels kAvx512 = {"avx512", quantise, norm_quantise, multiply, keep, attend, mass, maxima, reaching};
 }

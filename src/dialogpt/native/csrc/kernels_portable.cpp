@@ -46,5 +46,5 @@ inline Ints finish(const Sums& sums) { return load(sums.lane); }
 #include "multiply.h"
 
 namespace dialogpt {
-const Kernels kPortable = {"portable", quantise, norm_quantise, multiply, keep, attend, mass, maxima};
+const Kernels kPortable = {"portable", quantise, norm_quantise, multiply, keep, attend, mass, maxima, reaching};
 }

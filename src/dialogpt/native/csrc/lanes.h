@@ -148,6 +148,24 @@ inline Floats first(int n, const Floats& x, const Floats& other) {
   return r;
 }
 
+// A bit for each lane that is not below the other's; what is no number is below nothing.
+inline uint32_t not_below(const Floats& x, const Floats& least) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(x.part[0], least.part[0], _CMP_NLT_UQ);
+#elif defined(__AVX2__)
+  uint32_t r = 0;
+  EACH_PART r |= static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x.part[i], least.part[i], _CMP_NLT_UQ))) << 8 * i;
+  return r;
+#else
+  float a[kLanes], b[kLanes];
+  store(a, x);
+  store(b, least);
+  uint32_t r = 0;
+  for (int i = 0; i < kLanes; i++) r |= static_cast<uint32_t>(!(a[i] < b[i])) << i;
+  return r;
+#endif
+}
+
 inline Floats to_floats(const Ints& x) {
   Floats r;
   EACH_PART r.part[i] = __builtin_convertvector(x.part[i], FloatPart);

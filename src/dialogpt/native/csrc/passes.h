@@ -108,5 +108,15 @@ void maxima(const float* x, int64_t n, float* found) {
   }
 }
 
+int reaching(const float* x, int n, float bound, int32_t* places) {
+  const Floats least = all(bound);
+  int count = 0, k = 0;
+  for (; k + kLanes <= n; k += kLanes)
+    for (uint32_t left = not_below(load(x + k), least); left; left &= left - 1) places[count++] = k + __builtin_ctz(left);
+  for (; k < n; k++)
+    if (!(x[k] < bound)) places[count++] = k;
+  return count;
+}
+
 }  // namespace
 }  // namespace dialogpt

@@ -10,7 +10,8 @@
 namespace dialogpt {
 namespace {
 
-constexpr int kSpins = 3000;  // some 50 microseconds, then a waiting thread leaves its core to others
+constexpr int kSpins = 3000;    // some 50 microseconds between calls, then a thread sleeps
+constexpr int kPatience = 500;  // within a call: then a waiting thread offers its core to whoever wants it at each turn
 constexpr uint32_t kOpen = 1u << 31;
 
 inline void pause() {
@@ -24,7 +25,7 @@ inline void pause() {
 template <class Ready>
 void spin_until(Ready ready) {
   for (int spins = 0; !ready(); spins++)
-    if (spins < kSpins)
+    if (spins < kPatience)
       pause();
     else
       sched_yield();
@@ -141,9 +142,13 @@ bool Pool::enter() {
   return true;
 }
 
-// Waits for a call after the one that was seen last; false when the pool is to end.
+// Waits for a call after the one that was seen last; false when the pool is to end. Other processes that want the core
+// get it meanwhile: a server's HTTP is such a one.
 bool Pool::await_call(uint32_t& seen) {
-  for (int spins = 0; spins < kSpins && calls_.load(std::memory_order_acquire) == seen; spins++) pause();
+  for (int spins = 1; spins < kSpins && calls_.load(std::memory_order_acquire) == seen; spins++) {
+    pause();
+    if (spins % kPatience == 0) sched_yield();
+  }
   if (calls_.load() == seen) {
     std::unique_lock<std::mutex> hold(sleep_);
     sleeping_.fetch_add(1);

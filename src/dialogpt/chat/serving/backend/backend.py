@@ -85,6 +85,9 @@ class Backend:
             Gauge("dialogpt_backend_failures_total", "Replies that the backend failed", lambda: self.failures),
         ]
 
+    def attend(self) -> None:
+        """Its thread has a loop of its own."""
+
     def submit(self, job: Job) -> None:
         """Take a job; BusyError when too many wait, or the server is about to end."""
         with self._lock:

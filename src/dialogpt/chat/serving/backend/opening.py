@@ -12,6 +12,7 @@ from dialogpt.chat.serving.serve import has_rankers, load_rankers
 from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError
 from dialogpt.hub import tokenizer_folder
+from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
 
 
@@ -20,6 +21,7 @@ def open_backend(config: ServeConfig) -> tuple[Backend, str]:
 
     MODEL, where it is named, gives the tokenizer; UsageError for an address that is none.
     """
+    frugal_with_memory()
     url, key = backend_url(config.backend), os.environ.get("DIALOGPT_BACKEND_KEY", "").strip()
     tokenizer = Tokenizer.load(tokenizer_folder(config.model)) if config.model else None
     guards = default_guards(config.blocklist)

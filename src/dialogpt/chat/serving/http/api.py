@@ -30,6 +30,7 @@ from dialogpt.chat.serving.http.messages import (
     TextRequest,
     check_model,
     defaults_of,
+    reply_settings,
     told_of,
 )
 from dialogpt.chat.serving.http.metrics import Metrics
@@ -52,6 +53,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.mail = Mail()
+        replier.attend()
         yield
         await asyncio.to_thread(replier.close)
 
@@ -110,6 +112,7 @@ class _Server:
 
     def __init__(self, config: ServeConfig, replier: Replier, name: str, metrics: Metrics) -> None:
         self.config, self.replier, self.name, self.metrics = config, replier, name, metrics
+        self._settings = reply_settings(config)
         self._seeds = np.random.default_rng(config.seed)
 
     async def chat(self, body: ChatRequest, request: Request) -> Response:
@@ -136,7 +139,7 @@ class _Server:
 
     async def _complete(self, body: ChatRequest | TextRequest, request: Request, *, chat: bool) -> Response:
         check_model(body.model, self.name)
-        settings = body.settings(self.config)
+        settings = body.settings(self._settings)
         if settings.mmi and not self.replier.ranks:
             raise UsageError("mmi needs a backward model", "start the server with --backward")
         talk = Talk(self.replier, self.metrics, self.mail)

@@ -77,18 +77,28 @@ class Request(BaseModel):
     def usage_at_the_end(self) -> bool:
         return bool((self.stream_options or {}).get("include_usage"))
 
-    def settings(self, config: ServeConfig) -> ReplyConfig:
+    def settings(self, made: ReplyConfig) -> ReplyConfig:
         """The reply's settings: the server's, and what the request says; UsageError where they contradict."""
-        known = {field.name: getattr(config, field.name) for field in fields(ReplyConfig)}
-        mine = known.keys() & type(self).model_fields  # what else a request says is nobody's setting
+        mine = self.model_fields_set & SETTINGS  # what else a request says is nobody's setting
         asked = {name: value for name in mine if (value := getattr(self, name)) is not None}
         if self.max_tokens is not None:
             asked["max_new_tokens"] = self.max_tokens
-            asked["min_new_tokens"] = min(config.min_new_tokens, self.max_tokens)
-        made = ReplyConfig(**{**known, "backward": "", "seed": None, **{k: v for k, v in asked.items() if k != "seed"}})
+            asked["min_new_tokens"] = min(made.min_new_tokens, self.max_tokens)
+        if asked:
+            made = replace(made, **asked)
         if self.n > made.hypotheses:
             made = replace(made, num_hypotheses=self.n)
         return made
+
+
+# What a request may say of its reply's settings; its seed is the job's.
+SETTINGS = {field.name for field in fields(ReplyConfig)} & set(Request.model_fields) - {"seed"}
+
+
+def reply_settings(config: ServeConfig) -> ReplyConfig:
+    """A server's settings of replies, without what loads a model."""
+    known = {field.name: getattr(config, field.name) for field in fields(ReplyConfig)}
+    return ReplyConfig(**{**known, "backward": "", "seed": None})
 
 
 class ChatRequest(Request):
@@ -181,9 +191,8 @@ def told_of(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
 
 def defaults_of(config: ServeConfig) -> dict[str, Any]:
     """What a request gets that says nothing, by what it may say; no `num_hypotheses` means: 16 with MMI, else 1."""
-    names = set(Request.model_fields) & {field.name for field in fields(ReplyConfig)}
     return {
-        **{name: getattr(config, name) for name in sorted(names)},
+        **{name: getattr(config, name) for name in sorted(SETTINGS | {"seed"})},
         "max_tokens": config.max_new_tokens, "num_hypotheses": config.num_hypotheses or None, "mmi": bool(config.mmi),
     }  # fmt: skip
 

@@ -108,7 +108,7 @@ class Talk:
 
     def on_done(self, done: Reply | Exception) -> None:
         assert self._job is not None
-        if isinstance(done, Exception) and not isinstance(done, DialoGPTError):
+        if isinstance(done, Exception) and not isinstance(done, DialoGPTError) and done.__traceback__:
             _note(done)
         event = done if isinstance(done, Exception) else Told(done.hypotheses, self._job.prompt_tokens)
         self._mail.send(self._hear, event)

@@ -1,0 +1,183 @@
+"""A replier whose model decodes in a process of its own.
+
+Of the threads of one process a single one runs Python at a time, and HTTP is Python as much as decoding is: apart, they
+have a core each. Messages go through a pipe, which the event loop reads as it reads its sockets: no thread is between.
+Should that process die, its jobs fail, and another one begins; the server goes on.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from dialogpt.chat.serving import WorkerConfig
+from dialogpt.chat.serving.decoder import Asked, Done, Ready, Told
+from dialogpt.chat.serving.replier import Gauge, ReplyError
+from dialogpt.chat.serving.worker import BusyError
+from dialogpt.decoding.batcher import Job
+from dialogpt.errors import DataError
+
+log = logging.getLogger(__name__)
+
+BEGIN = "from dialogpt.chat.serving.decoder import decode; decode({})"
+GONE = (EOFError, OSError)  # what reading or writing meets when the other side has died
+
+
+class WorkerProcess:
+    """Loads a model from the moment it is made; to be used once `ready` has returned, from the loop that `attend`s."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.counts: Counter[str] = Counter()
+        self._config = config
+        self._jobs: dict[int, Job] = {}
+        self._numbers: dict[Job, int] = {}
+        self._asked = 0
+        self._read: list[float] = []  # the gauges
+        self._sending = threading.Lock()  # jobs come from the event loop, the end from anywhere
+        self._is_ready = self._closing = False
+        self._start()
+
+    def ready(self) -> "WorkerProcess":
+        """Wait until the model is loaded; raises what was wrong with it."""
+        try:
+            told = self._pipe.recv()
+        except GONE:
+            told = DataError(f"loading the model has ended by itself ({self._end()})", "was it memory?")
+        if isinstance(told, Exception):
+            self.close()
+            raise told
+        self._meet(told)
+        return self
+
+    @property
+    def n_ctx(self) -> int:
+        return self._facts.n_ctx
+
+    @property
+    def ranks(self) -> bool:
+        return self._facts.ranks
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def trouble(self) -> str | None:
+        if not self.alive:
+            return "decoding has ended"
+        return None if self._is_ready else "decoding begins anew"
+
+    def gauges(self) -> list[Gauge]:
+        def gauge(place: int) -> Gauge:
+            return Gauge(*self._facts.gauges[place], lambda: self._read[place])
+
+        return [gauge(place) for place in range(len(self._read))]
+
+    def attend(self) -> None:
+        """Have the running event loop read what the process tells."""
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._receive)
+
+    def submit(self, job: Job) -> None:
+        """Hand over a job. That too many wait comes as its error: only the process knows."""
+        if self._closing or not self._is_ready:
+            raise BusyError if self._closing or self.alive else _ended()
+        self._asked += 1
+        self._jobs[self._asked] = job
+        self._numbers[job] = self._asked
+        streams = job.on_text is not None
+        self._send(Asked(self._asked, job.context, job.config, job.seed, job.stops, streams))
+
+    def cancel(self, job: Job) -> None:
+        """Have a job leave before the next token; nothing more is heard of it."""
+        if (number := self._numbers.pop(job, None)) is not None:
+            del self._jobs[number]
+            self._send(number)
+
+    def close(self) -> None:
+        """Take no more jobs, have those that are there completed, and wait for the process's end."""
+        if not self._closing:
+            self._closing = True
+            self._send(None)
+        self._process.wait()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            begin, path = BEGIN.format(theirs.fileno()), os.pathsep.join(filter(None, sys.path))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", begin], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": path},
+            )  # fmt: skip
+        self._pipe = Connection(ours.detach())
+        self._send((self._config, logging.getLogger("dialogpt").level))
+
+    def _meet(self, facts: Ready) -> None:
+        self._facts, self._read, self._is_ready = facts, [0.0] * len(facts.gauges), True
+
+    def _send(self, message: object) -> None:
+        with self._sending, suppress(*GONE):  # that it has died is read in a moment
+            self._pipe.send(message)
+
+    def _receive(self) -> None:
+        """In the event loop, when there is something to read."""
+        try:
+            told = self._pipe.recv()
+        except GONE:
+            self._died()
+            return
+        if isinstance(told, Ready):
+            self._meet(told)
+        elif isinstance(told, Told):
+            self._hear(told)
+        else:
+            log.error("decoding does not begin anew: %s", told)
+
+    def _hear(self, told: Told) -> None:
+        self._read, self.counts = told.gauges, told.counts
+        for number, event in told.events:
+            job = self._jobs.get(number)
+            if job is None:  # cancelled meanwhile
+                continue
+            if isinstance(event, str):
+                assert job.on_text is not None
+                job.on_text(event)
+                continue
+            del self._jobs[number], self._numbers[job]
+            if isinstance(event, Done):
+                job.prompt_tokens = event.prompt_tokens
+            job.on_done(event.reply if isinstance(event, Done) else event)
+
+    def _died(self) -> None:
+        """Fail its jobs, and begin anew, unless it was told to end or has never been ready."""
+        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        end = self._end()
+        was_ready, self._is_ready = self._is_ready, False
+        if self._closing:
+            return
+        log.error("decoding has ended by itself (%s)", end)
+        jobs = list(self._numbers)
+        self._jobs.clear()
+        self._numbers.clear()
+        if was_ready:
+            self._start()
+            self.attend()
+        for job in jobs:
+            job.on_done(_ended())
+
+    def _end(self) -> str:
+        """How the process has ended."""
+        self._pipe.close()
+        return f"exit code {self._process.wait()}"
+
+
+def _ended() -> ReplyError:
+    return ReplyError("decoding has ended by itself", "try again in a moment", status=503, retry_after="1")

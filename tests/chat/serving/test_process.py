@@ -1,0 +1,241 @@
+"""A model in a process of its own: the replies of one in a thread, and what becomes of jobs when it dies."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dialogpt import Turn
+from dialogpt.chat.serving import WorkerConfig, process
+from dialogpt.chat.serving.decoder import sendable
+from dialogpt.chat.serving.process import WorkerProcess
+from dialogpt.chat.serving.replier import ReplyError
+from dialogpt.chat.serving.serve import load_batcher
+from dialogpt.chat.serving.worker import Worker
+from dialogpt.decoding import Reply, ReplyConfig
+from dialogpt.decoding.batcher import Job
+from dialogpt.errors import CheckpointError, DataError
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="there a thread decodes")
+
+SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀👍🏽"]
+
+
+class Listener:
+    """A job, and what becomes of it."""
+
+    def __init__(self, context: Sequence[str], seed: int = 0, *, streams: bool = True, **settings: Any) -> None:
+        self.pieces: list[str] = []
+        self.done: list[Reply | Exception] = []
+        self.job = Job(
+            context=[Turn(text) for text in context], seed=seed, on_done=self.done.append,
+            on_text=self.pieces.append if streams else None,
+            config=ReplyConfig(**{"max_new_tokens": 12, "safety": False, **settings}),
+        )  # fmt: skip
+
+    @property
+    def reply(self) -> Reply:
+        (done,) = self.done
+        assert isinstance(done, Reply), done
+        return done
+
+    async def until_done(self) -> "Listener":
+        await until(lambda: bool(self.done))
+        return self
+
+
+async def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def config(tiny_checkpoint: Path) -> WorkerConfig:
+    return WorkerConfig(model=str(tiny_checkpoint), device="cpu")
+
+
+@contextmanager
+def begun(config: WorkerConfig) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(config)
+    try:
+        yield worker.ready()
+    finally:
+        worker.close()
+        assert not worker.alive
+
+
+def run(config: WorkerConfig, work: Callable[[WorkerProcess], Coroutine[Any, Any, None]]) -> None:
+    with begun(config) as worker:
+
+        async def attended() -> None:
+            worker.attend()
+            await work(worker)
+
+        asyncio.run(attended())
+
+
+def test_replies_are_those_of_a_thread(config: WorkerConfig) -> None:
+    listeners = [Listener(SAID[: 1 + i % 4], i, num_hypotheses=1 + i % 3) for i in range(12)]
+
+    async def work(worker: WorkerProcess) -> None:
+        for listener in listeners:
+            worker.submit(listener.job)
+        for listener in listeners:
+            await listener.until_done()
+        assert worker.n_ctx == here.n_ctx
+        assert [gauge[:2] for gauge in worker.gauges()] == [gauge[:2] for gauge in here.gauges()]
+        told = {gauge.name: gauge.read() for gauge in worker.gauges()}
+        tokens = sum(hypothesis.size for each in listeners for hypothesis in each.reply.hypotheses)
+        assert (told["dialogpt_rows"], told["dialogpt_tokens_total"]) == (0, tokens)
+        assert told["dialogpt_cache_bytes"] > 0
+
+    here = Worker(load_batcher(config), config)
+    try:
+        run(config, work)
+        for listener in listeners:
+            again = Listener([turn.text for turn in listener.job.context])
+            again.job.config, again.job.seed = listener.job.config, listener.job.seed
+            here.submit(again.job)
+            asyncio.run(again.until_done())
+            assert again.reply == listener.reply
+            assert again.job.prompt_tokens == listener.job.prompt_tokens > 0
+            assert listener.reply.text.startswith("".join(listener.pieces))
+            assert bool(listener.pieces) == (len(listener.reply.hypotheses) == 1 and bool(listener.reply.text))
+    finally:
+        here.close()
+
+
+def test_what_guards_count_comes_along(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    letters = tmp_path / "letters.txt"
+    letters.write_text("\n".join("abcdefghijklmnopqrstuvwxyz"))
+
+    async def work(worker: WorkerProcess) -> None:
+        listener = Listener(["hi"], safety=True)
+        worker.submit(listener.job)
+        await listener.until_done()
+        assert sum(worker.counts.values()) == sum(h.rejected is not None for h in listener.reply.hypotheses)
+
+    run(WorkerConfig(model=str(tiny_checkpoint), device="cpu", blocklist=letters), work)
+
+
+def test_more_than_may_wait_are_told_so(tiny_checkpoint: Path) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        listeners = [Listener(["hi"], i, min_new_tokens=12) for i in range(30)]
+        for listener in listeners:
+            worker.submit(listener.job)
+        for listener in listeners:
+            await listener.until_done()
+        errors = [listener.done[0] for listener in listeners if not isinstance(listener.done[0], Reply)]
+        assert 0 < len(errors) < 29
+        assert {(type(error), getattr(error, "status", 0)) for error in errors} == {(process.BusyError, 429)}
+
+    run(WorkerConfig(model=str(tiny_checkpoint), device="cpu", rows=1, queue=2), work)
+
+
+def test_of_a_cancelled_job_nothing_more_is_heard(config: WorkerConfig) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        gone, stays = (Listener(["hi"], i, max_new_tokens=24, min_new_tokens=24) for i in range(2))
+        worker.submit(gone.job)
+        worker.submit(stays.job)
+        worker.cancel(gone.job)
+        worker.cancel(gone.job)
+        await stays.until_done()
+        assert not gone.done
+        assert stays.reply.text
+        rows = worker.gauges()[0]
+        await until(lambda: rows.read() == 0)
+
+    run(config, work)
+
+
+def test_when_it_is_killed_its_jobs_fail_and_another_begins(
+    config: WorkerConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        lost = Listener(["hi"], max_new_tokens=32, min_new_tokens=32, num_hypotheses=16)
+        worker.submit(lost.job)
+        first = worker.process_id
+        os.kill(first, signal.SIGKILL)
+        await lost.until_done()
+        error = lost.done[0]
+        assert isinstance(error, ReplyError)
+        assert error.status == 503
+        assert worker.trouble() == "decoding begins anew"
+        with pytest.raises(process.BusyError):
+            worker.submit(Listener(["hi"]).job)
+        await until(lambda: worker.trouble() is None)
+        assert worker.process_id != first
+        later = Listener(["hi"])
+        worker.submit(later.job)
+        await later.until_done()
+        assert later.reply.text
+
+    run(config, work)
+    assert "decoding has ended by itself (exit code -9)" in caplog.text
+
+
+def test_one_that_cannot_begin_anew(
+    config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        monkeypatch.setattr(process, "BEGIN", "raise SystemExit({} and 7)")
+        os.kill(worker.process_id, signal.SIGKILL)
+        await until(lambda: "exit code 7" in caplog.text)
+        assert worker.trouble() == "decoding has ended"
+        with pytest.raises(ReplyError) as caught:
+            worker.submit(Listener(["hi"]).job)
+        assert caught.value.status == 503
+
+    run(config, work)
+
+
+def test_what_is_under_way_is_completed_at_the_end(config: WorkerConfig) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        listeners = [Listener(["hi"], i, min_new_tokens=10) for i in range(5)]
+        for listener in listeners:
+            worker.submit(listener.job)
+        await asyncio.to_thread(worker.close)
+        for listener in listeners:
+            assert (await listener.until_done()).reply.text
+        with pytest.raises(process.BusyError):
+            worker.submit(Listener(["hi"]).job)
+
+    run(config, work)
+
+
+def test_what_is_wrong_with_the_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = WorkerProcess(WorkerConfig(model=str(tmp_path), device="cpu"))
+    with pytest.raises(CheckpointError, match="is no checkpoint folder"):
+        worker.ready()
+    assert not worker.alive
+    monkeypatch.setattr(process, "BEGIN", "import os; os.kill(os.getpid(), {} and 9)")
+    with pytest.raises(DataError, match=r"loading the model has ended by itself \(exit code -9\)"):
+        WorkerProcess(WorkerConfig(model=str(tmp_path))).ready()
+
+
+def test_it_does_not_outlive_the_server(config: WorkerConfig) -> None:
+    with begun(config) as worker:
+        worker._pipe.close()  # as when the server is killed
+        worker._process.wait(30)
+
+
+def test_an_error_of_ours_goes_without_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
+    known, said = DataError("what", "so"), "".join(["my ", "secret"])
+    assert sendable(known) is known
+    with caplog.at_level(logging.ERROR):
+        try:
+            raise ValueError(said)
+        except ValueError as error:
+            told = sendable(error)
+    assert (type(told), str(told)) == (RuntimeError, "ValueError")
+    assert "test_process.py" in caplog.text
+    assert said not in caplog.text
