@@ -1,21 +1,21 @@
 """What runs in a `WorkerProcess`'s process: a loop that decodes, and looks between two tokens at what has been asked.
 
-Messages are pickled both ways; both ends are this program.
+Messages go both ways through a pipe (`pipe.py`).
 """
 
 import gc
 import logging
-import select
 import signal
+import socket
 import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from dialogpt.chat.serving import WorkerConfig
+from dialogpt.chat.serving.pipe import Pipe
 from dialogpt.chat.serving.worker import Queue, gauges_of
 from dialogpt.decoding import Reply, ReplyConfig
 from dialogpt.decoding.batcher import Batcher, Job
@@ -66,7 +66,8 @@ def decode(descriptor: int) -> None:
     from dialogpt.model.memory import frugal_with_memory
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback beside the server's own last words
-    with Connection(descriptor) as pipe:
+    with socket.socket(fileno=descriptor) as end:
+        pipe = Pipe(end)
         config, level = pipe.recv()
         logging.basicConfig(level=level, format="%(message)s")
         logging.getLogger("dialogpt").setLevel(level)
@@ -87,7 +88,7 @@ def decode(descriptor: int) -> None:
 class Decoder:
     """A batcher, the jobs that wait for it, and the pipe."""
 
-    def __init__(self, batcher: Batcher, config: WorkerConfig, pipe: Connection) -> None:
+    def __init__(self, batcher: Batcher, config: WorkerConfig, pipe: Pipe) -> None:
         self._batcher, self._pipe = batcher, pipe
         self._queue = Queue(config)
         self._gauges = gauges_of(batcher, self._queue)
@@ -96,8 +97,6 @@ class Decoder:
         self._pieces: dict[int, str] = {}  # that have not been told yet
         self._told_at: dict[int, float] = {}
         self._gauged_at = 0.0
-        self._ready = select.poll()
-        self._ready.register(pipe.fileno(), select.POLLIN)
         self._ending = False
 
     def run(self) -> None:
@@ -111,16 +110,18 @@ class Decoder:
 
     def _listen(self) -> bool:
         """Take what has been asked; waits when there is nothing to do. False at the end."""
-        while self._ready.poll(None if self._idle and not self._ending else 0):
-            asked = self._pipe.recv()
-            if asked is None:
-                self._ending = True
-                break
-            if isinstance(asked, int):
-                self._cancel(asked)
-            else:
-                self._begin(asked)
-        return not self._ending or not self._idle
+        while not (self._ending and self._idle) and self._pipe.readable(wait=self._idle):
+            self._take()
+        return not (self._ending and self._idle)
+
+    def _take(self) -> None:
+        asked = self._pipe.recv()
+        if asked is None:
+            self._ending = True
+        elif isinstance(asked, int):
+            self._cancel(asked)
+        else:
+            self._begin(asked)
 
     @property
     def _idle(self) -> bool:
@@ -165,8 +166,9 @@ class Decoder:
         self._events += [(number, self._pieces.pop(number)) for number in due]
         self._told_at.update(dict.fromkeys(due, now))
         if self._events or self._idle or now >= self._gauged_at + GAUGES_EVERY_S:
-            self._pipe.send(Told(self._events, [gauge.read() for gauge in self._gauges], self._batcher.counts))
+            told = Told(self._events, [gauge.read() for gauge in self._gauges], self._batcher.counts)
             self._events, self._gauged_at = [], now
+            self._pipe.send_and_hear(told, self._take)
 
 
 def sendable(error: Exception) -> Exception:

@@ -14,10 +14,10 @@ import sys
 import threading
 from collections import Counter
 from contextlib import suppress
-from multiprocessing.connection import Connection
 
 from dialogpt.chat.serving import WorkerConfig
 from dialogpt.chat.serving.decoder import Asked, Done, Ready, Told
+from dialogpt.chat.serving.pipe import Pipe
 from dialogpt.chat.serving.replier import Gauge, ReplyError
 from dialogpt.chat.serving.worker import BusyError
 from dialogpt.decoding.batcher import Job
@@ -39,6 +39,7 @@ class WorkerProcess:
         self._numbers: dict[Job, int] = {}
         self._asked = 0
         self._read: list[float] = []  # the gauges
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sending = threading.Lock()  # jobs come from the event loop, the end from anywhere
         self._is_ready = self._closing = False
         self._start()
@@ -84,7 +85,8 @@ class WorkerProcess:
 
     def attend(self) -> None:
         """Have the running event loop read what the process tells."""
-        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._receive)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._pipe.fileno(), self._receive)
 
     def submit(self, job: Job) -> None:
         """Hand over a job. That too many wait comes as its error: only the process knows."""
@@ -108,6 +110,8 @@ class WorkerProcess:
             self._closing = True
             self._send(None)
         self._process.wait()
+        if self._loop is None or self._loop.is_closed():  # or it reads the last of it
+            self._pipe.close()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -117,7 +121,7 @@ class WorkerProcess:
                 [sys.executable, "-P", "-c", begin], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": path},
             )  # fmt: skip
-        self._pipe = Connection(ours.detach())
+        self._pipe = Pipe(ours)
         self._send((self._config, logging.getLogger("dialogpt").level))
 
     def _meet(self, facts: Ready) -> None:
@@ -158,7 +162,8 @@ class WorkerProcess:
 
     def _died(self) -> None:
         """Fail its jobs, and begin anew, unless it was told to end or has never been ready."""
-        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        assert self._loop is not None
+        self._loop.remove_reader(self._pipe.fileno())
         end = self._end()
         was_ready, self._is_ready = self._is_ready, False
         if self._closing:
