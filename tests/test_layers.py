@@ -7,7 +7,7 @@ L4   decoding                                      no torch
 L3   native                                        no torch
 L2   model                                         ---- torch begins here ----
 L1   data      tokens
-L0   session   engine   artifact   bzip2   files   storage   jobs   workers   ray_engine   progress   errors   hub
+L0   session  engine  artifact  bzip2  files  storage  jobs  workers  ray_engine  progress  logs  errors  hub
 """
 
 import ast
@@ -30,6 +30,7 @@ LAYERS = (
         "ray_engine",
         "workers",
         "progress",
+        "logs",
         "errors",
         "hub",
         "",

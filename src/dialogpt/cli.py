@@ -20,6 +20,7 @@ import msgspec
 
 from dialogpt import __version__
 from dialogpt.errors import DataError, DialoGPTError, UsageError, needs_torch
+from dialogpt.logs import set_up_logging
 
 
 class Command(NamedTuple):
@@ -209,7 +210,7 @@ def _command(name: str) -> click.Command:
                 raise UsageError(f"{flag} is missing", f"see `dialogpt {name} --help`")
         made = config_type(**values)
         root = click.get_current_context().find_root().params
-        _set_up_logging(logging.WARNING if root["quiet"] or where.quiet else logging.INFO)
+        set_up_logging(logging.WARNING if root["quiet"] or where.quiet else logging.INFO)
         with needs_torch(f"`dialogpt {name}`"):
             function = _locate(where.function)
         result = function(made)
@@ -287,25 +288,6 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
     kind = click.Path(path_type=Path)
     text = "TOML file with any of these settings"
     return click.Option(["--config"], type=kind, is_eager=True, expose_value=False, callback=read, help=text)
-
-
-class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to what sys.stderr is now: a progress bar puts itself there to keep lines above it."""
-
-    @property
-    def stream(self) -> Any:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, value: Any) -> None:
-        pass
-
-
-def _set_up_logging(level: int) -> None:
-    logging.basicConfig(level=level, format="%(message)s", handlers=[_StderrHandler()], force=True)
-    logging.getLogger("dialogpt").setLevel(level)
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def _show(result: Any) -> None:

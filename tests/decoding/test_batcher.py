@@ -1,6 +1,7 @@
 """Jobs that come and go: their replies are those they would get alone, and what went wrong is their own."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,11 @@ from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.batcher import Batcher, Caches, Job
 from dialogpt.decoding.responder import Pieces, Responder
 from dialogpt.decoding.safety import POLITE
-from dialogpt.engine import Kept
+from dialogpt.engine import Engine, Kept
 from dialogpt.model import GPTConfig
 from dialogpt.model.cache import KVCache
 from dialogpt.model.engine import TorchEngine
+from dialogpt.native.engine import open_native
 
 Pair = tuple[GPT, Tokenizer]
 SAID = ["does money buy happiness?", "صباح الخير", "are you sure?", "😀👍🏽", "what is the best way?", "no"]
@@ -219,6 +221,70 @@ def test_after_the_engines_error_it_serves_on(tiny_model: Pair) -> None:
     later = Listener(batcher, ["hi"], 2)
     finish(batcher, 20)
     assert later.reply.text == alone(tiny_model, later).text
+
+
+def test_a_reply_that_is_whole_is_told_when_the_engine_fails_the_others(tiny_model: Pair) -> None:
+    batcher = batcher_of(tiny_model)
+    whole = Listener(batcher, ["hi"], 1, max_new_tokens=3, min_new_tokens=3)
+    lost = Listener(batcher, ["yo"], 2, min_new_tokens=8)
+    for _ in range(3):
+        batcher.step()
+    batcher.engine.decode = lambda *given: 1 / 0  # type: ignore[method-assign]
+    batcher.step()
+    assert whole.reply.text == alone(tiny_model, whole).text
+    assert isinstance(lost.done[0], ZeroDivisionError)
+
+
+@pytest.fixture(params=["torch", "native"])
+def engine(request: pytest.FixtureRequest, tiny_model: Pair, tiny_checkpoint: Path) -> Engine:
+    if request.param == "torch":
+        return TorchEngine(tiny_model[0])
+    found = open_native(tiny_checkpoint)
+    if found is None:
+        pytest.skip("the native engine was not built")
+    return found
+
+
+@pytest.mark.parametrize("hypotheses", [1, 2])
+@pytest.mark.parametrize("running", [1, 2])
+def test_whoever_fails_to_join_fails_alone(engine: Engine, tiny_model: Pair, running: int, hypotheses: int) -> None:
+    """Whatever is wrong with what it reads."""
+    batcher = Batcher(engine, tiny_model[1])
+    fine = [Listener(batcher, [SAID[i]], i, min_new_tokens=8, temperature=1.0) for i in range(running)]
+    for _ in range(3):
+        batcher.step()
+    bad = Listener(batcher, [SAID[4]], 2, num_hypotheses=hypotheses)
+    bad.job.tokens = [*bad.job.tokens, 100_000]  # no token of the vocabulary
+    late = Listener(batcher, [SAID[5]], 3, min_new_tokens=4)
+    finish(batcher, 30)
+    assert len(bad.done) == 1
+    assert isinstance(bad.done[0], Exception)
+    responder = Responder(engine, tiny_model[1], fine[0].job.config)
+    for listener in (*fine, late):
+        (expected,) = responder.replies([listener.job.context], [listener.job.seed])
+        if listener is not late:
+            assert listener.reply.hypotheses[0].tokens == expected.hypotheses[0].tokens
+        assert listener.reply.text
+
+
+def test_a_cache_that_has_no_room_for_who_joins(tiny_model: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others have read their tokens by then, and do not read them twice."""
+    batcher = batcher_of(tiny_model)
+    running = Listener(batcher, ["hi"], 1, max_new_tokens=12, min_new_tokens=12, temperature=1.0)
+    for _ in range(4):
+        batcher.step()
+    join, errors = KVCache.join, iter([MemoryError("no room")])
+
+    def failing(self: KVCache, places: Sequence[int], other: KVCache) -> None:
+        if error := next(errors, None):
+            raise error
+        join(self, places, other)
+
+    monkeypatch.setattr(KVCache, "join", failing)
+    joins = Listener(batcher, ["does money"], 2)
+    finish(batcher, 30)
+    for listener in (running, joins):
+        assert listener.reply.hypotheses[0].tokens == alone(tiny_model, listener).hypotheses[0].tokens
 
 
 def test_all_rejected_is_drawn_again_and_then_the_polite_line(tiny_model: Pair) -> None:

@@ -46,6 +46,7 @@ class Job:
     rows: list[Row] = field(default_factory=list)
     made: list[Hypothesis] = field(default_factory=list)
     attempt: int = 0
+    told: bool = False  # that it is done
 
     @property
     def streams(self) -> bool:
@@ -145,7 +146,6 @@ class Batcher:
             for job in {*self._jobs.values(), *coming}:
                 self._fail(job, error)
             self._rows = Rows(self.engine, self.tokenizer.end_id)
-            return
         for job in ended:
             self._complete(job)
 
@@ -234,6 +234,9 @@ class Batcher:
         self._tell(job, error)
 
     def _tell(self, job: Job, done: Reply | Exception) -> None:
+        if job.told:
+            return
+        job.told = True
         try:
             job.on_done(done)
         except Exception:  # its listener is gone
@@ -246,3 +249,4 @@ class Batcher:
             if self._jobs.pop(row, None) is not None and row.place is not None:
                 row.keeps = False
                 self._rows.remove(row)
+        job.rows = []

@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 Seed = int | tuple[int, ...]
 
-REFILL = 1 / 8  # of a batch has ended before new contexts are read: reading them together is cheaper
-
 
 def reply_room(n_ctx: int, max_new_tokens: int) -> int:
     """The most tokens of a reply: half of the model's context is always left to what is replied to."""

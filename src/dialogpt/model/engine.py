@@ -79,8 +79,12 @@ class TorchEngine:
         logits = TorchLogits(self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1]))
         if joining:
             places = [place for each in joining for place in each.places]
-            cache.join(places, other)
-            logits.join(places, others.select(source))
+            try:
+                cache.join(places, other)
+                logits.join(places, others.select(source))
+            except BaseException:
+                cache.length -= 1  # the rows read their tokens again
+                raise
         return logits
 
     @torch.inference_mode()

@@ -3,7 +3,8 @@
 Rows are lists of pages that they share (csrc/cache.h): to take a row again, or a part of it, copies nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,20 @@ class NativeCache:
         """As `Cache.rearrange`; no more is copied than the page that a row writes to next."""
         self._take(self, rows)
         self.dropped = {place for place, row in enumerate(rows) if row in self.dropped}
+
+    @contextmanager
+    def whole_or_as_before(self, places: Sequence[int]) -> Iterator[None]:
+        """A block that fills free or new places; should it fail, they are free again, or not there."""
+        rows = self.rows
+        try:
+            yield
+        except BaseException:
+            self._take(self, range(rows))
+            self.dropped = {row for row in self.dropped if row < rows}
+            for place in places:
+                if place < rows:
+                    self.drop(place)
+            raise
 
     def repeat(self, same: dict[int, int]) -> None:
         """Have at some places what the rows of others have read; new places may stand in any order."""

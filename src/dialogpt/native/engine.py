@@ -75,15 +75,16 @@ class NativeEngine:
         """As `Engine.decode`, in one pass; rows that were dropped are not read."""
         new: dict[int, Sequence[int]] = {row: [token] for row, token in enumerate(tokens) if row not in cache.dropped}
         same: dict[int, int] = {}  # rows that have what another one reads
-        for places, context, begun in joining:
-            known = begun or NativeCache(self._model, 1)
-            new[places[0]] = context[known.tokens_read() :]
-            same.update(dict.fromkeys(places[1:], places[0]))
-            cache.join(places[:1], known)
-        live = sorted(new)
-        logits = self._read(cache, live, [new[row] for row in live])
-        if same:
-            cache.repeat(same)
+        with cache.whole_or_as_before([place for each in joining for place in each.places]):
+            for places, context, begun in joining:
+                known = begun or NativeCache(self._model, 1)
+                new[places[0]] = context[known.tokens_read() :]
+                same.update(dict.fromkeys(places[1:], places[0]))
+                cache.join(places[:1], known)
+            live = sorted(new)
+            logits = self._read(cache, live, [new[row] for row in live])
+            if same:
+                cache.repeat(same)
         if len(live) == cache.rows:
             return logits
         place = {row: number for number, row in enumerate(live)}

@@ -1,9 +1,11 @@
 """A model in a process of its own: the replies of one in a thread, and what becomes of jobs when it dies."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -114,17 +116,29 @@ def test_replies_are_those_of_a_thread(config: WorkerConfig) -> None:
         here.close()
 
 
-def test_what_guards_count_comes_along(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    letters = tmp_path / "letters.txt"
-    letters.write_text("\n".join("abcdefghijklmnopqrstuvwxyz"))
+def test_what_guards_count_comes_along_and_is_not_forgotten(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """Counts only grow, whichever process has counted."""
+    config = WorkerConfig(model=str(tiny_checkpoint), device="cpu")
 
-    async def work(worker: WorkerProcess) -> None:
-        listener = Listener(["hi"], safety=True)
+    async def told(worker: WorkerProcess) -> str:
+        listener = Listener(["I want to kill myself"], safety=True)
         worker.submit(listener.job)
         await listener.until_done()
-        assert sum(worker.counts.values()) == sum(h.rejected is not None for h in listener.reply.hypotheses)
+        return listener.reply.text
 
-    run(WorkerConfig(model=str(tiny_checkpoint), device="cpu", blocklist=letters), work)
+    async def work(worker: WorkerProcess) -> None:
+        assert worker.counts == {}
+        text = await told(worker)
+        counts = worker.counts
+        assert counts["replaced by a fixed line"] == 1
+        os.kill(worker.process_id, signal.SIGKILL)
+        await until(lambda: worker.trouble() is not None)
+        await until(lambda: worker.trouble() is None)
+        assert worker.counts == counts
+        assert await told(worker) == text
+        assert worker.counts == counts + counts
+
+    run(config, work)
 
 
 def test_more_than_may_wait_are_told_so(tiny_checkpoint: Path) -> None:
@@ -169,9 +183,12 @@ def test_when_it_is_killed_its_jobs_fail_and_another_begins(
         error = lost.done[0]
         assert isinstance(error, ReplyError)
         assert error.status == 503
-        assert worker.trouble() == "decoding begins anew"
-        with pytest.raises(process.BusyError):
+        assert worker.trouble() is not None
+        assert [gauge.read() for gauge in worker.gauges()] == [0] * 5
+        with pytest.raises(ReplyError) as caught:
             worker.submit(Listener(["hi"]).job)
+        assert caught.value.status == 503
+        await until(lambda: worker.trouble() == "decoding begins anew")
         await until(lambda: worker.trouble() is None)
         assert worker.process_id != first
         later = Listener(["hi"])
@@ -183,17 +200,76 @@ def test_when_it_is_killed_its_jobs_fail_and_another_begins(
     assert "decoding has ended by itself (exit code -9)" in caplog.text
 
 
-def test_one_that_cannot_begin_anew(
+def test_one_that_cannot_begin_anew_tries_again(
     config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(worker: WorkerProcess) -> None:
+        begin = process.BEGIN
         monkeypatch.setattr(process, "BEGIN", "raise SystemExit({} and 7)")
         os.kill(worker.process_id, signal.SIGKILL)
         await until(lambda: "exit code 7" in caplog.text)
         assert worker.trouble() == "decoding has ended"
-        with pytest.raises(ReplyError) as caught:
-            worker.submit(Listener(["hi"]).job)
-        assert caught.value.status == 503
+        monkeypatch.setattr(process, "BEGIN", begin)
+        await until(lambda: worker.trouble() is None)
+
+    run(config, work)
+
+
+def test_one_for_which_the_system_has_nothing_left(
+    config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*given: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def work(worker: WorkerProcess) -> None:
+        lost = Listener(["hi"], max_new_tokens=32, min_new_tokens=32, num_hypotheses=16)
+        worker.submit(lost.job)
+        monkeypatch.setattr(process, "LONGEST_PAUSE_S", 0.05)
+        with monkeypatch.context() as without:
+            without.setattr(socket, "socketpair", none)
+            os.kill(worker.process_id, signal.SIGKILL)
+            await until(lambda: "does not begin anew: [Errno 24] Too many open files" in caplog.text)
+        assert isinstance(lost.done[0], ReplyError)
+        await until(lambda: worker.trouble() is None)
+
+    run(config, work)
+
+
+def test_what_is_under_way_is_not_lost_when_it_dies_at_the_end(config: WorkerConfig) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        listeners = [Listener(["hi"], i, min_new_tokens=32, max_new_tokens=32, num_hypotheses=16) for i in range(8)]
+        for listener in listeners:
+            worker.submit(listener.job)
+        closing = asyncio.create_task(asyncio.to_thread(worker.close))
+        os.kill(worker.process_id, signal.SIGKILL)
+        await closing
+        for listener in listeners:
+            assert len((await listener.until_done()).done) == 1
+
+    run(config, work)
+
+
+def test_a_listener_that_fails_takes_no_other_along(config: WorkerConfig, caplog: pytest.LogCaptureFixture) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        gone, stays = Listener(["hi"]), Listener(["hi"])
+        gone.job.on_text = gone.job.on_done = lambda event: 1 / 0
+        for listener in (gone, stays):
+            worker.submit(listener.job)
+        assert (await stays.until_done()).reply.text
+
+    run(config, work)
+    assert "a reply's listener failed" in caplog.text
+
+
+def test_the_loop_goes_on_while_more_is_asked_than_a_socket_holds(config: WorkerConfig) -> None:
+    async def work(worker: WorkerProcess) -> None:
+        listeners = [Listener(["x " * 100_000], i, streams=False) for i in range(20)]
+        os.kill(worker.process_id, signal.SIGSTOP)
+        for listener in listeners:
+            worker.submit(listener.job)  # would wait for ever
+        os.kill(worker.process_id, signal.SIGCONT)
+        for listener in listeners:
+            assert (await listener.until_done()).reply.text
 
     run(config, work)
 
@@ -220,6 +296,23 @@ def test_what_is_wrong_with_the_model_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(process, "BEGIN", "import os; os.kill(os.getpid(), {} and 9)")
     with pytest.raises(DataError, match=r"loading the model has ended by itself \(exit code -9\)"):
         WorkerProcess(WorkerConfig(model=str(tmp_path))).ready()
+
+
+def test_where_an_error_of_ours_came_from_is_noted(config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = """if True:
+        from dialogpt.chat.serving import serve
+        class OddError(Exception):
+            def __init__(self, a, *, b): super().__init__(a)
+        def load_batcher(config): raise {error}
+        serve.load_batcher = load_batcher
+        """
+    for raised, expected in (("KeyError('deep')", KeyError), ("OddError('odd', b=1)", RuntimeError)):
+        begin = fails.replace("{error}", raised) + process.BEGIN
+        with monkeypatch.context() as patched:
+            patched.setattr(process, "BEGIN", begin)
+            with pytest.raises(expected) as caught:
+                WorkerProcess(config).ready()
+        assert "in load_batcher" in "".join(caught.value.__notes__)
 
 
 def test_it_does_not_outlive_the_server(config: WorkerConfig) -> None:

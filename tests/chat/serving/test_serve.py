@@ -79,8 +79,9 @@ def decoder_of(process: Process) -> int:
 
 
 def until_gone(process_id: int) -> None:
-    until = time.monotonic() + 30
-    while Path(f"/proc/{process_id}/stat").exists():
+    """Until it has ended: who adopts it may leave it a zombie."""
+    until, stat = time.monotonic() + 30, Path(f"/proc/{process_id}/stat")
+    while stat.exists() and ") Z " not in stat.read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
 

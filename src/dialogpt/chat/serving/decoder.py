@@ -5,6 +5,7 @@ Messages go both ways through a pipe (`pipe.py`).
 
 import gc
 import logging
+import pickle
 import signal
 import socket
 import time
@@ -20,6 +21,7 @@ from dialogpt.chat.serving.worker import Queue, gauges_of
 from dialogpt.decoding import Reply, ReplyConfig
 from dialogpt.decoding.batcher import Batcher, Job
 from dialogpt.errors import DialoGPTError
+from dialogpt.logs import set_up_logging
 from dialogpt.session import Turn
 
 log = logging.getLogger(__name__)
@@ -69,13 +71,12 @@ def decode(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as end:
         pipe = Pipe(end)
         config, level = pipe.recv()
-        logging.basicConfig(level=level, format="%(message)s")
-        logging.getLogger("dialogpt").setLevel(level)
+        set_up_logging(level)
         frugal_with_memory()
         try:
             decoder = Decoder(load_batcher(config), config, pipe)
         except Exception as error:
-            pipe.send(error)
+            pipe.send(noted(error))
             return
         for number in (signal.SIGINT, signal.SIGTERM):  # of a whole group; the server tells when it is the time
             signal.signal(number, signal.SIG_IGN)
@@ -168,7 +169,20 @@ class Decoder:
         if self._events or self._idle or now >= self._gauged_at + GAUGES_EVERY_S:
             told = Told(self._events, [gauge.read() for gauge in self._gauges], self._batcher.counts)
             self._events, self._gauged_at = [], now
-            self._pipe.send_and_hear(told, self._take)
+            self._pipe.send(told)
+
+
+def noted(error: Exception) -> Exception:
+    """The error for the other side, with a note of where it came from, which is not sent otherwise."""
+    if not isinstance(error, DialoGPTError):
+        error.add_note("".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # it has arguments of its own
+        other = RuntimeError(f"{type(error).__name__}: {error}")
+        other.add_note("\n".join(getattr(error, "__notes__", [])))
+        return other
+    return error
 
 
 def sendable(error: Exception) -> Exception:

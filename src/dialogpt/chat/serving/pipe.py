@@ -4,7 +4,6 @@ import pickle
 import select
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any
 
 LENGTH = struct.Struct("!Q")
@@ -15,9 +14,9 @@ class Pipe:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._reads, self._does = select.poll(), select.poll()
+        self._left = b""  # to be sent
+        self._reads = select.poll()
         self._reads.register(end, select.POLLIN)
-        self._does.register(end, select.POLLIN | select.POLLOUT)
 
     def fileno(self) -> int:
         return self._end.fileno()
@@ -30,20 +29,22 @@ class Pipe:
         return bool(self._reads.poll(None if wait else 0))
 
     def send(self, message: object) -> None:
-        self._end.sendall(_framed(message))
+        """Send, and wait until all of it is taken."""
+        self._end.sendall(self._left + _framed(message))
+        self._left = b""
 
-    def send_and_hear(self, message: object, hear: Callable[[], object]) -> None:
-        """Send; `hear` is called to read whatever comes meanwhile.
+    def send_soon(self, message: object) -> bool:
+        """Send what is taken without waiting; whether that is all. `send_more` goes on."""
+        self._left += _framed(message)
+        return self.send_more()
 
-        The other end may be sending, too, and read nothing until all of it is taken: both would wait for ever.
-        """
-        left = memoryview(_framed(message))
-        while left:
-            ((_, event),) = self._does.poll()
-            if event & ~select.POLLOUT:
-                hear()
-            else:
-                left = left[self._end.send(left, socket.MSG_DONTWAIT) :]
+    def send_more(self) -> bool:
+        try:
+            while self._left:
+                self._left = self._left[self._end.send(self._left, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            return False
+        return True
 
     def recv(self) -> Any:
         (size,) = LENGTH.unpack(self._read(LENGTH.size))

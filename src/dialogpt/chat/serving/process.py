@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
 
 from dialogpt.chat.serving import WorkerConfig
 from dialogpt.chat.serving.decoder import Asked, Done, Ready, Told
@@ -26,6 +28,7 @@ from dialogpt.errors import DataError
 log = logging.getLogger(__name__)
 
 BEGIN = "from dialogpt.chat.serving.decoder import decode; decode({})"
+LONGEST_PAUSE_S = 60.0
 GONE = (EOFError, OSError)  # what reading or writing meets when the other side has died
 
 
@@ -41,6 +44,8 @@ class WorkerProcess:
         self._read: list[float] = []  # the gauges
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sending = threading.Lock()  # jobs come from the event loop, the end from anywhere
+        self._counted: Counter[str] = Counter()  # by processes that have died
+        self._pause_s = 0.0  # before the next one begins
         self._is_ready = self._closing = False
         self._start()
 
@@ -73,9 +78,9 @@ class WorkerProcess:
         return self._process.pid
 
     def trouble(self) -> str | None:
-        if not self.alive:
-            return "decoding has ended"
-        return None if self._is_ready else "decoding begins anew"
+        if self._is_ready and self.alive:
+            return None
+        return "decoding begins anew" if self.alive else "decoding has ended"
 
     def gauges(self) -> list[Gauge]:
         def gauge(place: int) -> Gauge:
@@ -90,8 +95,10 @@ class WorkerProcess:
 
     def submit(self, job: Job) -> None:
         """Hand over a job. That too many wait comes as its error: only the process knows."""
-        if self._closing or not self._is_ready:
-            raise BusyError if self._closing or self.alive else _ended()
+        if self._closing:
+            raise BusyError
+        if not self._is_ready:
+            raise _ended()
         self._asked += 1
         self._jobs[self._asked] = job
         self._numbers[job] = self._asked
@@ -110,26 +117,45 @@ class WorkerProcess:
             self._closing = True
             self._send(None)
         self._process.wait()
-        if self._loop is None or self._loop.is_closed():  # or it reads the last of it
+        if not self._attended:  # or the loop reads the last of it
             self._pipe.close()
+
+    @property
+    def _attended(self) -> bool:
+        return self._loop is not None and not self._loop.is_closed()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as failed:
+            failed.callback(ours.close)
             begin, path = BEGIN.format(theirs.fileno()), os.pathsep.join(filter(None, sys.path))
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", begin], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": path},
             )  # fmt: skip
+            failed.pop_all()
         self._pipe = Pipe(ours)
-        self._send((self._config, logging.getLogger("dialogpt").level))
+        self._pipe.send((self._config, logging.getLogger("dialogpt").getEffectiveLevel()))
 
     def _meet(self, facts: Ready) -> None:
-        self._facts, self._read, self._is_ready = facts, [0.0] * len(facts.gauges), True
+        self._facts, self._read = facts, [0.0] * len(facts.gauges)
+        self._is_ready, self._pause_s = True, 0.0
 
     def _send(self, message: object) -> None:
-        with self._sending, suppress(*GONE):  # that it has died is read in a moment
-            self._pipe.send(message)
+        """Send; the loop goes on meanwhile. That the process has died is read in a moment."""
+        with self._sending, suppress(*GONE):
+            if not self._attended:
+                self._pipe.send(message)
+            elif not self._pipe.send_soon(message):
+                assert self._loop is not None
+                self._loop.call_soon_threadsafe(self._loop.add_writer, self._pipe.fileno(), self._send_more)
+
+    def _send_more(self) -> None:
+        assert self._loop is not None
+        with self._sending, suppress(*GONE):
+            if not self._pipe.send_more():
+                return
+        self._loop.remove_writer(self._pipe.fileno())
 
     def _receive(self) -> None:
         """In the event loop, when there is something to read."""
@@ -146,42 +172,60 @@ class WorkerProcess:
             log.error("decoding does not begin anew: %s", told)
 
     def _hear(self, told: Told) -> None:
-        self._read, self.counts = told.gauges, told.counts
+        self._read, self.counts = told.gauges, self._counted + told.counts
         for number, event in told.events:
             job = self._jobs.get(number)
             if job is None:  # cancelled meanwhile
                 continue
             if isinstance(event, str):
                 assert job.on_text is not None
-                job.on_text(event)
+                _call(job.on_text, event)
                 continue
             del self._jobs[number], self._numbers[job]
             if isinstance(event, Done):
                 job.prompt_tokens = event.prompt_tokens
-            job.on_done(event.reply if isinstance(event, Done) else event)
+            _call(job.on_done, event.reply if isinstance(event, Done) else event)
 
     def _died(self) -> None:
-        """Fail its jobs, and begin anew, unless it was told to end or has never been ready."""
+        """Fail its jobs, and begin anew, unless it was told to end."""
         assert self._loop is not None
-        self._loop.remove_reader(self._pipe.fileno())
+        for remove in (self._loop.remove_reader, self._loop.remove_writer):
+            remove(self._pipe.fileno())
         end = self._end()
-        was_ready, self._is_ready = self._is_ready, False
-        if self._closing:
-            return
-        log.error("decoding has ended by itself (%s)", end)
+        self._is_ready = False
+        self._read, self._counted = [0.0] * len(self._read), self.counts
         jobs = list(self._numbers)
         self._jobs.clear()
         self._numbers.clear()
-        if was_ready:
+        for job in jobs:
+            _call(job.on_done, _ended())
+        if not self._closing:
+            log.error("decoding has ended by itself (%s)", end)
+            self._loop.call_later(self._pause_s, self._begin_anew)
+            self._pause_s = min(max(2 * self._pause_s, 1.0), LONGEST_PAUSE_S)
+
+    def _begin_anew(self) -> None:
+        if self._closing:
+            return
+        assert self._loop is not None
+        try:
             self._start()
             self.attend()
-        for job in jobs:
-            job.on_done(_ended())
+        except OSError as error:
+            log.error("decoding does not begin anew: %s", error)
+            self._loop.call_later(LONGEST_PAUSE_S, self._begin_anew)
 
     def _end(self) -> str:
         """How the process has ended."""
         self._pipe.close()
         return f"exit code {self._process.wait()}"
+
+
+def _call(listener: Callable[[Any], object], event: object) -> None:
+    try:
+        listener(event)
+    except Exception:  # it is gone; others listen, too
+        log.exception("a reply's listener failed")
 
 
 def _ended() -> ReplyError:

@@ -56,11 +56,12 @@ def serve(config: ServeConfig) -> None:
 
 def open_worker(config: ServeConfig, process: WorkerProcess | None = None) -> tuple[Replier, str]:
     """The model in that process, or in a thread of this one, and what it is called."""
-    name = model_name(config)
     if process:
-        return process.ready(), name
-    frugal_with_memory()
-    return Worker(load_batcher(config), config), name
+        replier: Replier = process.ready()
+    else:
+        frugal_with_memory()
+        replier = Worker(load_batcher(config), config)
+    return replier, model_name(config)
 
 
 def load_batcher(config: WorkerConfig) -> Batcher:

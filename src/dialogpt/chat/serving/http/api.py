@@ -67,7 +67,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
                              (404, "another model is served"),
                              (413, "the request is too large"), (422, "the request has not the right form"),
                              (429, "too many requests wait"), (500, "an error of the server"),
-                             (502, "the backend has failed"), (503, "the backend cannot be reached"),
+                             (502, "the backend has failed"), (503, "what makes the replies cannot be reached"),
                              (504, "the backend takes too long"))
     }  # fmt: skip
     told: dict[int | str, dict[str, Any]] = {
