@@ -17,7 +17,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 chat: $(VENV)/.chat
 	@$(VENV)/bin/dialogpt chat
 
-torch: $(VENV)/.torch
+torch: $(VENV)/.torch $(VENV)/.chat
 
 test: $(VENV)/.test
 	@echo "== running the test suite"
