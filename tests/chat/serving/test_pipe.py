@@ -1,5 +1,6 @@
 """Messages of any size, whole, and without waiting where that is asked for."""
 
+import os
 import socket
 import threading
 import time
@@ -31,6 +32,35 @@ def test_messages_come_whole_and_in_order(pair: tuple[Pipe, Pipe]) -> None:
     sender.start()
     assert theirs.recv() == LARGE
     sender.join()
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_an_end_that_does_not_wait_is_as_any(pair: tuple[Pipe, Pipe], ends: int) -> None:
+    """As an event loop makes it."""
+    os.set_blocking(pair[ends].fileno(), False)
+    sender = threading.Thread(target=lambda: [pair[0].send(LARGE), pair[0].send(2)], daemon=True)
+    sender.start()
+    assert pair[1].recv() == LARGE
+    assert pair[1].recv() == 2
+    sender.join(30)
+
+
+def test_what_has_come_is_told_without_waiting(pair: tuple[Pipe, Pipe]) -> None:
+    ours, theirs = pair
+    assert list(theirs.come()) == []
+    ours.send(1)
+    assert not ours.send_soon(LARGE)
+    assert list(theirs.come()) == [1]
+    found: list[object] = []
+    while not found:
+        ours.send_more()
+        found = list(theirs.come())
+    assert found == [LARGE]
+    ours.send(3)
+    ours.close()
+    assert list(theirs.come()) == [3]
+    with pytest.raises(EOFError):
+        list(theirs.come())
 
 
 def test_what_is_not_taken_is_sent_later(pair: tuple[Pipe, Pipe]) -> None:

@@ -75,17 +75,28 @@ def begun(config: WorkerConfig) -> Iterator[WorkerProcess]:
         assert not worker.alive
 
 
-def run(config: WorkerConfig, work: Callable[[WorkerProcess], Coroutine[Any, Any, None]]) -> None:
-    with begun(config) as worker:
-
-        async def attended() -> None:
-            worker.attend()
-            await work(worker)
-
-        asyncio.run(attended())
+Work = Callable[[WorkerProcess], Coroutine[Any, Any, None]]
+Run = Callable[[WorkerConfig, Work], None]
 
 
-def test_replies_are_those_of_a_thread(config: WorkerConfig) -> None:
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Has some work done by a worker, in a loop of asyncio, and of uvloop, which makes sockets that do not wait."""
+    loops = pytest.importorskip(request.param, reason=f"no {request.param}")
+
+    def run_work(config: WorkerConfig, work: Work) -> None:
+        with begun(config) as worker, asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+
+            async def attended() -> None:
+                worker.attend()
+                await work(worker)
+
+            runner.run(attended())
+
+    return run_work
+
+
+def test_replies_are_those_of_a_thread(run: Run, config: WorkerConfig) -> None:
     listeners = [Listener(SAID[: 1 + i % 4], i, num_hypotheses=1 + i % 3) for i in range(12)]
 
     async def work(worker: WorkerProcess) -> None:
@@ -116,7 +127,7 @@ def test_replies_are_those_of_a_thread(config: WorkerConfig) -> None:
         here.close()
 
 
-def test_what_guards_count_comes_along_and_is_not_forgotten(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_what_guards_count_comes_along_and_is_not_forgotten(run: Run, tmp_path: Path, tiny_checkpoint: Path) -> None:
     """Counts only grow, whichever process has counted."""
     config = WorkerConfig(model=str(tiny_checkpoint), device="cpu")
 
@@ -141,7 +152,7 @@ def test_what_guards_count_comes_along_and_is_not_forgotten(tmp_path: Path, tiny
     run(config, work)
 
 
-def test_more_than_may_wait_are_told_so(tiny_checkpoint: Path) -> None:
+def test_more_than_may_wait_are_told_so(run: Run, tiny_checkpoint: Path) -> None:
     async def work(worker: WorkerProcess) -> None:
         listeners = [Listener(["hi"], i, min_new_tokens=12) for i in range(30)]
         for listener in listeners:
@@ -155,7 +166,7 @@ def test_more_than_may_wait_are_told_so(tiny_checkpoint: Path) -> None:
     run(WorkerConfig(model=str(tiny_checkpoint), device="cpu", rows=1, queue=2), work)
 
 
-def test_of_a_cancelled_job_nothing_more_is_heard(config: WorkerConfig) -> None:
+def test_of_a_cancelled_job_nothing_more_is_heard(run: Run, config: WorkerConfig) -> None:
     async def work(worker: WorkerProcess) -> None:
         gone, stays = (Listener(["hi"], i, max_new_tokens=24, min_new_tokens=24) for i in range(2))
         worker.submit(gone.job)
@@ -172,7 +183,7 @@ def test_of_a_cancelled_job_nothing_more_is_heard(config: WorkerConfig) -> None:
 
 
 def test_when_it_is_killed_its_jobs_fail_and_another_begins(
-    config: WorkerConfig, caplog: pytest.LogCaptureFixture
+    run: Run, config: WorkerConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work(worker: WorkerProcess) -> None:
         lost = Listener(["hi"], max_new_tokens=32, min_new_tokens=32, num_hypotheses=16)
@@ -201,7 +212,7 @@ def test_when_it_is_killed_its_jobs_fail_and_another_begins(
 
 
 def test_one_that_cannot_begin_anew_tries_again(
-    config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    run: Run, config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(worker: WorkerProcess) -> None:
         begin = process.BEGIN
@@ -216,7 +227,7 @@ def test_one_that_cannot_begin_anew_tries_again(
 
 
 def test_one_for_which_the_system_has_nothing_left(
-    config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    run: Run, config: WorkerConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*given: Any) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -235,7 +246,7 @@ def test_one_for_which_the_system_has_nothing_left(
     run(config, work)
 
 
-def test_what_is_under_way_is_not_lost_when_it_dies_at_the_end(config: WorkerConfig) -> None:
+def test_what_is_under_way_is_not_lost_when_it_dies_at_the_end(run: Run, config: WorkerConfig) -> None:
     async def work(worker: WorkerProcess) -> None:
         listeners = [Listener(["hi"], i, min_new_tokens=32, max_new_tokens=32, num_hypotheses=16) for i in range(8)]
         for listener in listeners:
@@ -249,7 +260,9 @@ def test_what_is_under_way_is_not_lost_when_it_dies_at_the_end(config: WorkerCon
     run(config, work)
 
 
-def test_a_listener_that_fails_takes_no_other_along(config: WorkerConfig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_fails_takes_no_other_along(
+    run: Run, config: WorkerConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     async def work(worker: WorkerProcess) -> None:
         gone, stays = Listener(["hi"]), Listener(["hi"])
         gone.job.on_text = gone.job.on_done = lambda event: 1 / 0
@@ -261,7 +274,21 @@ def test_a_listener_that_fails_takes_no_other_along(config: WorkerConfig, caplog
     assert "a reply's listener failed" in caplog.text
 
 
-def test_the_loop_goes_on_while_more_is_asked_than_a_socket_holds(config: WorkerConfig) -> None:
+def test_long_messages_both_ways(run: Run, config: WorkerConfig) -> None:
+    """A Told of 16 replies with 16 long hypotheses each, and contexts that no socket holds."""
+
+    async def work(worker: WorkerProcess) -> None:
+        settings = {"max_new_tokens": 32, "min_new_tokens": 32, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
+        listeners = [Listener(["x " * 150_000], i, num_hypotheses=16, **settings) for i in range(16)]
+        for listener in listeners:
+            worker.submit(listener.job)
+        for listener in listeners:
+            assert len((await listener.until_done()).reply.hypotheses) == 16
+
+    run(WorkerConfig(model=config.model, device="cpu", rows=256), work)
+
+
+def test_the_loop_goes_on_while_more_is_asked_than_a_socket_holds(run: Run, config: WorkerConfig) -> None:
     async def work(worker: WorkerProcess) -> None:
         listeners = [Listener(["x " * 100_000], i, streams=False) for i in range(20)]
         os.kill(worker.process_id, signal.SIGSTOP)
@@ -274,7 +301,7 @@ def test_the_loop_goes_on_while_more_is_asked_than_a_socket_holds(config: Worker
     run(config, work)
 
 
-def test_what_is_under_way_is_completed_at_the_end(config: WorkerConfig) -> None:
+def test_what_is_under_way_is_completed_at_the_end(run: Run, config: WorkerConfig) -> None:
     async def work(worker: WorkerProcess) -> None:
         listeners = [Listener(["hi"], i, min_new_tokens=10) for i in range(5)]
         for listener in listeners:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,18 @@ def test_a_signal_to_all_its_processes_lets_replies_be_completed(started: Callab
             os.kill(number, signal.SIGINT)
         assert "data: [DONE]" in list(lines)
     until_gone(decoder)
+
+
+def test_messages_that_no_socket_holds(started: Callable[..., tuple[Process, str]]) -> None:
+    """There and back, of several at once."""
+    _, url = started("--max-new-tokens", "32", "--min-new-tokens", "32", "--temperature", "2")
+    large = {"messages": [{"role": "user", "content": "x " * 500_000}]}
+    many = HI | {"num_hypotheses": 16, "hypotheses": True}
+    with ThreadPoolExecutor(9) as pool:
+        asked = [
+            pool.submit(httpx.post, f"{url}/v1/chat/completions", json=b, timeout=60) for b in (large, *[many] * 8)
+        ]
+        assert {each.result().status_code for each in asked} == {200}
 
 
 @pytest.mark.parametrize("told", [False, True])

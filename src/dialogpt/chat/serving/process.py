@@ -160,16 +160,15 @@ class WorkerProcess:
     def _receive(self) -> None:
         """In the event loop, when there is something to read."""
         try:
-            told = self._pipe.recv()
+            for told in self._pipe.come():
+                if isinstance(told, Ready):
+                    self._meet(told)
+                elif isinstance(told, Told):
+                    self._hear(told)
+                else:
+                    log.error("decoding does not begin anew: %s", told)
         except GONE:
             self._died()
-            return
-        if isinstance(told, Ready):
-            self._meet(told)
-        elif isinstance(told, Told):
-            self._hear(told)
-        else:
-            log.error("decoding does not begin anew: %s", told)
 
     def _hear(self, told: Told) -> None:
         self._read, self.counts = told.gauges, self._counted + told.counts
