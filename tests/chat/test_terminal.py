@@ -47,8 +47,9 @@ def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
     settings = ReplyConfig(seed=1, max_new_tokens=8)
     bot = Chatbot.load(tiny_checkpoint, settings=settings, device="cpu")
-    said = [line for line in lines if line.strip()] + ["not utf-8: \ufffd\ufffd"]
-    assert result.stdout.decode() == "".join(f"{' '.join(bot.reply(text).split())}\n" for text in said)
+    said = [*lines, "not utf-8: \ufffd\ufffd"]
+    replies = [" ".join(bot.reply(text).split()) if text.strip() else "" for text in said]
+    assert result.stdout.decode() == "".join(f"{reply}\n" for reply in replies)
 
 
 @pytest.mark.parametrize(
@@ -142,10 +143,11 @@ def test_a_session_at_a_terminal(terminal: Terminal, tiny_checkpoint: Path) -> N
 def test_keys_that_end_the_chat(
     key: str, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = at_a_terminal(monkeypatch, [EOFError() if key == "\x04" else KeyboardInterrupt()])
+    ends: list[str | BaseException] = [EOFError()] if key == "\x04" else [KeyboardInterrupt(), KeyboardInterrupt()]
+    typed = at_a_terminal(monkeypatch, [KeyboardInterrupt(), "", *ends])  # the first one is for the line alone
     chat(ChatConfig(model=str(tiny_checkpoint), device="cpu"))
     assert not typed
-    assert capsys.readouterr().out.endswith("(--no-log).\n\n")
+    assert capsys.readouterr().out.count("Ctrl-C again ends the chat.\n") == len(ends)
 
 
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch, typed: list[str | BaseException]) -> list[str | BaseException]:
@@ -194,17 +196,19 @@ def test_ctrl_c_ends_the_reply_and_not_the_chat(
 
 
 def test_scripts_get_an_object_for_each_line(tiny_checkpoint: Path) -> None:
-    lines = ["hi", "x" * (2**20 + 2), "صباح الخير", "/new"]
+    lines = ["hi", "x" * (2**20 + 2), "", "صباح الخير", "/new"]
     result = run(command(tiny_checkpoint, "--json", "--num-hypotheses", "2"), "\n".join(lines).encode())
     assert (result.returncode, result.stderr) == (0, b"")
-    first, error, *others = map(json.loads, result.stdout.decode().splitlines())
+    first, error, nothing, *others = map(json.loads, result.stdout.decode().splitlines())
     assert len(first["hypotheses"]) >= 2
     assert first["hypotheses"][0]["text"] == first["text"] or first["hypotheses"][0]["rejected"]
     assert error == {"error": "the message has 1,048,578 characters"}
+    assert nothing == {"error": "the message is empty"}
     assert [set(each) for each in others] == [{"text", "hypotheses"}] * 2
     plain = run(command(tiny_checkpoint), "\n".join(lines).encode())
     assert plain.returncode == 0
-    assert len(plain.stdout.splitlines()) == 3
+    said = plain.stdout.decode().splitlines()
+    assert [bool(line) for line in said] == [True, False, False, True, True]
     assert plain.stderr == b"error: the message has 1,048,578 characters\n"
 
 

@@ -124,7 +124,7 @@ def test_the_logprob_is_the_models_own(make_model: Callable[..., GPT], tiny_toke
         by_hand = sum(logprobs[len(context) - 1 + i, token].item() for i, token in enumerate(hypothesis.tokens))
         assert hypothesis.logprob == pytest.approx(by_hand, abs=1e-3)
         assert hypothesis.ended == (hypothesis.tokens[-1] == tokenizer.end_id)
-        assert hypothesis.text == tokenizer.decode(hypothesis.tokens).rstrip("\ufffd").strip()
+        assert hypothesis.text == tokenizer.decode(hypothesis.tokens).replace("\ufffd", "").strip()
 
 
 def test_rows_that_have_ended_leave_the_batch(scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer) -> None:

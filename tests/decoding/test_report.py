@@ -39,7 +39,6 @@ def test_no_hypothesis_at_all() -> None:
         ({"num_beams": 10, "mmi": True}, "--num-beams 10"),
         ({"temperature": 0, "num_hypotheses": 2}, "--temperature 0"),
         ({"temperature": 0, "mmi": True}, "--temperature 0"),
-        ({"backward": "x"}, "--backward"),
         ({"num_hypotheses": -1}, "--num-hypotheses -1"),
     ],
     ids=str,

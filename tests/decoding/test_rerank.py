@@ -135,6 +135,8 @@ def test_the_forward_model_counts_beside_the_backward_model_as_much_as_is_asked(
     assert best(1e6).logprob / best(1e6).size >= best(0).logprob / best(0).size
     with pytest.raises(UsageError, match="--forward-weight is of an order that nothing asks for"):
         Responder.load(str(tiny_checkpoint), ReplyConfig(forward_weight=1), device="cpu")
+    with pytest.raises(UsageError, match="--backward names a model that nothing asks for"):
+        Responder.load(str(tiny_checkpoint), ReplyConfig(backward=str(tiny_checkpoint)), device="cpu")
     with pytest.raises(UsageError, match="--forward-weight -1"):
         ReplyConfig(forward_weight=-1)
 

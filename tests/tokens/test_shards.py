@@ -17,7 +17,9 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
 from dialogpt.tokens import TokenizeConfig, shards
 from dialogpt.tokens.bpe import Tokenizer
-from dialogpt.tokens.shards import ARRAYS, TokenShards, split_by_turns, tokenize
+from dialogpt.tokens.holdout import HoldOut
+from dialogpt.tokens.shards import ARRAYS, TokenShards, tokenize
+from dialogpt.tokens.windows import split_by_turns
 
 Write = Callable[[Iterable[Session]], Path]
 texts = st.text(max_size=20)
@@ -102,18 +104,30 @@ def test_without_a_limit_a_session_is_one_window() -> None:
     assert list(split_by_turns([500, 1, 700], [True] * 3, 0, Counter())) == [range(3)]
 
 
+Sides = dict[bool, list[tuple[list[list[int]], tuple[bool, ...]]]]
+
+
+def sides(tokenizer: Tokenizer, made: list[Session], max_tokens: int, holdout: HoldOut) -> tuple[Sides, Counter[str]]:
+    """The windows of both sides, False for training, as tokens and what is learned of them; what was left out."""
+    expected: Sides = {False: [], True: []}
+    dropped: Counter[str] = Counter()
+    for session in made:
+        turns, learn = tokenizer.encode_turns(session.turns), [turn.learn for turn in session.turns]
+        side = expected[holdout.split(session) == "validation"]
+        for window in split_by_turns(list(map(len, turns)), learn, max_tokens, dropped):
+            side.append(([turns[i] for i in window], tuple(learn[i] for i in window)))
+    return expected, dropped
+
+
 @settings(max_examples=25)
 @given(st.lists(sessions, min_size=1, max_size=12), st.sampled_from([8, 16, 64]), st.sampled_from([1, 12, 1 << 20]))
 def test_windows_in_small_groups_and_shards_are_those_of_the_sessions(
     tokenizer_folder: Path, tokenizer: Tokenizer, made: list[Session], max_tokens: int, text_at_once: int
 ) -> None:
-    expected: dict[bool, list[tuple[list[list[int]], tuple[bool, ...]]]] = {False: [], True: []}
-    dropped: Counter[str] = Counter()
-    for session in made:
-        turns, learn = tokenizer.encode_turns(session.turns), [turn.learn for turn in session.turns]
-        side = expected[shards._held_out(session, 0.5)]
-        for window in split_by_turns(list(map(len, turns)), learn, max_tokens, dropped):
-            side.append(([turns[i] for i in window], tuple(learn[i] for i in window)))
+    holdout = HoldOut(0.5)
+    expected, dropped = sides(tokenizer, made, max_tokens, holdout)
+    if not all(expected.values()) and holdout.move():
+        expected, dropped = sides(tokenizer, made, max_tokens, holdout)
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as small:
         small.setattr(shards, "TOKENS_PER_SHARD", 30)
         small.setattr(shards, "TEXT_AT_ONCE", text_at_once)
@@ -146,7 +160,8 @@ def many_conversations() -> list[Session]:
 
 
 def held_out_ids(made: list[Session], share: float) -> set[str]:
-    return {session.id for session in made if shards._held_out(session, share)}
+    holdout = HoldOut(share)
+    return {session.id for session in made if holdout.split(session) == "validation"}
 
 
 def test_the_held_out_share_is_of_whole_conversations(
@@ -235,6 +250,21 @@ def test_a_text_is_encoded_once_a_group(
     file = write_sessions(Session((Turn("title"), Turn("سؤال"), Turn(leaf))) for leaf in ("yes", "no", "title"))
     tokenize(TokenizeConfig(sessions=(file,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
     assert encoded == ["title", "سؤال", "yes", "no"]
+
+
+@pytest.mark.parametrize("share", [1e-9, 1 - 1e-9])
+def test_of_two_conversations_one_is_held_out(
+    write_sessions: Write, tokenizer_folder: Path, tmp_path: Path, share: float
+) -> None:
+    """Whatever the share makes of their hashes; a single one stays whole."""
+    turns = (Turn("does money buy happiness?"), Turn("it depends"))
+    two = write_sessions([Session(turns, id=f"scene {i}#{part}") for i in range(2) for part in range(3)])
+    config = TokenizeConfig(sessions=(two,), out=tmp_path / "out", tokenizer=str(tokenizer_folder), validation=share)
+    assert tokenize(config).counts["held_out"] == 3
+    assert (len(TokenShards(config.out)), len(TokenShards(config.out / "validation"))) == (3, 3)
+    one = write_sessions([Session(turns, id=f"scene#{part}") for part in range(3)])
+    with pytest.raises(DataError, match="all is one conversation, which stays on one side"):
+        tokenize(dataclasses.replace(config, sessions=(one,), out=tmp_path / "other"))
 
 
 def test_a_bad_line_after_many_groups_is_named_and_nothing_is_left(

@@ -72,15 +72,15 @@ def _store(config: ChatConfig, *, at_terminal: bool) -> Iterator[Conversations |
 def _pipe(bot: Chatbot, config: ChatConfig) -> None:
     """A reply for each line; with --json an object, and an error is one, too."""
     for line in map(str.rstrip, sys.stdin):
-        if not tidy(line):
-            continue
         try:
             text = bot.reply(line)
         except DialoGPTError as error:
-            if not config.json:
-                log.warning("error: %s", error.message)
+            if config.json:
+                _say_json(error=error.message)
                 continue
-            _say_json(error=error.message)
+            if line:
+                log.warning("error: %s", error.message)
+            _say("\n")  # so that replies are on their messages' lines
             continue
         if config.json:
             _say_json(text=text, hypotheses=bot.hypotheses)
@@ -114,12 +114,21 @@ def _talk(bot: Chatbot, config: ChatConfig, keeper: Keeper, *, kept: bool) -> No
         where = f" What is said is kept in {default_path()} (--no-log)." if kept else ""
         _say(f"Talking with {config.model or 'the bundled model'}. {HELP}{where}\n")
         commands.show_last()
+        leaving = False
         while not commands.ended:
             try:
                 text = _message()
-            except (EOFError, KeyboardInterrupt):
+            except EOFError:
                 _say("\n")
                 return
+            except KeyboardInterrupt:
+                _say("\n")
+                if leaving:
+                    return
+                leaving = True
+                _say("Ctrl-C again ends the chat.\n")
+                continue
+            leaving = False
             try:
                 if text.startswith("/"):
                     commands.run(text)

@@ -85,8 +85,6 @@ class ReplyConfig(DecodingConfig):
                 f"--num-beams {self.num_beams} finds no {self.hypotheses} hypotheses",
                 "ask for as many beams, or for fewer --num-hypotheses",
             )
-        if self.backward and not self.mmi:
-            raise UsageError("--backward names a model that nothing asks for", "add --mmi")
         if self.num_beams == 1 and self.temperature == 0 and self.hypotheses > 1:
             raise UsageError(
                 f"--temperature 0 gives {self.hypotheses} times the same hypothesis",

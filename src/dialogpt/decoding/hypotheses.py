@@ -141,10 +141,15 @@ def _room(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> int:
     return min(reply_room(n_ctx, config.max_new_tokens), n_ctx - len(context))
 
 
+def sayable(text: str) -> str:
+    """What can be said of tokens' text: not bytes that are no whole code point, which are U+FFFD, nor outer blanks."""
+    return text.replace("\ufffd", "").strip()
+
+
 def hypothesis_of(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:
     """What a row's tokens say."""
     return Hypothesis(
-        text=tokenizer.decode(tokens).rstrip("\ufffd").strip(),  # it may end within a code point
+        text=sayable(tokenizer.decode(tokens)),
         tokens=tuple(tokens),
         logprob=logprob,
         ended=bool(tokens) and tokens[-1] == tokenizer.end_id,

@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
-from dialogpt.decoding.hypotheses import context_tokens, make, make_from, stream_tokens
+from dialogpt.decoding.hypotheses import context_tokens, make, make_from, sayable, stream_tokens
 from dialogpt.decoding.loading import load_backward, load_engine
 from dialogpt.decoding.rerank import Ranker, mmi_rankers, rerank
 from dialogpt.decoding.safety import Guard, default_guards, rejection, said_instead
@@ -42,6 +42,8 @@ class Responder:
         if config.mmi:
             backward = load_backward(config.backward, model, device=device, precision=config.precision)
             rankers = mmi_rankers(backward, config)
+        elif config.backward:
+            raise UsageError("--backward names a model that nothing asks for", "add --mmi")
         elif config.forward_weight:
             raise UsageError("--forward-weight is of an order that nothing asks for", "add --mmi")
         guards = default_guards(config.blocklist) if config.safety else []
@@ -117,7 +119,7 @@ class Pieces:
         if not text.endswith("\ufffd"):
             self._whole = text
             self._waiting.clear()
-        whole = text.lstrip().rstrip("\ufffd").rstrip()  # blanks wait as well: the reply may end here
+        whole = sayable(text)  # blanks at its end wait as well: the reply may end here
         if found := [place for stop in self._stops if (place := whole.find(stop)) >= 0]:
             whole, self.stopped = whole[: min(found)], True
         else:

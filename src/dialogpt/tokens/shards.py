@@ -11,7 +11,6 @@ Turn order is reversed for the backward model when batches are made, so one fold
 """
 
 import logging
-import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +28,8 @@ from dialogpt.progress import Progress
 from dialogpt.session import Session, read_sessions, sessions_files
 from dialogpt.tokens import TokenizeConfig
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.holdout import HoldOut
+from dialogpt.tokens.windows import split_by_turns
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,21 @@ def tokenize(config: TokenizeConfig) -> Manifest:
     if config.max_tokens < 0:
         raise UsageError(f"--max-tokens {config.max_tokens} is below 0", "0 is no limit")
     tokenizer = Tokenizer.load(tokenizer_folder(config.tokenizer))
+    holdout = HoldOut(config.validation)
+    try:
+        return _written(config, tokenizer, holdout)
+    except _NothingLeftError as error:
+        if not (config.validation and holdout.move()):
+            raise
+        log.info("%s by its share: a conversation of another hash is put there", error.message)
+        return _written(config, tokenizer, holdout)
+
+
+class _NothingLeftError(DataError):
+    """No session for one of the splits."""
+
+
+def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> Manifest:
     dropped: Counter[str] = Counter()
     made_of: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
@@ -100,17 +116,15 @@ def tokenize(config: TokenizeConfig) -> Manifest:
             (folder / "validation").mkdir()
             writers["validation"] = _ShardWriter(folder / "validation", tokenizer)
         for group in _encoded_groups(tokenizer, config.sessions):
-            windows = _windows(group, config, dropped)
+            windows = _windows(group, config, holdout, dropped)
             made_of.update(tokens=int(group.lengths.sum()) - len(group.texts), characters=sum(map(len, group.texts)))
             for split, writer in writers.items():
                 writer.add(group, windows[split])
         for split, writer in writers.items():
             if not writer.counts["sessions"]:
-                share = f"--validation {config.validation} holds out too few or too many; or add sessions"
-                raise DataError(
+                raise _NothingLeftError(
                     f"no session is left for {split} in {', '.join(map(str, config.sessions))}",
-                    ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
-                    or (share if config.validation else "the files are empty"),
+                    _why_nothing(config, holdout, dropped),
                 )
         if config.validation:
             writers["train"].counts["held_out"] = writers["validation"].counts["sessions"]
@@ -123,36 +137,14 @@ def tokenize(config: TokenizeConfig) -> Manifest:
     return manifests[0]
 
 
-def split_by_turns(
-    lengths: Sequence[int], learn: Sequence[bool], max_tokens: int, dropped: Counter[str]
-) -> Iterator[range]:
-    """Yield a session's windows as the numbers of their turns: whole turns, each window at most `max_tokens` long.
-
-    lengths: tokens of each turn. `max_tokens` 0 is one window, whatever its length. A window after the first opens with
-    the turn that ended the one before it, as context, so that every turn but the session's first is learned once. A
-    turn that does not fit with its context is left out, and starts the next window's search anew.
-    """
-    first = size = 0
-
-    def take(stop: int) -> Iterator[range]:
-        if any(learn[first + 1 : stop]):
-            yield range(first, stop)
-        elif stop > first or not lengths:
-            part = "session" if stop - first == len(lengths) else "window"
-            dropped[f"{part} without a turn to learn"] += 1
-
-    for i, length in enumerate(lengths):
-        if max_tokens and length > max_tokens // 2:
-            dropped["turn over half of --max-tokens"] += 1
-            yield from take(i)
-            first, size = i + 1, 0
-            continue
-        if max_tokens and size + length > max_tokens:
-            yield from take(i)
-            first = i - 1
-            size = lengths[first]
-        size += length
-    yield from take(len(lengths))
+def _why_nothing(config: TokenizeConfig, holdout: HoldOut, dropped: Counter[str]) -> str:
+    if dropped:
+        return ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
+    if not config.validation:
+        return "the files are empty"
+    if holdout.is_one:
+        return "all is one conversation, which stays on one side: cut it into scenes, or leave --validation out"
+    return "the files are empty, or --validation holds out all"
 
 
 @dataclass(slots=True)
@@ -219,14 +211,14 @@ def _in_groups(paths: Sequence[Path]) -> Iterator[_Group]:
             yield group
 
 
-def _windows(group: _Group, config: TokenizeConfig, dropped: Counter[str]) -> dict[str, list[range]]:
+def _windows(group: _Group, config: TokenizeConfig, holdout: HoldOut, dropped: Counter[str]) -> dict[str, list[range]]:
     """The windows of each split, as the numbers of their turns in the group."""
     windows: dict[str, list[range]] = {"train": [], "validation": []}
     lengths = group.lengths.tolist()
     first = 0
     for session in group.sessions:
         stop = first + len(session.turns)
-        split = "validation" if config.validation and _held_out(session, config.validation) else "train"
+        split = holdout.split(session) if config.validation else "train"
         for window in split_by_turns(lengths[first:stop], group.learn[first:stop], config.max_tokens, dropped):
             windows[split].append(range(first + window.start, first + window.stop))
         first = stop
@@ -314,17 +306,6 @@ class _GrowingArray:
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self._length,)}
         with self.path.open(mode) as file:
             np.lib.format.write_array_header_1_0(file, header)
-
-
-def _held_out(session: Session, share: float) -> bool:
-    """Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) stay on one side.
-
-    A session without an id is known by how it begins.
-    """
-    conversation = session.id.split("#")[0] or "".join(turn.text for turn in session.turns[:1])
-    if conversation.startswith("t3_"):
-        conversation = conversation.split("/")[0]
-    return zlib.crc32(conversation.encode("utf-8", "replace")) < share * 2**32
 
 
 def _open_shard(folder: Path, name: str) -> tuple[np.ndarray, ...]:

@@ -245,6 +245,14 @@ def test_nothing_of_what_is_said_is_logged(serve: Callable[..., Any], caplog: py
         assert "no secret" in caplog.text
 
 
+def test_a_backward_model_is_for_requests_that_ask(serve: Callable[..., Any], tiny_checkpoint: Path) -> None:
+    server = serve(backward=str(tiny_checkpoint))
+    plain = server.post({"messages": user("hi"), "hypotheses": True, "seed": 1}).json()
+    chosen = server.post({"messages": user("hi"), "hypotheses": True, "seed": 1, "mmi": True}).json()
+    assert [len(answer["hypotheses"]) for answer in (plain, chosen)] == [1, 16]
+    assert chosen["hypotheses"][0]["scores"].keys() == {"mmi"}
+
+
 def test_the_settings_of_the_server_are_the_defaults(tiny_checkpoint: Path) -> None:
     from dialogpt.chat.serving.http.messages import ChatRequest, reply_settings
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -214,8 +215,11 @@ def test_without_fastapi_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == 'serve needs FastAPI, httpx and uvicorn (pip install "dialogpt[server]")'
 
 
-def test_what_the_model_is_called(tiny_checkpoint: Path) -> None:
+def test_what_the_model_is_called(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert model_name(ServeConfig()) == "dialogpt-bundled"
     assert model_name(ServeConfig(model=str(BUNDLED))) == "dialogpt-bundled"
     assert model_name(ServeConfig(model=str(tiny_checkpoint))) == "tiny"
     assert model_name(ServeConfig(model=str(tiny_checkpoint), name="Ann")) == "Ann"
+    run = tmp_path / "my-bot"
+    shutil.copytree(tiny_checkpoint, run / "best")
+    assert model_name(ServeConfig(model=str(run))) == "my-bot"

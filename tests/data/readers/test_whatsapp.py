@@ -211,6 +211,8 @@ def test_an_order_that_stays_open_is_a_choice_that_is_logged(read: Read, caplog:
     caplog.clear()
     (found,), _ = read(chat("1/2/20", "3/4/20", stamp="{}, 9:15 PM - Ann: hi\n"))
     assert times(found)[0][:10] == "2020-01-02"
+    (found,), _ = read(chat("1/2/20", "3/4/20", stamp="{}، 9:15 م - Ann: hi\n"))
+    assert times(found)[0] == "2020-02-01 21:15:00"  # who writes so has the day first
     caplog.clear()
     (found,), _ = read(chat("1/2/20", "3/4/20"), date_order="mdy")
     assert times(found)[0][:10] == "2020-01-02"

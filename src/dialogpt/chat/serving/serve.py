@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from dialogpt.chat.serving import ServeConfig, WorkerConfig
 from dialogpt.chat.serving.process import WorkerProcess
@@ -89,7 +90,10 @@ def model_name(config: ServeConfig) -> str:
     if config.name:
         return config.name
     path = model_path(config.model or None)
-    return "dialogpt-bundled" if path == BUNDLED else config.model if not path.exists() else path.resolve().name
+    if path == BUNDLED:
+        return "dialogpt-bundled"
+    asked = Path(config.model)  # a run folder is what users know, not the checkpoint in it
+    return (asked if asked.is_dir() else path).resolve().name if path.exists() else config.model
 
 
 def _check(config: ServeConfig) -> None:

@@ -97,7 +97,8 @@ def find_layout(file: TextFile, date_order: str) -> Layout:
     for number, line in file.lines(on_read=lambda _: None):
         if found := _STAMP.match(line):
             close = close or found["close"].strip()
-            example, halves = example or found[0].strip(), halves or found[10] is not None
+            example = example or found[0].strip()
+            halves = halves or bool(found[10] and found[10].isascii())  # AM and PM; who writes others has the day first
             if found["close"].strip() == close:
                 dates.setdefault(found.group(2, 4, 5), number)
     if not dates:
