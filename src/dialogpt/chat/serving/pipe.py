@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LENGTH = struct.Struct("!Q")
-AT_ONCE = 1 << 20  # bytes that are read
+AT_ONCE = 1 << 16  # bytes that are read; more would be memory that is mapped anew each time
 
 
 class Pipe:
@@ -60,9 +60,10 @@ class Pipe:
     def recv(self) -> Any:
         """The next message; waits for it."""
         while not self._is_whole:
-            self._reads.poll()
             if not self._read():
                 raise EOFError
+            if not self._is_whole:
+                self._reads.poll()
         return self._take()
 
     def come(self) -> Iterator[Any]:
