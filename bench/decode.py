@@ -1,15 +1,16 @@
-"""How fast `dialogpt` makes replies, beside transformers, CTranslate2, llama.cpp and OpenVINO.
+"""How fast `dialogpt` makes replies, beside transformers, CTranslate2, llama.cpp, OpenVINO and ONNX Runtime.
 
     pip install transformers ctranslate2 llama-cpp-python gguf
-    OTHER/bin/pip install torch safetensors "optimum-intel[openvino]" "transformers<5" openvino-genai
-    python bench/decode.py --tokenizer DIR --sizes 117M 345M --repeats 3 --openvino-python OTHER/bin/python
+    OV/bin/pip install torch safetensors "optimum-intel[openvino]" "transformers<5" openvino-genai
+    ORT/bin/pip install onnx onnxruntime safetensors
+    python bench/decode.py --tokenizer DIR --sizes 345M --openvino-python OV/bin/python --onnx-python ORT/bin/python
     python bench/decode.py --tokenizer DIR --device cuda --engines dialogpt transformers
 
 DIR has a vocabulary (`tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`). Models have random weights, the same
 for all engines; the tasks are those of `bench/decode_tasks.py`. Every measurement is a process of its own, and the
 rounds alternate; start-up and a first pass are not counted. Peers run with each of their precisions and numbers of
-threads, in environments of their own when --peers-python and --openvino-python name them; one that is not installed is
-left out.
+threads, in environments of their own when --peers-python, --openvino-python and --onnx-python name them; one that is
+not installed is left out.
 
 A ratio is how many times faster ours is (its first precision): the median of the rounds' pairs. Of `interactive`,
 tokens/s do not count the first token, which is told in ms, and the roofline is the share of the measured bandwidth of
@@ -36,11 +37,13 @@ from dialogpt.model import SIZES, GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
 
 OURS = "dialogpt"
-PEERS = ["transformers", "ctranslate2", "llama.cpp", "openvino"]
-SCRIPTS = {OURS: "decode_ours.py", "openvino": "decode_openvino.py"}  # of the others: decode_peers.py
+PEERS = ["transformers", "ctranslate2", "llama.cpp", "openvino", "onnxruntime"]
+SCRIPTS = {  # of the others: decode_peers.py
+    OURS: "decode_ours.py", "openvino": "decode_openvino.py", "onnxruntime": "decode_onnx.py",
+}  # fmt: skip
 HERE = Path(__file__).parent
 BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int8 f32": 1.0, "q8_0": 34 / 32}  # of a weight
-UNABLE = {("llama.cpp", "beam")}
+UNABLE = {("llama.cpp", "beam"), ("onnxruntime", "beam")}
 AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 
 
@@ -68,7 +71,8 @@ def runners_of(arguments: argparse.Namespace, engines: list[str]) -> list[Runner
     found = [Runner(OURS, precision, most) for precision in arguments.ours_precisions]
     if "transformers" in engines:
         found += [Runner("transformers", precision, most) for precision in arguments.transformers_precisions]
-    for engine, precision in (("ctranslate2", "int8"), ("llama.cpp", "q8_0"), ("openvino", "int8")):
+    for engine in PEERS[1:]:
+        precision = "q8_0" if engine == "llama.cpp" else "int8"
         if engine in engines and not cuda:
             found += [Runner(engine, precision, threads) for threads in sorted({1, most})]
             if engine == "ctranslate2" and most > 1:
@@ -85,7 +89,7 @@ def script_of(engine: str) -> str:
 def pythons_of(arguments: argparse.Namespace) -> dict[str, str]:
     """The interpreter of each engine."""
     others = dict.fromkeys(PEERS, arguments.peers_python)
-    return {OURS: sys.executable, **others, "openvino": arguments.openvino_python}
+    return {OURS: sys.executable, **others, "openvino": arguments.openvino_python, "onnxruntime": arguments.onnx_python}
 
 
 def run(work: Work, python: str) -> Measured:
@@ -221,6 +225,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the first round's contexts; each has its own")
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter with the peers' packages")
     parser.add_argument("--openvino-python", default=sys.executable, help="the interpreter with OpenVINO's")
+    parser.add_argument("--onnx-python", default=sys.executable, help="the interpreter with ONNX Runtime's")
     parser.add_argument("--work", type=Path, help="folder for models, which are made once (default: a temporary one)")
     arguments = parser.parse_args(argv)
     cuda = arguments.device == "cuda"

@@ -11,12 +11,12 @@ for fp32.
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decode_tasks import CONVERT, SOURCE, TOP_K, Measured, Told, Work, answer, measure
+from decode_steps import Steps, missing
+from decode_tasks import CONVERT, SOURCE, TOP_K, Measured, Work, answer, measure
 
 NEEDS = {"openvino": ["torch", "transformers", "optimum.intel", "nncf", "openvino", "openvino_genai"]}
 OWN = "openvino"  # its files' folder, in a checkpoint's
@@ -24,15 +24,16 @@ TOKENS_TOGETHER = 1024  # of a step of continuous batching: fewer are slower, mo
 LAST = 2**63 - 1
 
 
-class OpenVino:
+class OpenVino(Steps):
     """A model, compiled when the first task asks for it."""
 
     def __init__(self, work: Work, folder: str) -> None:
-        self.work, self.folder = work, Path(folder) / OWN
+        self.work, self.end_id, self.folder = work, work.end_id, Path(folder) / OWN
         self.options: dict[str, Any] = {"INFERENCE_NUM_THREADS": work.threads}
         if work.precision.endswith("f32"):
             self.options["INFERENCE_PRECISION_HINT"] = "f32"
         self.request: Any = None
+        self.spreading: dict[str, Any] = {}
         self.genai: Any = None
         if work.task in ("beam", "bulk"):
             self.genai = self._pipeline()
@@ -83,56 +84,26 @@ class OpenVino:
         self.request.infer(given, share_inputs=True)
         return [self.request.get_output_tensor(i).data for i in range(len(self.request.model_outputs))]
 
-    def _best(self, outputs: list[np.ndarray]) -> int:
-        logits = outputs[0][0, -1]
-        logits[self.work.end_id] = -np.inf
+    def reset(self, length: int) -> None:
+        self.request.reset_state()
+        self.spreading = {}
+
+    def best(self, tokens: list[int], past: int) -> int:
+        logits = self._read([tokens], past)[0][0, -1]
+        logits[self.end_id] = -np.inf
         return int(logits.argmax())
 
-    def _likeliest(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and tokens of each row, (rows, TOP_K), the best first, without the end token."""
-        logits, tokens = (output[:, -1] for output in outputs[1:])
-        order = np.argsort(np.where(tokens == self.work.end_id, np.inf, -logits), kind="stable")[:, :TOP_K]
-        return np.take_along_axis(logits, order, 1), np.take_along_axis(tokens, order, 1)
+    def likeliest(self, rows: list[list[int]], past: int) -> tuple[np.ndarray, np.ndarray]:
+        outputs = self._read(rows, past, **self.spreading)
+        self.spreading = {}
+        return outputs[1][:, -1], outputs[2][:, -1]
 
-    def _greedy(self, context: list[int], past: int, new: int, told: Told = lambda: None) -> list[int]:
-        outputs, made = self._read([context], past), list[int]()
-        while True:
-            made.append(self._best(outputs))
-            told()
-            if len(made) == new:
-                return made
-            outputs = self._read([made[-1:]], past + len(context) + len(made) - 1)
-
-    def reply(self, context: list[int], new: int, told: Told) -> list[int]:
-        self.request.reset_state()
-        return self._greedy(context, 0, new, told)
-
-    def converse(self, turns: list[list[int]], new: int) -> list[list[int]]:
-        self.request.reset_state()
-        past, left, replies = 0, list[int](), list[list[int]]()
-        for turn in turns:
-            replies.append(self._greedy(left + turn, past, new))
-            past, left = past + len(left + turn) + new - 1, replies[-1][-1:]
-        return replies
-
-    def hypotheses(self, context: list[int], number: int, new: int, seed: int) -> list[list[int]]:
-        self.request.reset_state()
-        rng = np.random.default_rng(seed)
-        logits, tokens = (np.repeat(found, number, 0) for found in self._likeliest(self._read([context], 0)))
-        made = np.empty((number, new), np.int64)
-        for step in range(new):
-            noise = rng.gumbel(size=logits.shape)
-            made[:, step] = np.take_along_axis(tokens, (logits + noise).argmax(1)[:, None], 1)[:, 0]
-            if step < new - 1:
-                spread = {} if step else {"beam_idx": np.zeros(number, np.int32)}
-                outputs = self._read(made[:, step : step + 1].tolist(), len(context) + step, **spread)
-                logits, tokens = self._likeliest(outputs)
-        found: list[list[int]] = made.tolist()
-        return found
+    def spread(self, number: int) -> None:
+        self.spreading = {"beam_idx": np.zeros(number, np.int32)}
 
     def nats(self, hypotheses: list[list[int]], source: list[int]) -> list[float]:
         """Of sources of SOURCE tokens, and hypotheses of one length."""
-        self.request.reset_state()
+        self.reset(len(hypotheses[0]) + len(source))
         targets = np.tile(np.array(source)[:, None], (len(hypotheses), 1, 1))
         outputs = self._read([(hypothesis + source)[:-1] for hypothesis in hypotheses], 0, targets=targets)
         found: list[float] = (-outputs[-1].sum((1, 2), dtype=np.float64)).tolist()
@@ -170,15 +141,8 @@ def openvino_peer(work: Work) -> Measured:
     return convert(work) if work.task == CONVERT else measure(work, OpenVino)
 
 
-def is_missing(name: str) -> bool:
-    try:
-        return find_spec(name) is None
-    except ModuleNotFoundError:  # the package that it is in
-        return True
-
-
 if __name__ == "__main__":
     if sys.argv[1:] == ["--missing"]:
-        print(json.dumps({engine: [*filter(is_missing, names)] for engine, names in NEEDS.items()}))
+        print(json.dumps(missing(NEEDS)))
     else:
         answer(openvino_peer)

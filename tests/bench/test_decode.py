@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -141,6 +142,7 @@ def test_a_peer_is_run_at_its_best(bench: Any) -> None:
         "ctranslate2 int8, 1 thread", "ctranslate2 int8, 4 threads", "ctranslate2 int8, 4 workers",
         "llama.cpp q8_0, 1 thread", "llama.cpp q8_0, 4 threads",
         "openvino int8, 1 thread", "openvino int8, 4 threads", "openvino int8 f32, 4 threads",
+        "onnxruntime int8, 1 thread", "onnxruntime int8, 4 threads",
     ]  # fmt: skip
     tasks = {
         runner.title: [task for task in bench.TASKS if runner.runs(task)]
@@ -148,6 +150,7 @@ def test_a_peer_is_run_at_its_best(bench: Any) -> None:
     }
     assert tasks["ctranslate2 int8, 4 workers"] == ["bulk"]
     assert tasks["llama.cpp q8_0, 1 thread"] == ["interactive", "turns", "mmi", "bulk"]
+    assert tasks["onnxruntime int8, 4 threads"] == tasks["llama.cpp q8_0, 1 thread"]
     on_cuda = bench.arguments_of(["--tokenizer", "x", "--device", "cuda"])
     assert {runner.precision for runner in bench.runners_of(on_cuda, ["transformers"])} == {"bf16"}
 
@@ -200,20 +203,124 @@ def test_a_peer_that_is_not_installed_is_left_out(
         bench.installed(["openvino"], {**pythons, "openvino": "/nowhere"})
 
 
-def test_each_peer_is_asked_in_its_own_environment(bench: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "engine, option, script",
+    [("openvino", "--openvino-python", "decode_openvino.py"), ("onnxruntime", "--onnx-python", "decode_onnx.py")],
+)
+def test_each_peer_is_asked_in_its_own_environment(
+    bench: Any, tmp_path: Path, engine: str, option: str, script: str
+) -> None:
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\ncase "$1" in *decode_openvino.py) echo \'{"openvino": []}\' ;; *) exit 1 ;; esac\n')
+    python.write_text(f'#!/bin/sh\ncase "$1" in *{script}) echo \'{{"{engine}": []}}\' ;; *) exit 1 ;; esac\n')
     python.chmod(0o755)
-    arguments = bench.arguments_of(["--tokenizer", "x", "--openvino-python", str(python)])
-    assert bench.installed(["openvino"], bench.pythons_of(arguments)) == ["openvino"]
+    arguments = bench.arguments_of(["--tokenizer", "x", option, str(python)])
+    assert bench.installed([engine], bench.pythons_of(arguments)) == [engine]
 
 
-def test_what_openvino_lacks_is_told() -> None:
-    command = [sys.executable, str(BENCH / "decode_openvino.py"), "--missing"]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    packages = ("optimum", "openvino", "openvino_genai")
+@pytest.mark.parametrize(
+    "engine, script, packages",
+    [("openvino", "decode_openvino.py", ("optimum", "openvino")), ("onnxruntime", "decode_onnx.py", ("onnx",))],
+)
+def test_what_a_peer_lacks_is_told(engine: str, script: str, packages: tuple[str, ...]) -> None:
+    command = [sys.executable, str(BENCH / script), "--missing"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[engine]
     absent = [name for name in packages if importlib.util.find_spec(name) is None]
-    assert all(any(name.startswith(package) for name in told["openvino"]) for package in absent)
+    assert all(any(name.startswith(package) for name in told) for package in absent)
+
+
+def test_a_cache_is_kept_from_turn_to_turn(tasks: Any) -> None:
+    steps = importlib.import_module("decode_steps")
+    size, end, top_k = 50, 49, tasks.TOP_K
+
+    def scores(read: list[int]) -> np.ndarray:
+        return np.random.default_rng(read).normal(size=size)
+
+    class Fake(steps.Steps):  # type: ignore[misc]
+        """An engine whose next token is told by all that was read."""
+
+        end_id = end
+
+        def reset(self, length: int) -> None:
+            self.rows, self.length = [list[int]()], length
+
+        def likeliest(self, rows: list[list[int]], past: int) -> tuple[np.ndarray, np.ndarray]:
+            assert {len(row) for row in self.rows} == {past}
+            self.rows = [row + new for row, new in zip(self.rows, rows, strict=True)]
+            assert max(map(len, self.rows)) <= self.length
+            logits = np.stack([scores(row) for row in self.rows])
+            tokens = np.argsort(-logits)[:, : top_k + 1]
+            return np.take_along_axis(logits, tokens, 1), tokens
+
+        def best(self, tokens: list[int], past: int) -> int:
+            return int(self._allowed([tokens], past)[1][0, 0])
+
+        def spread(self, number: int) -> None:
+            self.rows = self.rows * number
+
+    def allowed(read: list[int]) -> list[int]:
+        return [token for token in np.argsort(-scores(read)).tolist() if token != end][:top_k]
+
+    fake, context = Fake(), list[int]()
+    turns = [[3, 4, end], [5, end], [6, 7, 8, end]]
+    for turn, reply in zip(turns, fake.converse(turns, 5), strict=True):
+        context += turn
+        for token in reply:
+            assert token == allowed(context)[0]
+            context.append(token)
+    assert fake.reply(turns[0], 5, lambda: None) == fake.converse(turns[:1], 5)[0]
+    drawn = fake.hypotheses(turns[0], 4, 6, seed=0)
+    assert len(set(map(tuple, drawn))) > 1
+    for row in drawn:
+        assert all(token in allowed(turns[0] + row[:i]) for i, token in enumerate(row))
+
+
+@pytest.fixture(scope="module")
+def onnx_peer(tasks: Any, work: Any) -> Any:
+    """bench/decode_onnx.py, which has converted the checkpoints."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    peer = importlib.import_module("decode_onnx")
+    peer.onnx_peer(tasks.Work(**asdict(work) | {"task": tasks.CONVERT}))
+    return peer
+
+
+def test_onnx_runtime_reads_the_same_model(bench: Any, tasks: Any, work: Any, onnx_peer: Any) -> None:
+    ours = importlib.import_module("decode_ours")
+    contexts = tasks.draw(work, [12, 5, 30, 7, 9, 18])
+    decoder = onnx_peer.OnnxRuntime(work, work.model)
+    replies = [decoder.reply(context, 6, lambda: None) for context in contexts]
+    assert decoder.bulk(contexts, 6, 1) == replies
+    assert [len(tokens) for tokens in decoder.bulk(contexts, 6, 4)] == [6] * 6
+    assert decoder.converse(contexts[:1], 6) == replies[:1]
+    drawn = decoder.hypotheses(contexts[0], 5, 7, seed=1)
+    assert [len(tokens) for tokens in drawn] == [7] * 5
+    assert len(set(map(tuple, drawn))) > 1
+    hypotheses = tasks.draw(work, [6, 6, 6])
+    expected = ours.Ours(work, work.backward).nats(hypotheses, contexts[1])
+    found = onnx_peer.OnnxRuntime(work, work.backward).nats(hypotheses, contexts[1])
+    assert found == pytest.approx(expected, rel=bench.AGREED)
+    assert found != pytest.approx(ours.Ours(work, work.model).nats(hypotheses, contexts[1]), rel=1e-4)
+
+
+def test_rows_that_onnx_runtime_pads_read_their_own_context(tasks: Any, work: Any, onnx_peer: Any) -> None:
+    decoder = onnx_peer.OnnxRuntime(work, work.model)
+    long, short = tasks.draw(work, [12, 5])
+
+    def logits(rows: list[list[int]], past: list[int], lengths: list[int]) -> np.ndarray:
+        number = np.array([work.vocab_size])
+        found, tokens = decoder._read(np.array(rows), np.array(past), np.array(lengths), number=number)
+        return np.take_along_axis(found, np.argsort(tokens), 1)
+
+    def alone(row: list[int]) -> np.ndarray:
+        decoder.reset(len(row))
+        return logits([row], [0], [len(row)])[0]
+
+    decoder._open(2, 13)
+    read = logits([long, short + [work.end_id] * 7], [0, 0], [12, 5])
+    then = logits([[3], [4]], [12, 5], [1, 1])
+    for row, found in zip([long, short, [*long, 3], [*short, 4]], [*read, *then], strict=True):
+        assert np.corrcoef(found, alone(row))[0, 1] > 0.99  # 8-bit activations have a scale for all rows
+    assert np.corrcoef(read[1], alone(long))[0, 1] < 0.9
 
 
 @pytest.mark.parametrize(
