@@ -50,6 +50,20 @@ def test_the_table() -> None:
     ])  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_p_values_are_the_others_against_the_first(count: int) -> None:
+    """Also where every metric is a column of the paper's, and published rows, which nothing tests, stand below."""
+    systems = ["a", "b", "c"][:count]
+    scores = [score(system, name, 0.25) for system in systems for name in ("bleu-4", "distinct-1")]
+    for number, system in enumerate(systems[1:], 1):
+        scores += [score(system, f"{name}:p-bootstrap", number / 10) for name in ("bleu-4", "distinct-1")]
+    block = render([*scores, score("paper: 345M", "bleu-4", 0.5)], "table").split("\n\n")[1]
+    header, *rows = [line.split() for line in block.splitlines()]
+    values = ["0.1000", "0.2000"][: count - 1]
+    assert header == ["p,", "against", "a", *systems[1:]]
+    assert rows == [[metric, *values, "bootstrap"] for metric in ("BLEU-4", "Distinct-1")]
+
+
 def test_json_holds_every_number_as_it_is() -> None:
     made = json.loads(render(SCORES, "json"))
     assert len(made) == len(SCORES)

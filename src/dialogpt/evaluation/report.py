@@ -50,7 +50,8 @@ def as_table(scores: Sequence[Score]) -> str:
         cells = [[title(name), *(_full(by_place.get((system, name))) for system in systems)] for name in plain]
         blocks.append(aligned([["", *systems], *cells]))
     if tests:
-        blocks.append(_tests(tests, systems, by_place))
+        first = _systems(scores)[0]  # it has no test of its own
+        blocks.append(_tests(tests, list(dict.fromkeys([first, *systems])), by_place))
     return "\n\n".join([*blocks, "\n".join(_signatures(scores))])
 
 
