@@ -199,6 +199,22 @@ def test_without_references_what_needs_none_is_measured(files: dict[str, Path], 
     assert all(beside[key]["value"] == score["value"] for key, score in alone.items())
 
 
+def test_text_without_references_or_contexts(files: dict[str, Path], tmp_path: Path) -> None:
+    hyps = [files["good"], files["bland"]]
+    alone = scored(hyps, [], metrics=())
+    beside = scored(hyps, [files["ref0"]], metrics=("entropy", "distinct", "length", "repetition-self", "bland"))
+    assert {name for _, name in alone} == {name for _, name in beside}
+    assert all(alone[key]["value"] == score["value"] for key, score in beside.items())
+    family = scored(hyps, [], metrics=("repetition",))
+    assert family["good", "repetition-context"]["signature"].startswith("not computed: neither replies nor references")
+    with pytest.raises(DataError, match="no file tells the contexts"):
+        scored(hyps, [], metrics=("repetition-context",))
+    several = tmp_path / "several.tsv"
+    several.write_text("SystemID\tInstanceID\tResponse\nA\t1\tyes\n")
+    with pytest.raises(DataError, match="no file tells the contexts"):  # which its ids would belong to
+        scored([several], [], metrics=())
+
+
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, "-m", "dialogpt", "evaluate", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, encoding="utf-8", check=False, timeout=60)
@@ -219,7 +235,7 @@ def test_options_take_several_words(files: dict[str, Path]) -> None:
     "arguments, code, message",
     [
         (["good", "--refs", "ref0", "--metrics", "blue"], 2, "no metric 'blue'"),
-        (["good"], 1, "no file tells the contexts"),
+        (["good", "--metrics", "repetition-context"], 1, "no file tells the contexts"),
         (["--refs", "ref0", "good"], 2, "HYPS is missing"),
         (["good", "--refs", "missing"], 1, "missing.txt does not exist"),
     ],

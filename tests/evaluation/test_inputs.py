@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dialogpt.errors import DataError, DialoGPTError, UsageError
-from dialogpt.evaluation.inputs import Inputs, read_inputs
+from dialogpt.evaluation.inputs import Inputs, read_inputs, read_replies
 
 Read = Callable[..., Inputs]
 
@@ -110,6 +110,18 @@ def test_contexts_are_the_replies_own_or_the_references(
     assert [list(each) for each in found] == expected
     part = JSONL.replace('"context": ["كيف"], ', "")
     assert (read(ref_jsonl=part, **hyps).contexts is None) == (CONTEXTS in expected)
+
+
+def test_replies_without_contexts_are_matched_by_id(tmp_path: Path) -> None:
+    for name, replies in (("a", {"k1": "x", "k2": "y"}), ("b", {"k2": "v", "k1": "u"})):
+        (tmp_path / name).write_text("".join(f'{{"id": "{key}", "hypothesis": "{replies[key]}"}}\n' for key in replies))
+    (tmp_path / "c").write_text("p\nq\n")
+    hyps = [tmp_path / name for name in "abc"]
+    inputs = read_replies(hyps, in_context=False)
+    assert [system.replies for system in inputs.systems] == [("x", "y"), ("u", "v"), ("p", "q")]
+    assert inputs.contexts is None
+    with pytest.raises(DataError, match="no file tells the contexts"):
+        read_replies(hyps)
 
 
 SYSTEMS = "\ufeffSystemID\tInstanceID\tResponse\nА\tk2\ty\nА\tk1\tx\nB\tk1\t\nB\tk2\tz\nB\tk9\tz\n"

@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.refs:
         inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
     else:
-        inputs = read_replies(config.hyps)
+        inputs = read_replies(config.hyps, in_context="repetition-context" in config.metrics)
     if config.models and len(config.models) != len(inputs.systems):
         raise UsageError(
             f"{len(config.models)} models for {len(inputs.systems)} systems", "name one for each, in the same order"

@@ -54,18 +54,21 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
     return Inputs(tuple(_without_blank(segment, dropped) for segment in segments), tuple(systems), dropped)
 
 
-def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = ()) -> Inputs:
+def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = (), *, in_context: bool = True) -> Inputs:
     """As `read_inputs`, but every segment has its context, and references are not needed.
 
     Without files of them, the first file of replies that tells its contexts is what the others stand beside. DataError
-    where a context is not told, or where two files tell different ones.
+    where a context is not told, or where two files tell different ones; not `in_context`, files may tell none at all.
     """
     dropped: Counter[str] = Counter()
-    segments, systems = read_systems(hyps, read_references(refs) if refs else told_segments(hyps), dropped)
+    told = read_references(refs) if refs else told_segments(hyps, needed=in_context)
+    segments, systems = read_systems(hyps, told, dropped)
     for system in systems:
         if blank := sum(not reply.strip() for reply in system.replies):
             dropped[f"blank replies of {system.name}, which are shown as such"] += blank
-    return Inputs(tuple(_in_context(segments, systems)), tuple(systems), dropped)
+    if in_context or any(segment.context for segment in segments):
+        segments = list(_in_context(segments, systems))
+    return Inputs(tuple(segments), tuple(systems), dropped)
 
 
 def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Iterator[Segment]:

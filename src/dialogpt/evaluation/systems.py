@@ -33,7 +33,7 @@ def read_systems(
 ) -> tuple[list[Segment], list[System]]:
     """The systems of all files, and the segments that all of them have."""
     files = {path: lines_of(path) for path in paths}
-    tables = {path: _table(path, lines) for path, lines in files.items() if set(_SYSTEMS_HEADER) <= set(_header(lines))}
+    tables = {path: _table(path, lines) for path, lines in files.items() if _is_table(lines)}
     kept = _of_tables(tables, segments, dropped) if tables else list(range(len(segments)))
     systems: list[System] = []
     for path, name in zip(paths, names_of(paths), strict=True):
@@ -51,6 +51,10 @@ def read_systems(
 
 def _header(lines: Sequence[str]) -> list[str]:
     return [cell.strip().casefold() for cell in lines[0].split("\t")]
+
+
+def _is_table(lines: Sequence[str]) -> bool:
+    return set(_SYSTEMS_HEADER) <= set(_header(lines))
 
 
 def _table(path: Path, lines: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -148,17 +152,27 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
 
 
-def told_segments(paths: Sequence[Path]) -> list[Segment]:
-    """The contexts that the first file of replies tells which tells any."""
-    for path in paths:
-        lines = lines_of(path)
-        if JSON_LINE.match(lines[0]):
-            replies = [(number, decode(path, number, line, _Reply, _A_REPLY)) for number, line in numbered(lines)]
-            if any(reply.context for _, reply in replies):
-                return [
-                    Segment(f"{path}:{number}", (), texts_of(reply.context), str(reply.id)) for number, reply in replies
-                ]
-    raise DataError(
-        f"{', '.join(map(str, paths))}: no file tells the contexts that its replies answer",
-        "give JSONL as `generate --format jsonl` writes it, or --refs with the contexts",
-    )
+def told_segments(paths: Sequence[Path], *, needed: bool = True) -> list[Segment]:
+    """The contexts that the first file of replies tells which tells any.
+
+    Where none does and none is `needed`, the segments are those of the first file, without contexts.
+    """
+    files = {path: lines_of(path) for path in paths}
+    segments = [_bare_segments(path, lines) for path, lines in files.items()]
+    for several in segments:
+        if any(segment.context for segment in several):
+            return several
+    if needed or any(map(_is_table, files.values())):
+        raise DataError(
+            f"{', '.join(map(str, paths))}: no file tells the contexts that its replies answer",
+            "give JSONL as `generate --format jsonl` writes it, or --refs with the contexts",
+        )
+    return segments[0]
+
+
+def _bare_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
+    """What a file of replies tells of its segments: how many, and in JSONL their contexts and ids."""
+    if not JSON_LINE.match(lines[0]):
+        return [Segment(f"{path}:{number}", ()) for number in range(1, len(lines) + 1)]
+    replies = [(number, decode(path, number, line, _Reply, _A_REPLY)) for number, line in numbered(lines)]
+    return [Segment(f"{path}:{number}", (), texts_of(reply.context), str(reply.id)) for number, reply in replies]
