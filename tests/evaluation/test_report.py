@@ -83,18 +83,26 @@ def test_tsv_is_a_row_a_score() -> None:
 
 def test_latex_is_the_papers_columns() -> None:
     lines = render(SCORES, "latex").splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         r"\begin{tabular}{lrrr}",
         r"\hline",
         r"System & NIST-4 & BLEU-2 \% & METEOR \% \\ \hline",
         r"human & 3.50 & 17.90 & n/a \\",
+        r" & {\scriptsize 3.40--3.61} & {\scriptsize 17.00--18.88} &  \\",
         r"ours\_2 & 2.41 & 10.54 & 7.53 \\",
         r"\hline",
     ]
-    assert lines[7:] == [
+    assert lines[8:] == [
         "% nist-4: sig-nist", "% bleu-2: sig-bleu", "% meteor of human: not computed: no Java",
         "% meteor of ours_2: sig-meteor",
     ]  # fmt: skip
+
+
+def test_latex_compiles_whatever_stands_in_it() -> None:
+    scores = [score(r"a_b & c\d", "bleu-1", 0.5), score("e", "bleu-1:p-bootstrap", 0.00001)]
+    lines = render(scores, "latex").splitlines()
+    assert lines[3] == r"a\_b \& c\textbackslash{}d & 50.00 & n/a \\"
+    assert lines[4] == r"e & n/a & $<$0.0001 \\"
 
 
 @pytest.mark.parametrize("form", ["table", "latex", "tsv", "json"])
