@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dialogpt.errors import DataError
@@ -90,7 +90,7 @@ def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Itera
                 f"{segment.place}: no context",
                 "give replies as `generate --format jsonl` writes them, or --refs with the contexts",
             )
-        yield Segment(segment.place, segment.references, context, segment.id)
+        yield replace(segment, context=context)
 
 
 def _spaced(turns: Sequence[str]) -> str:
@@ -103,7 +103,7 @@ def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
         raise DataError(f"{segment.place}: no reference", "every reply needs one at least; leave out both lines")
     if len(kept) < len(segment.references):
         dropped["blank references, left out"] += len(segment.references) - len(kept)
-    return Segment(segment.place, kept, segment.context, segment.id)
+    return replace(segment, references=kept)
 
 
 def _cleaned(
@@ -114,7 +114,10 @@ def _cleaned(
     def all_of(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(map(clean, texts))
 
-    made = [Segment(each.place, all_of(each.references), all_of(each.context), each.id) for each in segments]
+    made = [
+        replace(each, references=all_of(each.references), context=all_of(each.context), human=clean(each.human))
+        for each in segments
+    ]
     kept = [place for place, each in enumerate(made) if any(each.references) or not any(segments[place].references)]
     if not kept:
         raise DataError("no reference has a word", f"{ENGLISH}: leave it out")
