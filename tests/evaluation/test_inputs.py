@@ -184,6 +184,11 @@ BAD: dict[str, tuple[dict[str, str | bytes], type[DialoGPTError], str]] = {
     "other ids": (
         {"hyp": reply("x", "t3/1") + reply("y", "t3/9"), "ref": JSONL}, DataError, "no reply with id 't3/2'.*ref:2",
     ),
+    "fewer ids": ({"hyp": reply("x", "t3/1"), "ref": JSONL}, DataError, "no reply with id 't3/2'.*ref:2.*Ids must be"),
+    "more ids": (
+        {"hyp": "".join(map(reply, "xyz", ("t3/1", "t3/2", "t3/3"))), "ref": JSONL},
+        DataError, "3 replies, the references have 2 lines, and none with id 't3/3'.*Ids must be",
+    ),
     "one id twice": ({"hyp": reply("x", "t3/1") * 2, "ref": JSONL}, DataError, "id 't3/1' stands twice"),
     "cp1251": ({"hyp": "да\n".encode("cp1251"), "ref": "a\n"}, DataError, "hyp:1: not UTF-8"),
     "UTF-16": ({"hyp": "x\n".encode("utf-16-le"), "ref": "a\n"}, DataError, "hyp:1: a zero byte"),

@@ -16,6 +16,7 @@ from dialogpt.evaluation.segments import JSON_LINE, Segment, System, decode, lin
 from dialogpt.session import Turn
 
 _A_REPLY = '{"id": ..., "context": [...], "hypothesis": "Hi"}'
+_SAME_IDS = "were the replies made from these contexts? Ids must be the same, or absent"
 _ENDINGS = re.compile(r"(\.(txt|jsonl|json|tsv|gz|bz2|xz|zst))+$")
 _SYSTEMS_HEADER = ("systemid", "instanceid", "response")
 
@@ -119,8 +120,8 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
     """Which reply belongs to each segment: by ids where both files have them, else line by line."""
     wanted = [segment.id for segment in segments]
     numbered = list(ids) == [str(number) for number in range(1, len(ids) + 1)]  # what `generate` does without ids
-    _same_count(path, len(ids), segments)
     if ids == wanted or numbered or not any(wanted) or not any(ids):
+        _same_count(path, len(ids), segments)
         return range(len(ids))
     places = {name: place for place, name in enumerate(ids)}
     if len(places) < len(ids) or len(set(wanted)) < len(wanted):
@@ -128,20 +129,23 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
         raise DataError(f"{path}: id {twice!r} stands twice in it or in the references", "ids must differ")
     for segment in segments:
         if segment.id not in places:
-            raise DataError(
-                f"{path} has no reply with id {segment.id!r}, which stands at {segment.place}",
-                "were the replies made from these contexts? Ids must be the same, or absent",
-            )
+            raise DataError(f"{path} has no reply with id {segment.id!r}, which stands at {segment.place}", _SAME_IDS)
+    if more := places.keys() - set(wanted):
+        raise DataError(f"{_counts(path, len(ids), segments)}, and none with id {min(more)!r}", _SAME_IDS)
     return [places[name] for name in wanted]
 
 
 def _same_count(path: Path, count: int, segments: Sequence[Segment]) -> None:
     if count != len(segments):
-        others = "the references have" if segments[0].references else f"{segments[0].place.rpartition(':')[0]} has"
         raise DataError(
-            f"{path} has {count} replies, {others} {len(segments)} lines",
+            _counts(path, count, segments),
             "replies and references stand line by line together; a blank line is an empty reply",
         )
+
+
+def _counts(path: Path, count: int, segments: Sequence[Segment]) -> str:
+    others = "the references have" if segments[0].references else f"{segments[0].place.rpartition(':')[0]} has"
+    return f"{path} has {count} replies, {others} {len(segments)} lines"
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
