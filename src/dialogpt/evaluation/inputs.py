@@ -1,5 +1,6 @@
 """What is scored or judged: segments and every system's replies, out of their files (`references`, `systems`)."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from dialogpt.evaluation.references import read_references
 from dialogpt.evaluation.segments import Segment, System
 from dialogpt.evaluation.systems import read_systems, told_segments
 
+LEAKED = 0.5  # of a system's replies that are among their references: it is the references
+_WORDS = re.compile(r"\w+")
 ENGLISH = "--clean keeps English letters only"
 
 
@@ -69,6 +72,21 @@ def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = (), *, in_context:
     if in_context or any(segment.context for segment in segments):
         segments = list(_in_context(segments, systems))
     return Inputs(tuple(segments), tuple(systems), dropped)
+
+
+def among_references(inputs: Inputs) -> dict[str, int]:
+    """The systems most of whose replies are among their references, in letters and digits, and how many are.
+
+    No metric that compares replies with references can be compared there.
+    """
+    references = [{tuple(_WORDS.findall(text.casefold())) for text in several} for several in inputs.references]
+    found = {}
+    for system in inputs.systems:
+        words = (tuple(_WORDS.findall(reply.casefold())) for reply in system.replies)
+        same = sum(reply in several for reply, several in zip(words, references, strict=True))
+        if same > LEAKED * len(references):
+            found[system.name] = same
+    return found
 
 
 def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Iterator[Segment]:
