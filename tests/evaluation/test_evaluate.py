@@ -127,7 +127,10 @@ def test_cleaned_replies_are_other_numbers(files: dict[str, Path], caplog: pytes
     clean = scored([files["good"]], [files["refs"]], clean=True)
     assert (raw["good", "length"]["value"], clean["good", "length"]["value"]) == (18 / 4, 16 / 3)
     assert "|clean:released|segments:3|" in clean["good", "bleu-4"]["signature"]  # without the Arabic one
-    assert caplog.messages == ["1 segments without a reference after cleaning, left out"]
+    assert caplog.messages == [
+        "1 segments without a reference after cleaning, left out",
+        "good: 2 of 3 replies are among their references: what compares it with them compares it with itself",
+    ]
 
 
 def test_cleaning_away_every_word_is_an_error(files: dict[str, Path], tmp_path: Path) -> None:
@@ -199,6 +202,22 @@ def test_without_references_what_needs_none_is_measured(files: dict[str, Path], 
     assert all(beside[key]["value"] == score["value"] for key, score in alone.items())
 
 
+def test_text_without_references_or_contexts(files: dict[str, Path], tmp_path: Path) -> None:
+    hyps = [files["good"], files["bland"]]
+    alone = scored(hyps, [], metrics=())
+    beside = scored(hyps, [files["ref0"]], metrics=("entropy", "distinct", "length", "repetition-self", "bland"))
+    assert {name for _, name in alone} == {name for _, name in beside}
+    assert all(alone[key]["value"] == score["value"] for key, score in beside.items())
+    family = scored(hyps, [], metrics=("repetition",))
+    assert family["good", "repetition-context"]["signature"].startswith("not computed: neither replies nor references")
+    with pytest.raises(DataError, match="no file tells the contexts"):
+        scored(hyps, [], metrics=("repetition-context",))
+    several = tmp_path / "several.tsv"
+    several.write_text("SystemID\tInstanceID\tResponse\nA\t1\tyes\n")
+    with pytest.raises(DataError, match="no file tells the contexts"):  # which its ids would belong to
+        scored([several], [], metrics=())
+
+
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, "-m", "dialogpt", "evaluate", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, encoding="utf-8", check=False, timeout=60)
@@ -219,7 +238,7 @@ def test_options_take_several_words(files: dict[str, Path]) -> None:
     "arguments, code, message",
     [
         (["good", "--refs", "ref0", "--metrics", "blue"], 2, "no metric 'blue'"),
-        (["good"], 1, "no file tells the contexts"),
+        (["good", "--metrics", "repetition-context"], 1, "no file tells the contexts"),
         (["--refs", "ref0", "good"], 2, "HYPS is missing"),
         (["good", "--refs", "missing"], 1, "missing.txt does not exist"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dialogpt.errors import DataError, DialoGPTError, UsageError
-from dialogpt.evaluation.inputs import Inputs, read_inputs
+from dialogpt.evaluation.inputs import Inputs, read_inputs, read_replies
 
 Read = Callable[..., Inputs]
 
@@ -112,6 +112,18 @@ def test_contexts_are_the_replies_own_or_the_references(
     assert (read(ref_jsonl=part, **hyps).contexts is None) == (CONTEXTS in expected)
 
 
+def test_replies_without_contexts_are_matched_by_id(tmp_path: Path) -> None:
+    for name, replies in (("a", {"k1": "x", "k2": "y"}), ("b", {"k2": "v", "k1": "u"})):
+        (tmp_path / name).write_text("".join(f'{{"id": "{key}", "hypothesis": "{replies[key]}"}}\n' for key in replies))
+    (tmp_path / "c").write_text("p\nq\n")
+    hyps = [tmp_path / name for name in "abc"]
+    inputs = read_replies(hyps, in_context=False)
+    assert [system.replies for system in inputs.systems] == [("x", "y"), ("u", "v"), ("p", "q")]
+    assert inputs.contexts is None
+    with pytest.raises(DataError, match="no file tells the contexts"):
+        read_replies(hyps)
+
+
 SYSTEMS = "\ufeffSystemID\tInstanceID\tResponse\nА\tk2\ty\nА\tk1\tx\nB\tk1\t\nB\tk2\tz\nB\tk9\tz\n"
 BY_ID = "id\tr1\tr2\nk1\ta\tb\nk2\tс\t\nk3\td\nk4\t\n"
 
@@ -171,6 +183,11 @@ BAD: dict[str, tuple[dict[str, str | bytes], type[DialoGPTError], str]] = {
     "two forms": ({"hyp": "x\ny\n", "ref0": "a\nb\n", "ref1": JSONL}, DataError, "ref1 is JSONL, one of several"),
     "other ids": (
         {"hyp": reply("x", "t3/1") + reply("y", "t3/9"), "ref": JSONL}, DataError, "no reply with id 't3/2'.*ref:2",
+    ),
+    "fewer ids": ({"hyp": reply("x", "t3/1"), "ref": JSONL}, DataError, "no reply with id 't3/2'.*ref:2.*Ids must be"),
+    "more ids": (
+        {"hyp": "".join(map(reply, "xyz", ("t3/1", "t3/2", "t3/3"))), "ref": JSONL},
+        DataError, "3 replies, the references have 2 lines, and none with id 't3/3'.*Ids must be",
     ),
     "one id twice": ({"hyp": reply("x", "t3/1") * 2, "ref": JSONL}, DataError, "id 't3/1' stands twice"),
     "cp1251": ({"hyp": "да\n".encode("cp1251"), "ref": "a\n"}, DataError, "hyp:1: not UTF-8"),

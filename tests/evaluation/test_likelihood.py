@@ -79,6 +79,9 @@ def test_perplexity_in_the_table(files: tuple[Path, Path], tiny_model: tuple[Any
     assert found["perplexity"]["low"] < found["perplexity"]["value"] < found["perplexity"]["high"]
     assert f"|tokens:{tokens}|" in found["perplexity"]["signature"]
     assert "perplexity" in evaluate(EvaluateConfig(**settings, models=(str(tiny_checkpoint),)))
+    settings["metrics"] = ("perplexity",)
+    alone = json.loads(evaluate(EvaluateConfig(**settings, models=(str(tiny_checkpoint),), format="json")))
+    assert alone == [found["perplexity"]]
 
 
 @pytest.mark.parametrize(

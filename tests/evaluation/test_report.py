@@ -50,6 +50,20 @@ def test_the_table() -> None:
     ])  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_p_values_are_the_others_against_the_first(count: int) -> None:
+    """Also where every metric is a column of the paper's, and published rows, which nothing tests, stand below."""
+    systems = ["a", "b", "c"][:count]
+    scores = [score(system, name, 0.25) for system in systems for name in ("bleu-4", "distinct-1")]
+    for number, system in enumerate(systems[1:], 1):
+        scores += [score(system, f"{name}:p-bootstrap", number / 10) for name in ("bleu-4", "distinct-1")]
+    block = render([*scores, score("paper: 345M", "bleu-4", 0.5)], "table").split("\n\n")[1]
+    header, *rows = [line.split() for line in block.splitlines()]
+    values = ["0.1000", "0.2000"][: count - 1]
+    assert header == ["p,", "against", "a", *systems[1:]]
+    assert rows == [[metric, *values, "bootstrap"] for metric in ("BLEU-4", "Distinct-1")]
+
+
 def test_json_holds_every_number_as_it_is() -> None:
     made = json.loads(render(SCORES, "json"))
     assert len(made) == len(SCORES)
@@ -69,18 +83,26 @@ def test_tsv_is_a_row_a_score() -> None:
 
 def test_latex_is_the_papers_columns() -> None:
     lines = render(SCORES, "latex").splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         r"\begin{tabular}{lrrr}",
         r"\hline",
         r"System & NIST-4 & BLEU-2 \% & METEOR \% \\ \hline",
         r"human & 3.50 & 17.90 & n/a \\",
+        r" & {\scriptsize 3.40--3.61} & {\scriptsize 17.00--18.88} &  \\",
         r"ours\_2 & 2.41 & 10.54 & 7.53 \\",
         r"\hline",
     ]
-    assert lines[7:] == [
+    assert lines[8:] == [
         "% nist-4: sig-nist", "% bleu-2: sig-bleu", "% meteor of human: not computed: no Java",
         "% meteor of ours_2: sig-meteor",
     ]  # fmt: skip
+
+
+def test_latex_compiles_whatever_stands_in_it() -> None:
+    scores = [score(r"a_b & c\d", "bleu-1", 0.5), score("e", "bleu-1:p-bootstrap", 0.00001)]
+    lines = render(scores, "latex").splitlines()
+    assert lines[3] == r"a\_b \& c\textbackslash{}d & 50.00 & n/a \\"
+    assert lines[4] == r"e & n/a & $<$0.0001 \\"
 
 
 @pytest.mark.parametrize("form", ["table", "latex", "tsv", "json"])

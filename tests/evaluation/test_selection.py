@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dialogpt.decoding import Hypothesis
 from dialogpt.errors import DataError, DialoGPTError, UsageError
-from dialogpt.evaluation import SelectConfig
+from dialogpt.evaluation import SelectConfig, selection
 from dialogpt.evaluation.distractors import draw, nearest
 from dialogpt.evaluation.selection import Choice, hits, ranked, select
 from dialogpt.session import EvalItem, Turn
@@ -131,6 +131,26 @@ def test_the_command(tmp_path: Path, tiny_checkpoint: Path) -> None:
     text = select(alone)  # no companion: forward alone
     assert "backward" not in text
     assert "contexts:10" in text
+
+
+def test_the_human_response_is_the_one_set_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items: list[dict[str, Any]] = [
+        {"context": [f"so {n}"], "references": [f"voted {n}", f"other {n}"], "human": f"said {n}"} for n in "abc"
+    ]
+    items.append({"context": ["so d"], "references": ["voted d"], "human": None})
+    items.append({"context": ["so e"], "references": [" ", "voted e"]})
+    (tmp_path / "refs.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    seen: list[Choice] = []
+
+    def ranked_by(model: str, backward: str | None, choices: list[Choice], config: SelectConfig) -> dict[str, Any]:
+        seen.extend(choices)
+        return {model: np.zeros((len(choices), 1 + config.distractors))}
+
+    monkeypatch.setattr(selection, "_ranked_by", ranked_by)
+    select(SelectConfig(refs=(tmp_path / "refs.jsonl",), distractors=4))
+    responses = ["said a", "said b", "said c", "voted d", "voted e"]
+    assert [choice.responses[0] for choice in seen] == responses
+    assert all(set(choice.responses) == set(responses) for choice in seen)  # so are the distractors
 
 
 def test_the_bundled_model_knows_its_place(tmp_path: Path) -> None:

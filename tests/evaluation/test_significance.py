@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialogpt.evaluation import EvaluateConfig
 from dialogpt.evaluation import significance as sig
 from dialogpt.evaluation.diversity import diversity
+from dialogpt.evaluation.habits import self_repetition
+from dialogpt.evaluation.scoring import scored
 from dialogpt.evaluation.significance import Additive, Jackknifed, ratio
 
 DRAWS = 60
@@ -103,6 +106,39 @@ def test_p_values(test: str) -> None:
     nothing = [p(same, same + rng.normal(0, 1, size=100)) for _ in range(DRAWS)]  # no difference: p is uniform
     assert np.mean(np.array(nothing) < 0.1) < 0.25
     assert 0.3 < np.mean(nothing) < 0.7
+
+
+def p_values(one: Additive, other: Additive) -> dict[str, float]:
+    """The p-values of every test that is made of two systems."""
+    config = EvaluateConfig(hyps=(), samples=300, trials=300)
+    _, tests = scored(["one", "other"], [[one], [other]], "", config)
+    return {test.name.partition(":")[2]: test.value for test in tests if test.value is not None}
+
+
+def test_p_of_shares_is_no_matter_of_length() -> None:
+    rng = np.random.default_rng(3)
+
+    def share(words: int, rate: float) -> Additive:
+        whole = rng.integers(1, 2 * words, 200)
+        return Additive(("share",), "", np.stack([rng.binomial(whole, rate), whole], axis=1).astype(float), ratio)
+
+    same = [p_values(share(4, 0.05), share(80, 0.05)) for _ in range(DRAWS)]
+    assert {name for each in same for name in each} == {"p-bootstrap"}
+    found = np.array([each["p-bootstrap"] for each in same])
+    assert np.mean(found < 0.1) < 0.25
+    assert 0.3 < found.mean() < 0.7
+    assert p_values(share(4, 0.2), share(80, 0.05))["p-bootstrap"] < 0.01
+    assert p_values(share(80, 0.05), share(80, 0.06))["p-bootstrap"] < 0.01
+
+
+def test_a_single_repeat_is_no_difference() -> None:
+    short = self_repetition(["so it is then"] * 199 + ["i know i know i know"])
+    long = self_repetition(["well that is very nice of you to say"] * 200)
+    for systems in ((short, long), (long, short)):
+        found = p_values(*systems)
+        assert found
+        assert min(found.values()) > 0.05
+    assert p_values(short, short) == {"p-bootstrap": 1, "p-randomisation": 1}  # of as many n-grams in each segment
 
 
 def test_p_of_the_jackknife() -> None:

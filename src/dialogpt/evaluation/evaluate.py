@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dialogpt import __version__
 from dialogpt.errors import UsageError
 from dialogpt.evaluation import EvaluateConfig, Score, meteor
-from dialogpt.evaluation.inputs import Inputs, read_inputs, read_replies
+from dialogpt.evaluation.inputs import Inputs, among_references, read_inputs, read_replies
 from dialogpt.evaluation.measures import AGAINST_REFERENCES, FAMILIES, measures
 from dialogpt.evaluation.plots import check_plot, draw_lengths
 from dialogpt.evaluation.published import published
@@ -40,13 +40,18 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.refs:
         inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
     else:
-        inputs = read_replies(config.hyps)
+        inputs = read_replies(config.hyps, in_context="repetition-context" in config.metrics)
     if config.models and len(config.models) != len(inputs.systems):
         raise UsageError(
             f"{len(config.models)} models for {len(inputs.systems)} systems", "name one for each, in the same order"
         )
     for reason, count in inputs.dropped.items():
         log.warning("%d %s", count, reason)
+    for name, same in among_references(inputs).items():
+        log.warning(
+            "%s: %d of %d replies are among their references: what compares it with them compares it with itself",
+            name, same, len(inputs.segments),
+        )  # fmt: skip
     found = [*scores(inputs, wanted, config), *published(config.published)]
     if config.plot is not None:
         draw_lengths(inputs, config.plot)

@@ -1,8 +1,9 @@
 """What is scored or judged: segments and every system's replies, out of their files (`references`, `systems`)."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dialogpt.errors import DataError
@@ -10,6 +11,8 @@ from dialogpt.evaluation.references import read_references
 from dialogpt.evaluation.segments import Segment, System
 from dialogpt.evaluation.systems import read_systems, told_segments
 
+LEAKED = 0.5  # of a system's replies that are among their references: it is the references
+_WORDS = re.compile(r"\w+")
 ENGLISH = "--clean keeps English letters only"
 
 
@@ -54,18 +57,36 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
     return Inputs(tuple(_without_blank(segment, dropped) for segment in segments), tuple(systems), dropped)
 
 
-def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = ()) -> Inputs:
+def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = (), *, in_context: bool = True) -> Inputs:
     """As `read_inputs`, but every segment has its context, and references are not needed.
 
     Without files of them, the first file of replies that tells its contexts is what the others stand beside. DataError
-    where a context is not told, or where two files tell different ones.
+    where a context is not told, or where two files tell different ones; not `in_context`, files may tell none at all.
     """
     dropped: Counter[str] = Counter()
-    segments, systems = read_systems(hyps, read_references(refs) if refs else told_segments(hyps), dropped)
+    told = read_references(refs) if refs else told_segments(hyps, needed=in_context)
+    segments, systems = read_systems(hyps, told, dropped)
     for system in systems:
         if blank := sum(not reply.strip() for reply in system.replies):
             dropped[f"blank replies of {system.name}, which are shown as such"] += blank
-    return Inputs(tuple(_in_context(segments, systems)), tuple(systems), dropped)
+    if in_context or any(segment.context for segment in segments):
+        segments = list(_in_context(segments, systems))
+    return Inputs(tuple(segments), tuple(systems), dropped)
+
+
+def among_references(inputs: Inputs) -> dict[str, int]:
+    """The systems most of whose replies are among their references, in letters and digits, and how many are.
+
+    No metric that compares replies with references can be compared there.
+    """
+    references = [{tuple(_WORDS.findall(text.casefold())) for text in several} for several in inputs.references]
+    found = {}
+    for system in inputs.systems:
+        words = (tuple(_WORDS.findall(reply.casefold())) for reply in system.replies)
+        same = sum(reply in several for reply, several in zip(words, references, strict=True))
+        if same > LEAKED * len(references):
+            found[system.name] = same
+    return found
 
 
 def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Iterator[Segment]:
@@ -87,7 +108,7 @@ def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Itera
                 f"{segment.place}: no context",
                 "give replies as `generate --format jsonl` writes them, or --refs with the contexts",
             )
-        yield Segment(segment.place, segment.references, context, segment.id)
+        yield replace(segment, context=context)
 
 
 def _spaced(turns: Sequence[str]) -> str:
@@ -100,7 +121,7 @@ def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
         raise DataError(f"{segment.place}: no reference", "every reply needs one at least; leave out both lines")
     if len(kept) < len(segment.references):
         dropped["blank references, left out"] += len(segment.references) - len(kept)
-    return Segment(segment.place, kept, segment.context, segment.id)
+    return replace(segment, references=kept)
 
 
 def _cleaned(
@@ -111,7 +132,10 @@ def _cleaned(
     def all_of(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(map(clean, texts))
 
-    made = [Segment(each.place, all_of(each.references), all_of(each.context), each.id) for each in segments]
+    made = [
+        replace(each, references=all_of(each.references), context=all_of(each.context), human=clean(each.human))
+        for each in segments
+    ]
     kept = [place for place, each in enumerate(made) if any(each.references) or not any(segments[place].references)]
     if not kept:
         raise DataError("no reference has a word", f"{ENGLISH}: leave it out")

@@ -15,7 +15,7 @@ from dialogpt.decoding.loading import load_engine
 from dialogpt.engine import Engine
 from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.ngrams import Floats
-from dialogpt.evaluation.significance import Additive
+from dialogpt.evaluation.significance import Additive, exp_ratio
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import Turn
@@ -77,10 +77,4 @@ def _perplexity(inputs: Inputs, contexts: Sequence[Sequence[str]], model: str) -
             np.add.at(statistics, places, nats_and_tokens(engine, tokenizer, [turns[place] for place in places], part))
             bar.advance(len(part))
     signature = f"model:{model or 'bundled'}|vocabulary:{tokenizer.digest}|tokens:{statistics[:, 1].sum():.0f}"
-    return Additive(("perplexity",), signature, statistics, _exp_ratio)
-
-
-def _exp_ratio(sums: Floats) -> Floats:
-    """exp(nats / tokens), (..., 1), of (..., 2)."""
-    found: Floats = np.exp(sums[..., :1] / sums[..., 1:])
-    return found
+    return Additive(("perplexity",), signature, statistics, exp_ratio)

@@ -38,7 +38,11 @@ def measures(inputs: Inputs, wanted: Collection[str], training: Path | None) -> 
     """For each system its measures, the same ones in the same order."""
     families = {family for family, names in FAMILIES.items() if not set(names).isdisjoint(wanted)}
     by_measure = [*_against_references(inputs, families), *_of_replies(inputs, families, training)]
-    return [list(several) for several in zip(*by_measure, strict=True)]
+    measured: list[list[Measure]] = [[] for _ in inputs.systems]
+    for of_systems in by_measure:
+        for several, measure in zip(measured, of_systems, strict=True):
+            several.append(measure)
+    return measured
 
 
 def _against_references(inputs: Inputs, families: Collection[str]) -> Iterator[Iterable[Measure]]:

@@ -27,6 +27,7 @@ class _Item(msgspec.Struct):
     references: tuple[str, ...]
     context: tuple[Turn | str, ...] = ()
     id: str | int = ""
+    human: str | None = None
 
 
 def read_references(paths: Sequence[Path]) -> list[Segment]:
@@ -53,7 +54,7 @@ def read_references(paths: Sequence[Path]) -> list[Segment]:
 
 def _json_segment(path: Path, number: int, line: str) -> Segment:
     item = decode(path, number, line, _Item, '{"context": [...], "references": ["Hi", ...]}')
-    return Segment(f"{path}:{number}", item.references, texts_of(item.context), str(item.id))
+    return Segment(f"{path}:{number}", item.references, texts_of(item.context), str(item.id), item.human or "")
 
 
 def _tsv_segments(path: Path, lines: Sequence[str]) -> list[Segment]:

@@ -50,7 +50,8 @@ def as_table(scores: Sequence[Score]) -> str:
         cells = [[title(name), *(_full(by_place.get((system, name))) for system in systems)] for name in plain]
         blocks.append(aligned([["", *systems], *cells]))
     if tests:
-        blocks.append(_tests(tests, systems, by_place))
+        first = _systems(scores)[0]  # it has no test of its own
+        blocks.append(_tests(tests, list(dict.fromkeys([first, *systems])), by_place))
     return "\n\n".join([*blocks, "\n".join(_signatures(scores))])
 
 
@@ -68,15 +69,18 @@ def _tests(names: Sequence[str], systems: Sequence[str], scores: Mapping[tuple[s
 
 
 def as_latex(scores: Sequence[Score]) -> str:
-    """A tabular of the paper's columns, or, where none is there, of all; signatures as comments."""
+    """A tabular of the paper's columns, or, where none is there, of all, with intervals; signatures as comments."""
     systems = _systems(scores)
     columns = _columns(scores) or list(dict.fromkeys(score.name for score in scores))
     by_place = {(score.system, score.name): score for score in scores}
     lines = [f"\\begin{{tabular}}{{l{'r' * len(columns)}}}", "\\hline"]
     lines.append(" & ".join(["System", *(escaped(title(name)) for name in columns)]) + r" \\ \hline")
     for system in systems:
-        values = [escaped(_value(by_place.get((system, name)))) for name in columns]
-        lines.append(" & ".join([escaped(system), *values]) + r" \\")
+        row = [by_place.get((system, name)) for name in columns]
+        lines.append(" & ".join([escaped(system), *(escaped(_value(score)) for score in row)]) + r" \\")
+        if any(map(_interval, row)):
+            small = (f"{{\\scriptsize {interval}}}" if (interval := _interval(score, "--")) else "" for score in row)
+            lines.append(" & ".join(["", *small]) + r" \\")
     shown = [score for score in scores if score.name in columns]
     return "\n".join([*lines, "\\hline", "\\end{tabular}", *(f"% {line}" for line in _signatures(shown))])
 
@@ -119,10 +123,10 @@ def _value(score: Score | None) -> str:
     return UNKNOWN if score is None or score.value is None else _number(score.name, score.value)
 
 
-def _interval(score: Score | None) -> str:
+def _interval(score: Score | None, dash: str = "-") -> str:
     if score is None or score.low is None or score.high is None:
         return ""
-    return f"{_number(score.name, score.low)}-{_number(score.name, score.high)}"
+    return f"{_number(score.name, score.low)}{dash}{_number(score.name, score.high)}"
 
 
 def _full(score: Score | None) -> str:
@@ -165,4 +169,5 @@ def cell(value: object) -> str:
 
 def escaped(text: str) -> str:
     special = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
+    special |= {"<": "$<$", ">": "$>$"}  # other characters in TeX's own fonts
     return "".join(special.get(c, c) for c in text)

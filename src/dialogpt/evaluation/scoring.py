@@ -98,6 +98,8 @@ def _tests(
     if drawn[0] is not None and drawn[1] is not None:
         p = significance.bootstrap_p(first.values - other.values, drawn[0] - drawn[1])
         yield "bootstrap", f"bs:{config.samples}|seed:{config.seed}", p
-    if isinstance(first, Additive) and isinstance(other, Additive) and config.trials:
+    if not isinstance(first, Additive) or not isinstance(other, Additive):
+        return
+    if config.trials and significance.exchangeable(first, other):
         p = significance.randomised_p(first, other, config.trials, config.seed)
         yield "randomisation", f"ar:{config.trials}|seed:{config.seed}", p

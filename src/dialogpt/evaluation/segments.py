@@ -19,12 +19,16 @@ JSON_LINE = re.compile(r'\s*\{\s*"')
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A context and its references; `place` is where it stands, for errors."""
+    """A context and its references; `place` is where it stands, for errors.
+
+    `human` is one more response, which `references` sets apart, to be compared like a system's; or empty.
+    """
 
     place: str
     references: tuple[str, ...]
     context: tuple[str, ...] = ()
     id: str = ""
+    human: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,10 @@ def _forward(model: str, choices: Sequence[Choice], config: SelectConfig) -> Flo
 
 
 def _read(paths: Sequence[Path]) -> tuple[list[tuple[Turn, ...]], list[tuple[str, ...]]]:
-    """Contexts and the human responses to each; DataError where one is not told."""
+    """Contexts and the human responses to each, the one to be found first; DataError where one is not told.
+
+    That is the response set apart as `human`, else the first reference.
+    """
     if len(paths) == 1 and (paths[0].is_dir() or _is_of_sessions(paths[0])):
         sessions = list(read_sessions(paths[0]))
         whole = [session for session in sessions if len(session.turns) > 1 and session.response.text.strip()]
@@ -133,14 +136,15 @@ def _read(paths: Sequence[Path]) -> tuple[list[tuple[Turn, ...]], list[tuple[str
             log.warning("%d sessions without a context or response, left out", len(sessions) - len(whole))
         return [session.context for session in whole], [(session.response.text,) for session in whole]
     segments = read_references(paths)
-    for segment in segments:
-        if not any(turn.strip() for turn in segment.context) or not any(map(str.strip, segment.references)):
+    responses = [tuple(filter(str.strip, (segment.human, *segment.references))) for segment in segments]
+    for segment, several in zip(segments, responses, strict=True):
+        if not any(turn.strip() for turn in segment.context) or not several:
             raise DataError(
                 f"{segment.place}: no {'response' if any(segment.context) else 'context'}",
                 "`select` needs both: JSONL or TSV as `dialogpt references` writes, or sessions",
             )
     contexts = [tuple(map(Turn, segment.context)) for segment in segments]
-    return contexts, [tuple(filter(str.strip, segment.references)) for segment in segments]
+    return contexts, responses
 
 
 def _is_of_sessions(path: Path) -> bool:

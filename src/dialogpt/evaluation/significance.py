@@ -56,6 +56,15 @@ def ratio(sums: Floats) -> Floats:
         return sums[..., :1] / np.where(sums[..., 1:] > 0, sums[..., 1:], np.nan)
 
 
+def exp_ratio(sums: Floats) -> Floats:
+    """exp of `ratio`, (..., 1), of (..., 2): perplexity, of nats and tokens."""
+    found: Floats = np.exp(ratio(sums))
+    return found
+
+
+RATIOS = (ratio, exp_ratio)
+
+
 def draws(count: int, samples: int, seed: int) -> Iterator[Floats]:
     """How often each of `count` segments stands in each bootstrap sample, (rows, count), some samples at a time."""
     rng = np.random.default_rng(seed)
@@ -93,6 +102,15 @@ def bootstrap_p(difference: Floats, samples: Floats) -> Floats:
     """Two-sided p of the observed differences, (N,), from those of paired samples, (B, N), shifted to mean 0."""
     shifted = np.abs(samples - samples.mean(axis=0))
     return _share_as_far(np.abs(difference), shifted)
+
+
+def exchangeable(one: Additive, other: Additive) -> bool:
+    """Whether an exchange of replies tells systems apart: not of ratios that are per different amounts in a segment.
+
+    It would move the denominators, and so the ratios, whatever was counted: a single repeat in 200 replies of one
+    system would be significant, were the other's replies longer.
+    """
+    return one.scores not in RATIOS or np.array_equal(one.statistics[:, 1], other.statistics[:, 1])
 
 
 def randomised_p(one: Additive, other: Additive, trials: int, seed: int) -> Floats:

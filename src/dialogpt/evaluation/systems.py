@@ -16,6 +16,7 @@ from dialogpt.evaluation.segments import JSON_LINE, Segment, System, decode, lin
 from dialogpt.session import Turn
 
 _A_REPLY = '{"id": ..., "context": [...], "hypothesis": "Hi"}'
+_SAME_IDS = "were the replies made from these contexts? Ids must be the same, or absent"
 _ENDINGS = re.compile(r"(\.(txt|jsonl|json|tsv|gz|bz2|xz|zst))+$")
 _SYSTEMS_HEADER = ("systemid", "instanceid", "response")
 
@@ -33,7 +34,7 @@ def read_systems(
 ) -> tuple[list[Segment], list[System]]:
     """The systems of all files, and the segments that all of them have."""
     files = {path: lines_of(path) for path in paths}
-    tables = {path: _table(path, lines) for path, lines in files.items() if set(_SYSTEMS_HEADER) <= set(_header(lines))}
+    tables = {path: _table(path, lines) for path, lines in files.items() if _is_table(lines)}
     kept = _of_tables(tables, segments, dropped) if tables else list(range(len(segments)))
     systems: list[System] = []
     for path, name in zip(paths, names_of(paths), strict=True):
@@ -51,6 +52,10 @@ def read_systems(
 
 def _header(lines: Sequence[str]) -> list[str]:
     return [cell.strip().casefold() for cell in lines[0].split("\t")]
+
+
+def _is_table(lines: Sequence[str]) -> bool:
+    return set(_SYSTEMS_HEADER) <= set(_header(lines))
 
 
 def _table(path: Path, lines: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -115,8 +120,8 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
     """Which reply belongs to each segment: by ids where both files have them, else line by line."""
     wanted = [segment.id for segment in segments]
     numbered = list(ids) == [str(number) for number in range(1, len(ids) + 1)]  # what `generate` does without ids
-    _same_count(path, len(ids), segments)
     if ids == wanted or numbered or not any(wanted) or not any(ids):
+        _same_count(path, len(ids), segments)
         return range(len(ids))
     places = {name: place for place, name in enumerate(ids)}
     if len(places) < len(ids) or len(set(wanted)) < len(wanted):
@@ -124,20 +129,23 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
         raise DataError(f"{path}: id {twice!r} stands twice in it or in the references", "ids must differ")
     for segment in segments:
         if segment.id not in places:
-            raise DataError(
-                f"{path} has no reply with id {segment.id!r}, which stands at {segment.place}",
-                "were the replies made from these contexts? Ids must be the same, or absent",
-            )
+            raise DataError(f"{path} has no reply with id {segment.id!r}, which stands at {segment.place}", _SAME_IDS)
+    if more := places.keys() - set(wanted):
+        raise DataError(f"{_counts(path, len(ids), segments)}, and none with id {min(more)!r}", _SAME_IDS)
     return [places[name] for name in wanted]
 
 
 def _same_count(path: Path, count: int, segments: Sequence[Segment]) -> None:
     if count != len(segments):
-        others = "the references have" if segments[0].references else f"{segments[0].place.rpartition(':')[0]} has"
         raise DataError(
-            f"{path} has {count} replies, {others} {len(segments)} lines",
+            _counts(path, count, segments),
             "replies and references stand line by line together; a blank line is an empty reply",
         )
+
+
+def _counts(path: Path, count: int, segments: Sequence[Segment]) -> str:
+    others = "the references have" if segments[0].references else f"{segments[0].place.rpartition(':')[0]} has"
+    return f"{path} has {count} replies, {others} {len(segments)} lines"
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -148,17 +156,27 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
 
 
-def told_segments(paths: Sequence[Path]) -> list[Segment]:
-    """The contexts that the first file of replies tells which tells any."""
-    for path in paths:
-        lines = lines_of(path)
-        if JSON_LINE.match(lines[0]):
-            replies = [(number, decode(path, number, line, _Reply, _A_REPLY)) for number, line in numbered(lines)]
-            if any(reply.context for _, reply in replies):
-                return [
-                    Segment(f"{path}:{number}", (), texts_of(reply.context), str(reply.id)) for number, reply in replies
-                ]
-    raise DataError(
-        f"{', '.join(map(str, paths))}: no file tells the contexts that its replies answer",
-        "give JSONL as `generate --format jsonl` writes it, or --refs with the contexts",
-    )
+def told_segments(paths: Sequence[Path], *, needed: bool = True) -> list[Segment]:
+    """The contexts that the first file of replies tells which tells any.
+
+    Where none does and none is `needed`, the segments are those of the first file, without contexts.
+    """
+    files = {path: lines_of(path) for path in paths}
+    segments = [_bare_segments(path, lines) for path, lines in files.items()]
+    for several in segments:
+        if any(segment.context for segment in several):
+            return several
+    if needed or any(map(_is_table, files.values())):
+        raise DataError(
+            f"{', '.join(map(str, paths))}: no file tells the contexts that its replies answer",
+            "give JSONL as `generate --format jsonl` writes it, or --refs with the contexts",
+        )
+    return segments[0]
+
+
+def _bare_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
+    """What a file of replies tells of its segments: how many, and in JSONL their contexts and ids."""
+    if not JSON_LINE.match(lines[0]):
+        return [Segment(f"{path}:{number}", ()) for number in range(1, len(lines) + 1)]
+    replies = [(number, decode(path, number, line, _Reply, _A_REPLY)) for number, line in numbered(lines)]
+    return [Segment(f"{path}:{number}", (), texts_of(reply.context), str(reply.id)) for number, reply in replies]

@@ -173,6 +173,6 @@ def test_a_study_is_read_by_its_module(read: Read, monkeypatch: pytest.MonkeyPat
     assert (found.systems, found.criteria) == (("B", "A"), ("style", "relevance"))
     assert [(each.systems, each.value) for each in found.judgements] == [(("B", "A"), -1)] * 2
     assert found.dropped == {
-        "pairs of the same reply twice, which nobody was asked about": 4,
+        "pairs of the same reply twice, which nobody was asked about, left out": 4,
         "criterion without a judgement, left out: taste": 1,
     }

@@ -5,7 +5,6 @@ a segment's is the mean rating of a reply, or for pairs the mean preference, aga
 """
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from dialogpt.evaluation.human.findings import ALL, Basis, Finding, bounds
 from dialogpt.evaluation.human.segments import segment_findings
 from dialogpt.evaluation.human.statistics import kendall, pearson, spearman
 from dialogpt.evaluation.human.tally import Tally
-from dialogpt.evaluation.inputs import Inputs, read_inputs
+from dialogpt.evaluation.inputs import Inputs, among_references, read_inputs
 from dialogpt.evaluation.measures import FAMILIES, measures
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.segments import System
@@ -29,8 +28,6 @@ from dialogpt.evaluation.significance import WIDTH, Additive, Jackknifed, Measur
 log = logging.getLogger(__name__)
 COEFFICIENTS = {"pearson": pearson, "spearman": spearman, "kendall": kendall}
 FEWEST_SYSTEMS = 3  # through two points there is always a line
-LEAKED = 0.5  # of a system's replies that are among their references: it is the references
-_WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +142,14 @@ def _systems(tally: Tally, inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, 
 
 def _leaked(tally: Tally, inputs: Inputs) -> tuple[str, ...]:
     """The judged systems most of whose replies are among their references: no metric can be compared there."""
-    references = [{tuple(_WORDS.findall(text.casefold())) for text in several} for several in inputs.references]
     found = []
-    for system in inputs.systems:
-        words = (tuple(_WORDS.findall(reply.casefold())) for reply in system.replies)
-        same = sum(reply in several for reply, several in zip(words, references, strict=True))
-        if system.name in tally.systems and same > LEAKED * len(references):
+    for name, same in among_references(inputs).items():
+        if name in tally.systems:
             log.warning(
                 "%s: %d of %d replies are among their references, so it is left out of the correlations",
-                system.name, same, len(references),
+                name, same, len(inputs.segments),
             )  # fmt: skip
-            found.append(system.name)
+            found.append(name)
     return tuple(found)
 
 

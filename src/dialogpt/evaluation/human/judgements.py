@@ -138,7 +138,7 @@ def _study(path: Path) -> Judged:
     with Store.open(path) as study:
         settings = study.settings
         if settings.ties_left_out:
-            dropped["pairs of the same reply twice, which nobody was asked about"] += settings.ties_left_out
+            dropped["pairs of the same reply twice, which nobody was asked about, left out"] += settings.ties_left_out
         placed = [(str(path), judgement) for judgement in study.judgements()]
     return judged(path, placed, dropped, settings.systems, settings.criteria)
 

@@ -1,7 +1,8 @@
 """Systems' replies to the same contexts -> a study: its settings, and the items that judges are asked about.
 
 An item is a context with the replies of a pair of systems, or with one reply to be rated. Pairs whose replies are the
-same are ties by construction: nobody is asked, they are counted. Which contexts are drawn is a function of the seed.
+same are ties by construction: nobody is asked, and how many they are is kept beside the judgements. Which contexts are
+drawn is a function of the seed.
 """
 
 import random
