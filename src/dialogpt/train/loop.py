@@ -11,7 +11,6 @@ import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dialogpt.artifact import locked
@@ -19,6 +18,7 @@ from dialogpt.errors import DataError
 from dialogpt.model.device import choose_precision, peak_memory
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
+from dialogpt.seeds import mixed
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.chains import Chains
 from dialogpt.tokens.shards import TokenShards
@@ -117,7 +117,7 @@ class Trainer:
 
     def _update(self, step: Step, stopping: bool) -> tuple[float, int, float, bool]:
         """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop."""
-        torch.manual_seed(_mixed(self.config.seed, self.state.step, self.world.rank))
+        torch.manual_seed(mixed(self.config.seed, self.state.step, self.world.rank))
         own = sum(batch.target_count for batch in step.batches)
         targets, stops = self.world.sum(own, stopping)
         check_targets(int(targets), self.shards)
@@ -191,8 +191,3 @@ class _Window:
     def rate(self) -> float:
         """Target tokens a second."""
         return self.targets / max(self.elapsed_s, 1e-9)
-
-
-def _mixed(*numbers: int) -> int:
-    """A seed that is another for each tuple of numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
