@@ -23,7 +23,7 @@ mkdir -p "$work"
 replies() {
     local name=$1
     shift
-    $dialogpt generate "$prompts" --model "$model" --seed "$seed" --format jsonl --out "$work/$name.jsonl" --report "$@" \
+    $dialogpt generate "$prompts" --model "$model" --seed "$seed" --format jsonl --out "$work/$name.jsonl" --report --overwrite "$@" \
         2>"$work/$name.log" >/dev/null || { code=$? && cat "$work/$name.log" >&2 && exit "$code"; }
     sed -n '/^hypotheses  /,$p' "$work/$name.log" >"$work/$name.report"
     python3 -c 'import json, sys

@@ -53,6 +53,14 @@ def test_a_manifest_in_words() -> None:
     assert lines[1:] == ["sessions 12,345", "dropped:", "too long 6", "from: a, b"]
 
 
+def test_a_backward_model_is_told(tmp_path: Path) -> None:
+    found = []
+    for reverse in (True, False):
+        write_manifest(tmp_path, Manifest(kind="checkpoint", config={"reverse": reverse}))
+        found.append([line for line in told(tmp_path) if line.startswith("backward: ")])
+    assert [len(lines) for lines in found] == [1, 0]
+
+
 def test_a_run_folder_tells_its_best_validation(tmp_path: Path) -> None:
     write_manifest(tmp_path, Manifest(kind="training run"))
     rows = [{"step": 10, "loss": 3.0}, *({"step": s, "validation_perplexity": p} for s, p in ((10, 9.5), (20, 7.25)))]

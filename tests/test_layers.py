@@ -7,7 +7,7 @@ L4   decoding                                      no torch
 L3   native                                        no torch
 L2   model                                         ---- torch begins here ----
 L1   data      tokens
-L0   session  engine  artifact  bzip2  files  storage  jobs  workers  ray_engine  progress  logs  errors  hub
+L0   session  engine  artifact  bzip2  files  storage  jobs  workers  ray_engine  progress  logs  errors  hub  seeds
 """
 
 import ast
@@ -33,6 +33,7 @@ LAYERS = (
         "logs",
         "errors",
         "hub",
+        "seeds",
         "",
     },  # "" is the package's own front page
     {"data", "tokens"},

@@ -96,6 +96,16 @@ def read_manifest(folder: Path) -> Manifest | None:
     return read_json(path, Manifest)
 
 
+def is_backward(folder: Path) -> bool | None:
+    """Whether a checkpoint's or run's manifest says that it reads turns last to first; None where it says neither."""
+    try:
+        manifest = read_manifest(folder)
+    except DataError:  # another program's
+        return None
+    found = manifest.config.get("reverse") if manifest is not None else None
+    return found if isinstance(found, bool) else None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write as indented JSON, atomically; paths and the like become strings."""
     with atomic_file(path) as partial:

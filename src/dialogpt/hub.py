@@ -5,7 +5,7 @@ from pathlib import Path
 from dialogpt.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "bundled"
-HUB_FILES = ("*.json", "model.safetensors", "pytorch_model.bin", "merges.txt")
+HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "pytorch_model.bin", "merges.txt")
 
 
 def model_path(name: str | Path | None) -> Path:

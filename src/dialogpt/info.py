@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from dialogpt.artifact import describe_manifest, read_manifest
+from dialogpt.artifact import describe_manifest, is_backward, read_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import read_lines
 from dialogpt.native.library import describe_cpu
@@ -52,6 +52,8 @@ def _describe_folder(folder: Path) -> list[str]:
     manifest = read_manifest(folder)
     if manifest is not None:
         lines += describe_manifest(manifest).splitlines()
+    if is_backward(folder):
+        lines.append("backward: it reads turns last to first, for --backward")
     if (folder / "config.json").is_file():
         lines += _describe_checkpoint(folder)
     if (folder / METRICS).is_file():

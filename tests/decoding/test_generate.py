@@ -1,5 +1,6 @@
 """The `generate` command's function: a file of contexts -> a file of hypotheses."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -25,8 +26,8 @@ def run(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     def run(lines: list[str], **settings: Any) -> list[str]:
         contexts = tmp_path / "contexts"
         contexts.write_bytes("".join(f"{line}\n" for line in lines).encode())
-        values = {"model": str(tiny_checkpoint), "seed": 7, "max_new_tokens": 12, "device": "cpu", **settings}
-        path = generate(GenerateConfig(contexts=contexts, **values))
+        values = {"model": str(tiny_checkpoint), "seed": 7, "max_new_tokens": 12, "device": "cpu", "overwrite": True}
+        path = generate(GenerateConfig(contexts=contexts, **{**values, **settings}))
         assert path == settings.get("out")
         text = capsys.readouterr().out if path is None else path.read_text(encoding="utf-8")
         assert text.endswith("\n")
@@ -88,6 +89,13 @@ def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
     assert caught.value.message.startswith(f"{path}:2: ")
 
 
+def test_what_a_line_lacks_is_said(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"contxt": ["Hi"]}\n')
+    with pytest.raises(DataError) as caught:
+        list(read_contexts(tmp_path / "c.jsonl"))
+    assert caught.value.message == f"{tmp_path}/c.jsonl:1: not a context: no `context` or `turns`"
+
+
 def test_another_encoding_is_named(tmp_path: Path) -> None:
     path = tmp_path / "contexts.txt"
     path.write_bytes(b"fine\n" + "صباح".encode("cp1256") + b"\n")
@@ -130,6 +138,35 @@ def test_the_same_line_twice_is_answered_twice(run: Callable[..., list[str]]) ->
     assert len(set(run(["hello"] * 4, temperature=0))) == 1
     assert run(["hello"] * 4) == run(["hello"] * 4)
     assert run(["hello"] * 4) != run(["hello"] * 4, seed=None)
+
+
+def test_seeds_share_no_draws(run: Callable[..., list[str]]) -> None:
+    made = [run(["hello"] * 4, seed=seed, max_new_tokens=30) for seed in range(4)]
+    assert len({reply for replies in made for reply in replies}) == 16
+
+
+def test_a_file_that_is_there_is_kept(run: Callable[..., list[str]], tmp_path: Path) -> None:
+    out = tmp_path / "out.txt"
+    first = run(TEXTS, out=out)
+    for settings in ({}, {"seed": 8}):
+        with pytest.raises(UsageError, match=r"out.txt exists") as caught:
+            run(TEXTS, out=out, overwrite=False, **settings)
+        assert "--overwrite" in caught.value.hint
+    assert out.read_text(encoding="utf-8").splitlines() == first
+    assert run(TEXTS, out=out, seed=8) != first
+    assert not (tmp_path / ".out.txt.part").exists()
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_contexts_from_standard_input(
+    run: Callable[..., list[str]], tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    expected = run(TEXTS)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\r\n".join(TEXTS).encode())))
+    out = tmp_path / "new" / "out.txt"
+    settings: dict[str, Any] = {"model": str(tiny_checkpoint), "seed": 7, "max_new_tokens": 12, "device": "cpu"}
+    generate(GenerateConfig(contexts=Path(name), out=out, **settings))
+    assert out.read_text(encoding="utf-8").splitlines() == expected
 
 
 def test_a_file_is_written_whole_or_not_at_all(

@@ -13,6 +13,7 @@ import pytest
 from dialogpt.decoding import GenerateConfig, Reply
 from dialogpt.decoding.generate import generate, read_contexts
 from dialogpt.decoding.journal import Journal
+from dialogpt.errors import UsageError
 
 TEXTS = [f"{i} does money buy happiness? صباح الخير" for i in range(60)]
 SETTINGS = ("--seed", "3", "--max-new-tokens", "12", "--device", "cpu", "--batch-size", "2", "--format", "jsonl")
@@ -30,7 +31,7 @@ def start(model: Path, contexts: Path, out: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([*command, *SETTINGS], env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
 
 
-def whole(model: Path, contexts: Path, out: Path) -> str:
+def whole(model: Path, contexts: Path, out: Path, *, overwrite: bool = False) -> str:
     config = GenerateConfig(
         contexts=contexts,
         model=str(model),
@@ -40,6 +41,7 @@ def whole(model: Path, contexts: Path, out: Path) -> str:
         device="cpu",
         batch_size=5,
         format="jsonl",
+        overwrite=overwrite,
     )
     generate(config)
     return out.read_text(encoding="utf-8")
@@ -80,6 +82,49 @@ def test_other_settings_or_contexts_begin_anew(tiny_checkpoint: Path, contexts: 
         part.write_bytes(header + b'{"0":{"text":"not of here","hypotheses":[]}}\n')
         assert whole(tiny_checkpoint, contexts, tmp_path / "out.jsonl") == expected
         assert not part.exists()
+        part.write_bytes(header)
+        with pytest.raises(UsageError, match=r"out\.jsonl exists"):
+            whole(tiny_checkpoint, contexts, tmp_path / "out.jsonl")
+        assert part.read_bytes() == header
+        (tmp_path / "out.jsonl").unlink()
+
+
+def test_a_journal_of_other_seeds_is_not_gone_on_with(tiny_checkpoint: Path, contexts: Path, tmp_path: Path) -> None:
+    out, part = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.part"
+    expected = whole(tiny_checkpoint, contexts, out)
+    config = GenerateConfig(
+        contexts=contexts, model=str(tiny_checkpoint), out=out, seed=3, max_new_tokens=12, device="cpu", overwrite=True
+    )
+    with Journal(config, list(read_contexts(contexts))):
+        key, seed, version = json.loads(part.read_bytes())
+    assert (seed, version) == (3, 2)
+    old = json.dumps([key, 3]).encode() + b'\n{"0":{"text":"of another seed","hypotheses":[]}}\n'
+    part.write_bytes(old)
+    for there in (True, False):
+        with pytest.raises(UsageError, match=r"\.out\.jsonl\.part was begun by another dialogpt") as caught:
+            whole(tiny_checkpoint, contexts, out)
+        assert "--overwrite" in caught.value.hint
+        assert part.read_bytes() == old
+        assert out.exists() == there
+        out.unlink(missing_ok=True)
+    assert whole(tiny_checkpoint, contexts, out, overwrite=True) == expected
+
+
+def test_what_was_to_be_overwritten_goes_on(tiny_checkpoint: Path, contexts: Path, tmp_path: Path) -> None:
+    """Killed with --overwrite: the journal tells that the old file may go."""
+    out = tmp_path / "out.jsonl"
+    expected = whole(tiny_checkpoint, contexts, out)
+    config = GenerateConfig(
+        contexts=contexts, model=str(tiny_checkpoint), out=out, seed=3, max_new_tokens=12, device="cpu", overwrite=True
+    )
+    items = list(read_contexts(contexts))
+    with Journal(config, items) as journal:
+        journal.add({0: Reply(text="kept", hypotheses=())})
+        kept = (tmp_path / ".out.jsonl.part").read_bytes()
+    (tmp_path / ".out.jsonl.part").write_bytes(kept)  # as if killed
+    said = [text for _, text in replies(whole(tiny_checkpoint, contexts, out))]
+    assert said[0] == "kept"
+    assert said[1:] == [text for _, text in replies(expected)][1:]
 
 
 @pytest.mark.parametrize("damage", [b'{"3": {"text', b"\xff\xfe\n", b'["not", "replies"]\n', b"\n"])

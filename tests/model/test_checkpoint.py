@@ -15,7 +15,8 @@ from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import make_manifest, read_manifest
 from dialogpt.decoding import DecodingConfig
 from dialogpt.decoding.hypotheses import make
-from dialogpt.errors import UsageError
+from dialogpt.decoding.loading import load_engine
+from dialogpt.errors import CheckpointError, UsageError
 from dialogpt.model import checkpoint
 from dialogpt.model.engine import TorchEngine
 
@@ -161,6 +162,22 @@ def test_a_vocabulary_smaller_than_the_models_is_fine(
 def test_a_run_folder_stands_for_its_best_checkpoint(tiny_checkpoint: Path, tiny_model: Pair, tmp_path: Path) -> None:
     shutil.copytree(tiny_checkpoint, tmp_path / "run" / "best")
     assert_same_model(checkpoint.load(tmp_path / "run")[0], tiny_model[0])
+
+
+def test_weights_in_several_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    theirs = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    theirs.save_pretrained(tmp_path, max_shard_size="40KB")
+    AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path)
+    parts = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(parts) > 1
+    assert_same_model(checkpoint.load(tmp_path)[0], checkpoint.load(tiny_checkpoint)[0])
+    assert isinstance(load_engine(str(tmp_path), device="cpu")[0], TorchEngine)  # the native one has one file
+    parts[0].unlink()
+    with pytest.raises(CheckpointError, match=f"holds no {parts[0].name}"):
+        checkpoint.load(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="weight_map"):
+        checkpoint.load(tmp_path)
 
 
 def test_a_hub_name_opens_from_the_cache_without_network(

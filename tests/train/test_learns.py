@@ -303,3 +303,14 @@ def test_the_sessions_of_a_batch_without_a_finite_loss_are_named(
     ]
     with pytest.raises(DataError, match="sessions " + ", ".join(map(str, second))):
         train(config)
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_a_backward_model_to_begin_with_is_warned_of(
+    make_config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, reverse: bool
+) -> None:
+    first = train(make_config(steps=1, reverse=True, out=tmp_path / "first"))
+    caplog.clear()
+    train(make_config(steps=1, init=str(first), reverse=reverse))
+    said = f"--init {first} is a backward model: add --reverse to go on with it, or start from another"
+    assert (said in caplog.messages) == (not reverse)

@@ -95,6 +95,28 @@ def test_a_run_resumes_within_one_process_too(make_config: Make, tmp_path: Path)
     assert_same_weights(once.out / "best", first.out / "best")
 
 
+def test_a_resumed_run_logs_the_curve_of_one_that_was_not_stopped(make_config: Make, tmp_path: Path) -> None:
+    once = make_config(steps=9, log_every=3, save_every=2, schedule="constant")
+    train(once)
+    parts = dataclasses.replace(once, out=tmp_path / "parts")
+    for steps in (2, 4, 5, 9):
+        train(dataclasses.replace(parts, steps=steps))
+    assert [line["step"] for line in metrics(once.out)] == [3, 6, 9]
+    assert metrics(parts.out) == metrics(once.out)
+
+
+def test_a_state_that_knew_no_window_goes_on(make_config: Make) -> None:
+    config = make_config(steps=2, log_every=3)
+    train(config)
+    (saved,) = (config.out / "checkpoints").iterdir()
+    state = json.loads((saved / "state.json").read_text())
+    assert state["window_targets"] == state["targets_seen"] > 0
+    kept = {name: value for name, value in state.items() if not name.startswith("window_")}
+    (saved / "state.json").write_text(json.dumps(kept))
+    train(dataclasses.replace(config, steps=3))
+    assert [line["step"] for line in metrics(config.out)] == [3]
+
+
 def test_a_run_that_knew_fewer_settings_goes_on(make_config: Make) -> None:
     config = make_config(steps=2, save_every=1)
     train(config)

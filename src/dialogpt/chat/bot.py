@@ -41,6 +41,7 @@ class Chatbot:
         self.responder = responder
         self.history: list[Turn] = []
         self.hypotheses: tuple[Hypothesis, ...] = ()
+        self._first_seed = responder.config.seed
         self._seeds = np.random.default_rng(responder.config.seed)
         self._kept: Kept | None = None
         self._lock = threading.Lock()  # of the async variants: one reply at a time
@@ -165,5 +166,6 @@ class Chatbot:
         return [*self.history, Turn(said, speaker=USER)], self.draw_seed()
 
     def draw_seed(self) -> int:
-        """The seed of a next reply; `seed` of the settings decides all of them."""
-        return int(self._seeds.integers(2**63))
+        """The seed of a next reply: `seed` of the settings itself for the first one, which decides all others too."""
+        seed, self._first_seed = self._first_seed, None
+        return int(self._seeds.integers(2**63)) if seed is None else seed

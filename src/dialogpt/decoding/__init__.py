@@ -110,8 +110,11 @@ def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
 class GenerateConfig(ReplyConfig):
     """Settings of `generate`: a file of contexts -> a file of hypotheses."""
 
-    contexts: Annotated[Path, 'JSONL ({"context": [...]} or sessions), or text: a context a line, turns between tabs']
+    contexts: Annotated[
+        Path, 'JSONL ({"context": [...]} or sessions), or text: a context a line, turns between tabs; -: standard input'
+    ]
     out: Annotated[Path | None, "file to write (default: stdout)"] = None
+    overwrite: Annotated[bool, "replace an existing file, or an unfinished one of another version"] = False
     model: Annotated[str, "checkpoint folder, run folder or hub name (default: the bundled model)"] = ""
     format: Annotated[Literal["text", "jsonl"], "text: a reply a line; jsonl: with id, context and log-probability"] = (
         "text"

@@ -1,8 +1,8 @@
 """The `generate` command: a file of contexts -> a file of replies, in the order of the contexts.
 
-A line of the contexts file is a JSON object, {"context": ["Hi", ...]} or a session, or plain text with a tab between
-turns. Contexts of like length are decoded together. What is done is kept beside --out until all is: killed and started
-again with the same settings, the command goes on.
+A line of the contexts file, or of standard input (`-`), is a JSON object, {"context": ["Hi", ...]} or a session, or
+plain text with a tab between turns. Contexts of like length are decoded together. What is done is kept beside --out
+until all is: killed and started again with the same settings, the command goes on.
 """
 
 import logging
@@ -23,10 +23,12 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
+from dialogpt.seeds import mixed
 from dialogpt.session import EvalItem, Turn
 
 log = logging.getLogger(__name__)
 
+STDIN = ("-", "/dev/stdin")
 BATCHES_AT_ONCE = 4  # of rows, between two entries of the journal
 
 
@@ -37,8 +39,8 @@ def generate(config: GenerateConfig) -> Path | None:
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")
     frugal_with_memory()
-    responder = Responder.load(config.model or None, config, device=config.device)
     with Journal(config, items) as journal:
+        responder = Responder.load(config.model or None, config, device=config.device)
         _reply_to_all(responder, items, journal, config)
         replies = [journal.replies[i] for i in range(len(items))]
         lines = [_line(item, reply, config) for item, reply in zip(items, replies, strict=True)]
@@ -72,7 +74,7 @@ def _reply_to_all(responder: Responder, items: Sequence[EvalItem], journal: "Jou
         for start in range(0, len(left), together):
             chosen = left[start : start + together]
             replies = responder.replies(
-                [items[i].context for i in chosen], [journal.seed + i for i in chosen], config.batch_size
+                [items[i].context for i in chosen], [mixed(journal.seed, i) for i in chosen], config.batch_size
             )
             journal.add(dict(zip(chosen, replies, strict=True)))
             tokens += sum(len(hypothesis.tokens) for reply in replies for hypothesis in reply.hypotheses)
@@ -83,17 +85,20 @@ def _reply_to_all(responder: Responder, items: Sequence[EvalItem], journal: "Jou
 
 def read_contexts(path: Path) -> Iterator[EvalItem]:
     """Yield the contexts of a file (see above); a line that is none is a DataError with file and line."""
-    for number, line in enumerate(read_lines(path), 1):
+    lines = sys.stdin.buffer if str(path) in STDIN else read_lines(path)
+    for number, line in enumerate(lines, 1):
         text = decode_text(line, path, number).strip("\r\n ")
         if not text.startswith("{"):
             item = EvalItem(tuple(Turn(turn) for turn in text.split("\t") if turn.strip()), id=str(number))
         else:
             try:
                 record = msgspec.json.decode(text)
-                turns = msgspec.convert(record.get("context") or record["turns"], list[Any])
+                if not {"context", "turns"} & record.keys():
+                    raise ValueError("no `context` or `turns`")
+                turns = msgspec.convert(record.get("context") or record.get("turns", []), list[Any])
                 item = EvalItem(tuple(map(_turn, turns)), id=str(record.get("id", number)))
-            except (msgspec.DecodeError, RecursionError, KeyError, ValueError) as error:
-                raise DataError(f"{path}:{number}: not a context: {error!r}", '{"context": ["Hi", "Hello"]}') from error
+            except (msgspec.DecodeError, RecursionError, ValueError) as error:
+                raise DataError(f"{path}:{number}: not a context: {error}", '{"context": ["Hi", "Hello"]}') from error
         if not item.context:
             raise DataError(f"{path}:{number}: a context without turns", "a reply needs a turn to reply to")
         yield item

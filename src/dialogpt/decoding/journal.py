@@ -1,7 +1,8 @@
 """What `generate` has done, kept beside its output until all is: `.NAME.part`, a header and then a line per entry.
 
-Killed at any moment, nothing but the entry that was being written is lost. An entry is a JSON object, number of the
-context -> reply. Without an output file nothing is kept.
+Killed at any moment, nothing but the entry that was being written is lost. The header is a digest of settings and
+contexts, the seed, and a version; an entry is a JSON object, number of the context -> reply. Without an output file
+nothing is kept.
 """
 
 import dataclasses
@@ -16,22 +17,28 @@ import msgspec
 import numpy as np
 
 from dialogpt.decoding import GenerateConfig, Reply
-from dialogpt.errors import DataError
+from dialogpt.errors import DataError, UsageError
 from dialogpt.session import EvalItem
 
 log = logging.getLogger(__name__)
 
-FREE = ("out", "report", "format", "show_hypotheses", "batch_size", "device", "seed")  # settings that change no reply
+# Settings that change no reply; the seed stands beside the others.
+FREE = ("out", "overwrite", "report", "format", "show_hypotheses", "batch_size", "device", "seed")
+VERSION = 2  # to be raised when the same settings come to other replies; 1, without a number, had other seeds
 
 _DAMAGED = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class Journal:
-    """The replies so far, by the number of their context, and the seed that they were drawn with."""
+    """The replies so far, by the number of their context, and the seed that they were drawn with.
+
+    Unless `overwrite`, entering is a UsageError where `config.out` is another run's or the journal another version's.
+    """
 
     def __init__(self, config: GenerateConfig, items: Sequence[EvalItem]) -> None:
         self.replies: dict[int, Reply] = {}
         self.seed = config.seed if config.seed is not None else int(np.random.default_rng().integers(2**31))
+        self._out, self._overwrite = config.out, config.overwrite
         self._path = None if config.out is None else config.out.parent / f".{config.out.name}.part"
         self._file: IO[bytes] | None = None
         self._asked_seed = config.seed
@@ -43,7 +50,7 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab" if self.replies else "wb")
             if not self.replies:
-                self._append([self._key, self.seed])
+                self._append(_Header(self._key, self.seed, VERSION))
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -73,17 +80,10 @@ class Journal:
     def _read(self) -> None:
         """Take over what an earlier start with the same settings did, up to a line that is cut short or damaged."""
         assert self._path is not None
-        if not self._path.is_file():
+        header, *lines = self._path.read_bytes().split(b"\n") if self._path.is_file() else [b""]
+        if (begun := self._begun(header)) is None:
             return
-        header, *lines = self._path.read_bytes().split(b"\n")
-        try:
-            key, seed = msgspec.json.decode(header, type=tuple[str, int])
-        except _DAMAGED:
-            return
-        if key != self._key or self._asked_seed not in (None, seed):
-            log.warning("%s is of other settings or contexts: beginning anew", self._path)
-            return
-        self.seed = seed
+        self.seed = begun.seed
         whole = [header]
         for line in lines[:-1]:  # the last one has no end of line
             try:
@@ -95,6 +95,39 @@ class Journal:
         if self.replies:  # else the file is begun anew
             os.truncate(self._path, sum(len(line) + 1 for line in whole))
             log.info("going on: %d replies are there", len(self.replies))
+
+    def _begun(self, header: bytes) -> "_Header | None":
+        """What is gone on with, or None; UsageError where to begin anew would take the place of what is there."""
+        begun = None
+        with suppress(*_DAMAGED):
+            begun = msgspec.json.decode(header, type=_Header)
+        if begun is not None and (begun.key != self._key or self._asked_seed not in (None, begun.seed)):
+            self._check_out()
+            log.warning("%s is of other settings or contexts: beginning anew", self._path)
+            return None
+        if begun is not None and begun.version != VERSION:
+            if not self._overwrite:
+                raise UsageError(
+                    f"{self._path} was begun by another dialogpt, which drew its replies from other seeds",
+                    "finish it with that one, name another --out, or begin anew with --overwrite",
+                )
+            log.warning("%s was begun by another dialogpt: beginning anew", self._path)
+            return None
+        if begun is None:
+            self._check_out()
+        return begun
+
+    def _check_out(self) -> None:
+        if self._out is not None and self._out.is_file() and not self._overwrite:
+            raise UsageError(f"{self._out} exists", "name another --out, or add --overwrite")
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True):
+    """The first line of a journal."""
+
+    key: str
+    seed: int
+    version: int = 1
 
 
 def _digest(config: GenerateConfig, items: Sequence[EvalItem]) -> str:

@@ -3,6 +3,7 @@
 On a CPU the native engine does, in 8 bits, where this installation has it; for everything else torch is imported.
 """
 
+import logging
 import platform
 import sys
 from dataclasses import replace
@@ -10,12 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from dialogpt.artifact import is_backward
 from dialogpt.decoding import ReplyConfig
 from dialogpt.engine import Engine
 from dialogpt.errors import UsageError, needs_torch
 from dialogpt.hub import model_folder, model_path
 from dialogpt.model.config import check_vocabulary, load_config
 from dialogpt.tokens.bpe import Tokenizer
+
+log = logging.getLogger(__name__)
 
 BACKWARD = "backward"  # the folder of a checkpoint's backward companion, inside the checkpoint's
 FORWARD_WEIGHT = 20.0  # where MMI is not the user's wish but the default; chosen on recipes/bundled/references
@@ -24,11 +28,15 @@ GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, of
 Config = TypeVar("Config", bound=ReplyConfig)
 
 
-def load_engine(name: str | None, *, device: str = "auto", precision: str = "auto") -> tuple[Engine, Tokenizer]:
+def load_engine(
+    name: str | None, *, device: str = "auto", precision: str = "auto", backward: bool = False
+) -> tuple[Engine, Tokenizer]:
     """Open a model (see `hub.model_path`) on a device; `auto` precision is the fastest that costs next to no quality.
 
-    UsageError when it takes torch, and torch is not installed.
+    Warns of one whose manifest says that it was trained for the other direction than it is wanted for. UsageError when
+    it takes torch, and torch is not installed.
     """
+    _check_direction(name, backward=backward)
     if precision in ("auto", "int8") and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
         source = model_path(name or None)
         if (engine := native_engine(source)) is not None:
@@ -38,6 +46,14 @@ def load_engine(name: str | None, *, device: str = "auto", precision: str = "aut
     with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
         from dialogpt.model.opening import open_engine
     return open_engine(name or None, device, precision)
+
+
+def _check_direction(name: str | None, *, backward: bool) -> None:
+    found = is_backward(model_path(name or None))
+    if found and not backward:
+        log.warning("%s is a backward model, which does not reply: name it by --backward, and a forward one here", name)
+    if found is False and backward:
+        log.warning("--backward %s is a forward model: train a backward one with `dialogpt train --reverse`", name)
 
 
 def native_engine(source: Path) -> Engine | None:
@@ -71,7 +87,7 @@ def load_backward(
                 "train one with `dialogpt train --reverse` and name it by --backward",
             )
         name = str(companion)
-    return load_engine(name, device=device, precision=precision)
+    return load_engine(name, device=device, precision=precision, backward=True)
 
 
 def companion_of(model: str | None) -> Path | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dialogpt.artifact import atomic_folder, make_manifest, read_manifest
+from dialogpt.artifact import atomic_folder, is_backward, make_manifest, read_manifest
 from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
 from dialogpt.hub import model_path
@@ -22,6 +22,8 @@ def export(config: ExportConfig) -> Path:
     model, tokenizer = checkpoint.load(source)
     made = read_manifest(source)  # a single file of weights has none
     manifest = make_manifest("checkpoint", config=config, inputs=[source], counts=made.counts if made else {})
+    if (backward := is_backward(source)) is not None:
+        manifest.config["reverse"] = backward
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         checkpoint.save_into(model, tokenizer, folder, manifest, dtype=DTYPES[config.dtype])
         if config.card is not None:

@@ -1,19 +1,20 @@
 """A checkpoint is a Hugging Face folder: config.json, model.safetensors, tokenizer.json, generation_config.json.
 
-`save` writes what `AutoModelForCausalLM` opens; `load` opens that, any GPT-2 or DialoGPT folder or hub name, older
-`pytorch_model.bin` files included, and the authors' single `.pkl` files (see `pickled`). GPT-2 keeps its linear weights
-as (in, out); ours are (out, in), transposed here.
+`save` writes what `AutoModelForCausalLM` opens; `load` opens that, any GPT-2 or DialoGPT folder or hub name, weights in
+several files and older `pytorch_model.bin` files included, and the authors' single `.pkl` files (see `pickled`). GPT-2
+keeps its linear weights as (in, out); ours are (out, in), transposed here.
 """
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
+from dialogpt.artifact import Manifest, atomic_folder, read_json, write_json, write_manifest
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import model_path
 from dialogpt.model.config import (
@@ -28,6 +29,8 @@ from dialogpt.model.config import (
 from dialogpt.model.gpt import GPT
 from dialogpt.model.pickled import read_pickled, shape_of
 from dialogpt.tokens.bpe import Tokenizer
+
+INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 def load(
@@ -107,20 +110,36 @@ def generation_config(end_id: int) -> dict[str, Any]:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The folder's weights by the names in the file, from model.safetensors or pytorch_model.bin."""
-    safe, old = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if not safe.is_file() and old.is_file():
+    """The folder's weights by the names in the files: model.safetensors, or its parts, or pytorch_model.bin."""
+    safe, old, index = folder / "model.safetensors", folder / "pytorch_model.bin", folder / INDEX
+    files = [safe] if safe.is_file() or not index.is_file() else _parts(index)
+    if files == [safe] and not safe.is_file() and old.is_file():
         return read_pickled(old)
-    if not safe.is_file():
+    if missing := [file.name for file in files if not file.is_file()]:
         raise CheckpointError(
-            f"{folder} holds no model.safetensors", "copy the whole checkpoint folder, or name a single .pkl file"
+            f"{folder} holds no {missing[0]}", "copy the whole checkpoint folder, or name a single .pkl file"
         )
     try:
-        return load_file(safe)
+        return {name: weight for file in files for name, weight in load_file(file).items()}
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files beside an index that it names."""
+    try:
+        named = read_json(index, _Index).weight_map.values()
+    except DataError as error:
+        raise CheckpointError(error.message, "the file is damaged; fetch it again") from error
+    return [index.parent / Path(name).name for name in sorted(set(named))]
+
+
+class _Index(msgspec.Struct):
+    """Which file has which weight."""
+
+    weight_map: dict[str, str]
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dialogpt.artifact import locked
@@ -19,6 +18,7 @@ from dialogpt.errors import DataError
 from dialogpt.model.device import choose_precision, peak_memory
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
+from dialogpt.seeds import mixed
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.chains import Chains
 from dialogpt.tokens.shards import TokenShards
@@ -85,18 +85,18 @@ class Trainer:
             Progress("train", self.total_steps, "steps") as bar,
         ):
             bar.start_at(state.step)
-            window = _Window()
+            window = _Window(state)
             while state.step < self.total_steps and not stale:
                 step = next(steps)
                 with memory_named(self.config, step):
                     nats, targets, norm, stopping = self._update(step, stop.is_set)
                 state.step += 1
                 state.epoch, state.batch = step.after
-                window.add(nats, targets, state)
+                window.add(nats, targets)
                 bar.advance(1, f"loss {nats / targets:.3f} {window.rate:,.0f} tokens/s")
                 if state.step % self.config.log_every == 0:
                     self._log(window, norm)
-                    window = _Window()
+                    window.clear()
                 last = state.step == self.total_steps
                 if self.validator is not None and (last or state.step % self.config.validate_every == 0):
                     stale = self.validator.validate()
@@ -117,7 +117,7 @@ class Trainer:
 
     def _update(self, step: Step, stopping: bool) -> tuple[float, int, float, bool]:
         """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop."""
-        torch.manual_seed(_mixed(self.config.seed, self.state.step, self.world.rank))
+        torch.manual_seed(mixed(self.config.seed, self.state.step, self.world.rank))
         own = sum(batch.target_count for batch in step.batches)
         targets, stops = self.world.sum(own, stopping)
         check_targets(int(targets), self.shards)
@@ -147,7 +147,7 @@ class Trainer:
         if self.world.leads:
             line = StepLine(
                 step=self.state.step, epoch=self.state.epoch, targets_seen=self.state.targets_seen,
-                loss=window.nats / window.targets, lr=self.optimizer.param_groups[0]["lr"], gradient_norm=norm,
+                loss=window.loss, lr=self.optimizer.param_groups[0]["lr"], gradient_norm=norm,
                 tokens_per_s=round(window.rate, 1), memory_bytes=peak_memory(self.world.device),
                 elapsed_s=round(self.state.elapsed_s, 1),
             )  # fmt: skip
@@ -165,23 +165,30 @@ class Trainer:
 
 
 class _Window:
-    """Nats, targets and time since the last logged step; time for validations and checkpoints is left out."""
+    """Nats, targets and time since the last logged step, in the run's state, so that a resumed run has them, too.
 
-    def __init__(self) -> None:
-        self.nats, self.targets, self.elapsed_s = 0.0, 0, 0.0
+    Time for validations and checkpoints is left out.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
         self._started = time.monotonic()
 
-    def add(self, nats: float, targets: int, state: TrainState) -> None:
-        now = time.monotonic()
+    def add(self, nats: float, targets: int) -> None:
+        state, now = self._state, time.monotonic()
         step_s = now - self._started
         self._started = now
-        self.nats += nats
-        self.targets += targets
-        self.elapsed_s += step_s
+        state.window_nats += nats
+        state.window_targets += targets
+        state.window_s += step_s
         state.elapsed_s += step_s
         state.targets_seen += targets
         state.nats += nats
         state.targets += targets
+
+    def clear(self) -> None:
+        """A line has been logged."""
+        self._state.window_nats, self._state.window_targets, self._state.window_s = 0.0, 0, 0.0
 
     def restart(self) -> None:
         """What was done since the last step is not counted."""
@@ -190,9 +197,9 @@ class _Window:
     @property
     def rate(self) -> float:
         """Target tokens a second."""
-        return self.targets / max(self.elapsed_s, 1e-9)
+        return self._state.window_targets / max(self._state.window_s, 1e-9)
 
-
-def _mixed(*numbers: int) -> int:
-    """A seed that is another for each tuple of numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    @property
+    def loss(self) -> float:
+        """Nats per target."""
+        return self._state.window_nats / self._state.window_targets

@@ -49,6 +49,9 @@ class TrainState(msgspec.Struct, kw_only=True):
     stale: int = 0  # validations since then
     nats: float = 0.0  # of training since the last validation, over this many targets
     targets: int = 0
+    window_nats: float = 0.0  # the same since the last line of metrics, and how long it took
+    window_targets: int = 0
+    window_s: float = 0.0
 
 
 class Run:

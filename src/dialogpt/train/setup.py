@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from dialogpt.artifact import is_backward
 from dialogpt.errors import DataError, UsageError
+from dialogpt.hub import model_path
 from dialogpt.model import SIZES, GPTConfig, checkpoint
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
@@ -39,6 +41,8 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
             f"than {config.init} ({own.vocab_size})",
             f"tokenize again with --tokenizer {config.init}",
         )
+    if is_backward(model_path(config.init)) and not config.reverse:
+        log.warning("--init %s is a backward model: add --reverse to go on with it, or start from another", config.init)
     if config.dropout is not None:
         model.set_dropout(config.dropout)
     return model

@@ -12,6 +12,7 @@ pytest.importorskip("fastapi")
 import httpx
 import openai
 
+from dialogpt.chat.bot import Chatbot
 from dialogpt.chat.serving import ServeConfig
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.responder import Responder
@@ -51,6 +52,20 @@ def test_a_reply_by_the_openai_client(serve: Callable[..., Any]) -> None:
             assert answer.usage.prompt_tokens == sum(map(len, tokens))
     models = server.client().models.list().data
     assert [model.id for model in models] == ["tiny"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"safety": False}, {"safety": False, "num_hypotheses": 3}])
+def test_a_seed_gives_the_first_reply_of_a_chatbot(serve: Callable[..., Any], settings: dict[str, Any]) -> None:
+    server = serve(**settings)
+    batcher, config = server.worker.batcher, ReplyConfig(**{"max_new_tokens": 12, "seed": 5, **settings})
+    for context in (SAID[:1], SAID, [*SAID, "no", "why?"]):
+        guards = batcher.guards if config.safety else ()
+        bot = Chatbot(Responder(batcher.engine, batcher.tokenizer, config, guards=guards))
+        bot.history = list(map(Turn, context[:-1]))
+        answer = server.client().chat.completions.create(model="tiny", messages=user(*context), seed=5)
+        first, later = bot.reply(context[-1]), bot.retry()
+        assert answer.choices[0].message.content == first
+        assert later != first
 
 
 @pytest.mark.parametrize("safety", [False, True])
