@@ -6,11 +6,12 @@
     python bench/serve_batch.py --clients 32 --turns 4 --rounds 9      # no HTTP
     python bench/serve.py --clients 8 --soak 600
 
-A client says a line, reads the streamed reply, says the next line: a conversation of so many turns, on loopback. Each
-round measures both ways on one server, with fresh conversations. All clients are in this process, and cost as little as
-can be: both sides share the cores, and what a slow client takes the server lacks. Time to first token is of streamed
-replies without safety, which would tell them whole. `--soak` keeps that many clients talking for so many seconds, and
-prints the server's memory every tenth of them.
+A client says a line, reads the streamed reply, says the next line: a conversation of so many turns, on loopback, and
+then another one, so that a round's end, when fewer talk, counts for little. Each round measures both ways on one
+server, with fresh conversations. All clients are in this process, and cost as little as can be: both sides share the
+cores, and what a slow client takes the server lacks. Time to first token is of streamed replies without safety, which
+would tell them whole. `--soak` keeps that many clients talking for so many seconds, and prints the server's memory
+every tenth of them.
 """
 
 from __future__ import annotations
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--conversations", type=int, default=6, help="of each client in a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=float, default=0, help="seconds")
     parser.add_argument("--floor", action="store_true", help="a server that only sends events, as many as a reply has")
@@ -252,8 +254,9 @@ def compare(server: Server, arguments: argparse.Namespace) -> None:
     uvloop.run(measure(server, range(4), 2, 4))  # a first time
     found = []
     for number in range(arguments.rounds):
-        numbers = range(1000 * number, 1000 * number + arguments.clients)
-        more = range(numbers.start + 500, numbers.stop + 500)
+        size = arguments.clients * arguments.conversations
+        numbers = range(2 * number * size, 2 * number * size + size)
+        more = range(numbers.stop, numbers.stop + size)
         alone = uvloop.run(measure(server, numbers, arguments.turns, 1))
         together = uvloop.run(measure(server, more, arguments.turns, arguments.clients))
         first_s = statistics.quantiles(together.heard.first_s, n=20)[-1]
