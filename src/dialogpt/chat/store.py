@@ -7,6 +7,7 @@ in the file, marked, and is neither shown nor exported.
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -82,7 +83,7 @@ class Conversations:
             raise self._unusable(error) from error
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("BEGIN IMMEDIATE")  # of several processes one makes the tables
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -100,6 +101,18 @@ class Conversations:
                 "name another folder by DIALOGPT_DATA, or --no-log",
             )
         self._db.execute("COMMIT")
+
+    def _write_ahead(self) -> None:
+        """Turn to a write-ahead log, for which SQLite itself does not wait while another process does the same."""
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     def _change(self, statements: str) -> None:
         """Bring the tables to this version."""
