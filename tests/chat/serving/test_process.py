@@ -359,3 +359,10 @@ def test_an_error_of_ours_goes_without_what_it_says(caplog: pytest.LogCaptureFix
     assert (type(told), str(told)) == (RuntimeError, "ValueError")
     assert "test_process.py" in caplog.text
     assert said not in caplog.text
+
+
+def test_whoever_ends_it_while_it_loads_does_not_wait(config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "BEGIN", "import time; time.sleep(600 + {})")
+    worker = WorkerProcess(config)
+    worker.close()
+    assert not worker.alive

@@ -20,7 +20,7 @@ class Pipe:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._left = b""  # to be sent
+        self._left = bytearray()  # to be sent
         self._came = bytearray()  # of messages that have not been taken
         self._reads, self._writes = select.poll(), select.poll()
         self._reads.register(end, select.POLLIN)
@@ -48,7 +48,7 @@ class Pipe:
     def send_more(self) -> bool:
         try:
             while self._left:
-                self._left = self._left[self._end.send(self._left, socket.MSG_DONTWAIT) :]
+                del self._left[: self._end.send(self._left, socket.MSG_DONTWAIT)]
         except BlockingIOError:
             return False
         return True

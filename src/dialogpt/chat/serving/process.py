@@ -116,6 +116,8 @@ class WorkerProcess:
         if not self._closing:
             self._closing = True
             self._send(None)
+        if not self._is_ready:  # it is loading, and has nothing to complete
+            self._process.terminate()
         self._process.wait()
         if not self._attended:  # or the loop reads the last of it
             self._pipe.close()
@@ -135,7 +137,7 @@ class WorkerProcess:
             )  # fmt: skip
             failed.pop_all()
         self._pipe = Pipe(ours)
-        self._pipe.send((self._config, logging.getLogger("dialogpt").getEffectiveLevel()))
+        self._send((self._config, logging.getLogger("dialogpt").getEffectiveLevel()))
 
     def _meet(self, facts: Ready) -> None:
         self._facts, self._read = facts, [0.0] * len(facts.gauges)
@@ -148,14 +150,18 @@ class WorkerProcess:
                 self._pipe.send(message)
             elif not self._pipe.send_soon(message):
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._loop.add_writer, self._pipe.fileno(), self._send_more)
+                self._loop.call_soon_threadsafe(self._send_more)
 
     def _send_more(self) -> None:
+        """In the event loop, when there may be room for what is left."""
         assert self._loop is not None
+        if self._pipe.fileno() < 0:  # the process has died meanwhile
+            return
         with self._sending, suppress(*GONE):
-            if not self._pipe.send_more():
-                return
-        self._loop.remove_writer(self._pipe.fileno())
+            if self._pipe.send_more():
+                self._loop.remove_writer(self._pipe.fileno())
+            else:
+                self._loop.add_writer(self._pipe.fileno(), self._send_more)
 
     def _receive(self) -> None:
         """In the event loop, when there is something to read."""
