@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +191,12 @@ def test_a_file_is_written_whole_or_not_at_all(
 def test_a_batch_size_below_one(run: Callable[..., list[str]]) -> None:
     with pytest.raises(UsageError, match="--batch-size 0"):
         run(TEXTS, batch_size=0)
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    contexts, pipe = tmp_path / "in.txt", tmp_path / "pipe"
+    contexts.write_text("hi\n")
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="is no file, and would be replaced by one"):
+        generate(GenerateConfig(contexts=contexts, out=pipe, overwrite=True))
+    assert pipe.is_fifo()

@@ -59,6 +59,10 @@ def _check(config: GenerateConfig) -> None:
         raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of rows")
     if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
         raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
+    if config.out is not None and config.out.exists() and not config.out.is_file():
+        raise UsageError(
+            f"--out {config.out} is no file, and would be replaced by one", "name another, or leave it out"
+        )
     if config.show_hypotheses and config.format != "jsonl":
         raise UsageError("--show-hypotheses is for --format jsonl", "add it")
 
