@@ -42,7 +42,9 @@ SCRIPTS = {  # of the others: decode_peers.py
     OURS: "decode_ours.py", "openvino": "decode_openvino.py", "onnxruntime": "decode_onnx.py",
 }  # fmt: skip
 HERE = Path(__file__).parent
-BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int8 f32": 1.0, "q8_0": 34 / 32}  # of a weight
+BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "q8_0": 34 / 32, "int4": 17 / 32, "q4_1": 5 / 8}
+EIGHT_BITS = {"ctranslate2": "int8", "llama.cpp": "q8_0", "openvino": "int8", "onnxruntime": "int8"}
+FOUR_BITS = {"llama.cpp": "q4_1", "openvino": "int4"}  # beside ours in int4
 UNABLE = {("llama.cpp", "beam"), ("onnxruntime", "beam")}
 AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 
@@ -61,6 +63,11 @@ class Runner:
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         return f"{self.engine} {self.precision}, {f'{self.workers} workers' if self.workers > 1 else threads}"
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """What its files are made for: ours has those of the checkpoint."""
+        return (self.engine, "" if self.engine in (OURS, "transformers") else self.precision.split()[0])
+
     def runs(self, task: str) -> bool:
         return (self.engine, task) not in UNABLE and (self.workers == 1 or task == "bulk")
 
@@ -71,14 +78,14 @@ def runners_of(arguments: argparse.Namespace, engines: list[str]) -> list[Runner
     found = [Runner(OURS, precision, most) for precision in arguments.ours_precisions]
     if "transformers" in engines:
         found += [Runner("transformers", precision, most) for precision in arguments.transformers_precisions]
-    for engine in PEERS[1:]:
-        precision = "q8_0" if engine == "llama.cpp" else "int8"
+    stored = [*EIGHT_BITS.items(), *(FOUR_BITS.items() if "int4" in arguments.ours_precisions else ())]
+    for engine, precision in stored:
         if engine in engines and not cuda:
             found += [Runner(engine, precision, threads) for threads in sorted({1, most})]
             if engine == "ctranslate2" and most > 1:
                 found.append(Runner(engine, precision, 1, workers=most))
             if engine == "openvino":
-                found.append(Runner(engine, "int8 f32", most))
+                found.append(Runner(engine, f"{precision} f32", most))
     return found
 
 
@@ -172,11 +179,18 @@ def figures(case: Case, runner: Runner, bandwidth: float) -> list[str]:
     """The columns of one runner's row: time or rate, first token, roofline."""
     task_s = case.median(runner, case.time)
     if case.task == "interactive":
-        least_s = parameters(case.shape) * BYTES[runner.precision] / bandwidth
+        least_s = weight_bytes(case.shape, runner.precision) / bandwidth
         first_s = case.median(runner, lambda measured: measured.first_s)
         return [f"{1 / task_s:,.1f} tokens/s", f"{1000 * first_s:,.0f} ms", f"{least_s / task_s:.0%}"]
     tokens = case.runs[runner][0].tokens
     return [f"{tokens / task_s:,.0f} tokens/s" if case.task == "bulk" else f"{task_s:.3g} s", "-", "-"]
+
+
+def weight_bytes(shape: GPTConfig, precision: str) -> float:
+    """What a token reads; the output layer is in 8 bits where the others are in 4."""
+    name = precision.split()[0]
+    output = shape.vocab_size * shape.n_embd
+    return (parameters(shape) - output) * BYTES[name] + output * BYTES["int8" if name == "int4" else name]
 
 
 def table(cases: list[Case], bandwidth: float) -> Iterator[str]:
@@ -214,7 +228,9 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help="of a shape of your own")
     parser.add_argument("--engines", nargs="+", choices=[OURS, *PEERS], default=[OURS, *PEERS], help="ours always runs")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--ours-precisions", nargs="+", choices=["int8", "bf16", "fp32"], help="the first is compared")
+    parser.add_argument(
+        "--ours-precisions", nargs="+", choices=["int8", "int4", "bf16", "fp32"], help="the first is compared"
+    )
     parser.add_argument("--transformers-precisions", nargs="+", choices=["bf16", "fp32"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="the most of an engine")
@@ -271,19 +287,21 @@ def cases_of(
             end_id=tokenizer.end_id, batch=arguments.batch, bulk_contexts=arguments.bulk_contexts,
             device=arguments.device, seed=arguments.seed,
         )  # fmt: skip
-        failed = dict[str, str]()
-        for engine, job in [(OURS, MAKE), *((engine, CONVERT) for engine in engines)]:
-            done = models / f"{engine}.made"
+        runners = runners_of(arguments, engines)
+        failed = dict[tuple[str, str], str]()
+        for engine, precision in dict.fromkeys([(OURS, ""), *(runner.files for runner in runners[1:])]):
+            done = models / f"{engine}{'.int4' if precision in FOUR_BITS.values() else ''}.made"
             if not done.exists():
-                failed[engine] = run(replace(made, engine=engine, task=job), pythons[engine]).error
-                if not failed[engine]:
+                job = replace(made, engine=engine, task=MAKE if engine == OURS else CONVERT, precision=precision)
+                failed[engine, precision] = run(job, pythons[engine]).error
+                if not failed[engine, precision]:
                     done.touch()
-        if failed.get(OURS):
-            raise DialoGPTError(f"no model of {size}: {failed[OURS]}")
+        if failed.get((OURS, "")):
+            raise DialoGPTError(f"no model of {size}: {failed[OURS, '']}")
         yield [
             Case(size, shape, replace(made, task=task, passes=arguments.passes or PASSES[task]), {
-                runner: [Measured(error=failed[runner.engine])] if failed.get(runner.engine) else []
-                for runner in runners_of(arguments, engines) if runner.runs(task)
+                runner: [Measured(error=failed[runner.files])] if failed.get(runner.files) else []
+                for runner in runners if runner.runs(task)
             })
             for task in arguments.tasks
         ]  # fmt: skip

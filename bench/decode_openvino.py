@@ -28,7 +28,7 @@ class OpenVino(Steps):
     """A model, compiled when the first task asks for it."""
 
     def __init__(self, work: Work, folder: str) -> None:
-        self.work, self.end_id, self.folder = work, work.end_id, Path(folder) / OWN
+        self.work, self.end_id, self.folder = work, work.end_id, Path(folder) / folder_of(work.precision)
         self.options: dict[str, Any] = {"INFERENCE_NUM_THREADS": work.threads}
         if work.precision.endswith("f32"):
             self.options["INFERENCE_PRECISION_HINT"] = "f32"
@@ -124,16 +124,21 @@ class OpenVino(Steps):
         return [list(found.m_generation_ids[0]) for found in self.genai.generate(given, [config] * len(given))]
 
 
+def folder_of(precision: str) -> str:
+    return f"{OWN}-int4" if precision.startswith("int4") else OWN
+
+
 def convert(work: Work) -> Measured:
-    """Put the int8 model into both models' folders."""
+    """Put the model, in 8 bits or in 4 by groups of 32 inputs, into both models' folders."""
     from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
 
-    bits = OVWeightQuantizationConfig(bits=8, sym=True)
+    four = {"bits": 4, "sym": False, "group_size": 32, "ratio": 1.0}
+    bits = OVWeightQuantizationConfig(**(four if work.precision == "int4" else {"bits": 8, "sym": True}))
     for folder in map(Path, (work.model, work.backward)):
         model = OVModelForCausalLM.from_pretrained(
             folder, export=True, compile=False, stateful=True, quantization_config=bits
         )
-        model.save_pretrained(folder / OWN)
+        model.save_pretrained(folder / folder_of(work.precision))
     return Measured()
 
 

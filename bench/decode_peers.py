@@ -2,7 +2,7 @@
 
     transformers  `generate` in fp32 or bf16; the cache is kept between turns and shared by hypotheses, bulk is sorted
     ctranslate2   its converter's int8 model; it keeps no cache from turn to turn
-    llama.cpp     a q8_0 GGUF, by `llama_decode` with a sequence a row and logits where they are needed; no beams
+    llama.cpp     a q8_0 or q4_1 GGUF, by `llama_decode`: a sequence a row, logits where they are needed; no beams
 
 Each reads the folder of a checkpoint; `convert` puts its own files in there first.
 """
@@ -23,7 +23,6 @@ NEEDS = {
     "ctranslate2": ["torch", "transformers", "ctranslate2"],
     "llama.cpp": ["llama_cpp", "gguf", "safetensors"],
 }
-GGUF = "q8_0.gguf"
 GGUF_NAMES = {  # of a block's weights; those of two dimensions are turned, from (in, out) to (out, in)
     "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm",
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
@@ -174,7 +173,7 @@ class LlamaCpp:
         llama_cpp.llama_backend_init()
         rows, tokens = {"mmi": (HYPOTHESES, 1024), "bulk": (work.batch, work.batch * 128)}.get(work.task, (1, 1024))
         model = llama_cpp.llama_model_load_from_file(
-            str(Path(folder) / GGUF).encode(), llama_cpp.llama_model_default_params()
+            str(Path(folder) / f"{work.precision}.gguf").encode(), llama_cpp.llama_model_default_params()
         )
         options = llama_cpp.llama_context_default_params()
         options.n_ctx, options.n_batch, options.n_seq_max = tokens, tokens, rows
@@ -285,32 +284,32 @@ def convert(work: Work) -> Measured:
 
             TransformersConverter(str(folder)).convert(str(folder / "ctranslate2"), quantization="int8")
         elif work.engine == "llama.cpp":
-            write_gguf(folder)
+            write_gguf(folder, work.precision)
     return Measured()
 
 
-def write_gguf(folder: Path) -> None:
-    """A GGUF of architecture gpt2 without a vocabulary: matrices are q8_0, positions, norms and biases fp32."""
+def write_gguf(folder: Path, precision: str) -> None:
+    """A GGUF of architecture gpt2 without a vocabulary: layers as named, the embedding q8_0, all else fp32."""
     import gguf
     from safetensors.numpy import load_file
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    writer = gguf.GGUFWriter(folder / GGUF, "gpt2")
+    writer = gguf.GGUFWriter(folder / f"{precision}.gguf", "gpt2")
     writer.add_block_count(config["n_layer"])
     writer.add_context_length(config["n_positions"])
     writer.add_embedding_length(config["n_embd"])
     writer.add_feed_forward_length(4 * config["n_embd"])
     writer.add_head_count(config["n_head"])
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"])
     writer.add_vocab_size(config["vocab_size"])
     writer.add_tokenizer_model("no_vocab")
-    q8_0 = gguf.GGMLQuantizationType.Q8_0
+    of_layers, of_embedding = gguf.GGMLQuantizationType[precision.upper()], gguf.GGMLQuantizationType.Q8_0
     for name, weight in load_file(folder / "model.safetensors").items():
         target = gguf_name(name)
         if weight.ndim == 2 and target != "position_embd.weight":
-            turned = weight.T if target.startswith("blk.") else weight
-            writer.add_tensor(target, gguf.quants.quantize(np.ascontiguousarray(turned), q8_0), raw_dtype=q8_0)
+            turned, kind = (weight.T, of_layers) if target.startswith("blk.") else (weight, of_embedding)
+            writer.add_tensor(target, gguf.quants.quantize(np.ascontiguousarray(turned), kind), raw_dtype=kind)
         else:
             writer.add_tensor(target, weight)
     writer.write_header_to_file()

@@ -151,6 +151,10 @@ def test_a_peer_is_run_at_its_best(bench: Any) -> None:
     assert tasks["ctranslate2 int8, 4 workers"] == ["bulk"]
     assert tasks["llama.cpp q8_0, 1 thread"] == ["interactive", "turns", "mmi", "bulk"]
     assert tasks["onnxruntime int8, 4 threads"] == tasks["llama.cpp q8_0, 1 thread"]
+    four = bench.arguments_of(["--tokenizer", "x", "--threads", "1", "--ours-precisions", "int4", "int8"])
+    titles = [runner.title for runner in bench.runners_of(four, ["llama.cpp", "openvino"])]
+    assert titles[:2] == ["dialogpt int4, 1 thread", "dialogpt int8, 1 thread"]
+    assert {"llama.cpp q8_0, 1 thread", "llama.cpp q4_1, 1 thread", "openvino int4 f32, 1 thread"} <= set(titles)
     on_cuda = bench.arguments_of(["--tokenizer", "x", "--device", "cuda"])
     assert {runner.precision for runner in bench.runners_of(on_cuda, ["transformers"])} == {"bf16"}
 
@@ -174,12 +178,15 @@ def test_ratios_are_of_the_rounds_pairs(bench: Any, tasks: Any, work: Any) -> No
     )
 
 
-def test_the_gguf_has_the_weights_of_the_checkpoint(work: Any) -> None:
+@pytest.mark.parametrize("precision", ["q8_0", "q4_1"])
+def test_the_gguf_has_the_weights_of_the_checkpoint(work: Any, precision: str) -> None:
     gguf = pytest.importorskip("gguf")
     peers = importlib.import_module("decode_peers")
-    peers.write_gguf(Path(work.model))
-    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(Path(work.model) / peers.GGUF).tensors}
+    peers.write_gguf(Path(work.model), precision)
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(Path(work.model) / f"{precision}.gguf").tensors}
     assert len(tensors) == 12 * SHAPE.n_layer + 4
+    kinds = [tensors[name].tensor_type.name.lower() for name in ("blk.1.ffn_up.weight", "token_embd.weight")]
+    assert kinds == [precision, "q8_0"]
     assert list(tensors["blk.1.ffn_up.weight"].shape) == [32, 128]  # written from the last dimension on
 
 

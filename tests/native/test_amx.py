@@ -21,12 +21,13 @@ from dialogpt.native import library
 library.LIBRARY = Path(sys.argv[1])
 """
 COMPARE = """
+import itertools
 import numpy as np
 from dialogpt.native.engine import open_native
 
-def results(kernels, threads, folder):
+def results(kernels, threads, folder, bits):
     os.environ.update(DIALOGPT_CPU=kernels, DIALOGPT_THREADS=str(threads))
-    engine, rng, found = open_native(folder), np.random.default_rng(0), []
+    engine, rng, found = open_native(folder, bits), np.random.default_rng(0), []
     draw = lambda number: rng.integers(0, 360, number).tolist()
     for rows in (1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 48, 50):  # tokens of one row, and of as many
         logits, cache = engine.prefill([draw(rows % engine.n_ctx + 1)], 0)
@@ -36,10 +37,10 @@ def results(kernels, threads, folder):
     found.append(np.array(engine.nats([(draw(engine.n_ctx - 3), draw(3)) for _ in range(20)])))
     return found
 
-for folder in map(Path, sys.argv[2:]):
-    expected = results("avx512", 1, folder)
+for folder, bits in itertools.product(map(Path, sys.argv[2:]), (8, 4)):
+    expected = results("avx512", 1, folder, bits)
     for threads in (1, 3):
-        found = results("amx", threads, folder)
+        found = results("amx", threads, folder, bits)
         assert all(np.isfinite(a).all() for a in expected)
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True)), (folder, threads)
     print(len(expected))
@@ -78,7 +79,7 @@ def test_results_are_those_of_avx512(
         save(make_model(vocab_size=360, n_ctx=64, n_layer=2, n_head=2, n_embd=64)),
     ]
     done = run(emulation, COMPARE, *folders)
-    assert done.stdout.split() == ["40"] * len(folders), done.stderr
+    assert done.stdout.split() == ["40", "40"] * len(folders), done.stderr
 
 
 def test_they_are_the_best_that_run(emulation: Path) -> None:

@@ -26,11 +26,16 @@ SHAPES: list[dict[str, int]] = [
     {"vocab_size": 367, "n_ctx": 33, "n_layer": 3, "n_head": 3, "n_embd": 30},
     {"vocab_size": 1000, "n_ctx": 700, "n_layer": 1, "n_head": 2, "n_embd": 160},
 ]
-BOUND = 0.05  # of logits: what 8-bit weights and activations cost random models of these shapes
+BOUND = {8: 0.05, 4: 0.3}  # of logits: what weights of so many bits cost random models of these shapes
 
 
-def opened(folder: Path) -> NativeEngine:
-    engine = open_native(folder)
+@pytest.fixture(params=BOUND, ids=lambda bits: f"{bits} bits")
+def bits(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+def opened(folder: Path, bits: int = 8) -> NativeEngine:
+    engine = open_native(folder, bits)
     assert engine is not None
     return engine
 
@@ -46,18 +51,18 @@ def draw(rng: np.random.Generator, lengths: Sequence[int], vocabulary: int = 360
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape.values())))
 def test_logits_are_near_those_of_torch(
-    kernels: str, make_model: Callable[..., Any], save: Callable[[Any], Path], shape: dict[str, int]
+    kernels: str, bits: int, make_model: Callable[..., Any], save: Callable[[Any], Path], shape: dict[str, int]
 ) -> None:
     model = make_model(seed=3, **shape)
-    engine, reference = opened(save(model)), TorchEngine(model)
+    engine, reference = opened(save(model), bits), TorchEngine(model)
     assert engine.kernels == kernels
     longest = shape["n_ctx"]
     contexts = draw(np.random.default_rng(0), [1, 7, 16, 17, longest // 2, longest], shape["vocab_size"])
     found, expected = engine.prefill(contexts, 0)[0].array(), reference.prefill(contexts, 0)[0].array()
     assert found.shape == expected.shape
-    assert error(found, expected) < BOUND
+    assert error(found, expected) < BOUND[bits]
     pairs = [(context[:-3], context[-3:]) for context in contexts[1:]]
-    np.testing.assert_allclose(engine.nats(pairs), reference.nats(pairs), rtol=BOUND, atol=BOUND)
+    np.testing.assert_allclose(engine.nats(pairs), reference.nats(pairs), rtol=BOUND[bits], atol=BOUND[bits])
 
 
 def test_the_bundled_model_is_near_torch(kernels: str) -> None:
@@ -76,8 +81,8 @@ def alone(engine: NativeEngine, tokens: Sequence[int]) -> Any:
     return engine.prefill([tokens], 0)[0].array()[0]
 
 
-def test_a_ragged_batch_is_its_rows(kernels: str, folder: Path) -> None:
-    engine = opened(folder)
+def test_a_ragged_batch_is_its_rows(kernels: str, bits: int, folder: Path) -> None:
+    engine = opened(folder, bits)
     contexts = draw(np.random.default_rng(2), [3, 64, 1, 17, 16, 30, 31, 5, 9, 2, 40, 33, 12, 8])
     together = engine.prefill(contexts, 0)[0].array()
     for row, context in zip(together, contexts, strict=True):
@@ -86,8 +91,8 @@ def test_a_ragged_batch_is_its_rows(kernels: str, folder: Path) -> None:
     assert engine.nats(pairs) == [engine.nats([pair])[0] for pair in pairs]
 
 
-def test_token_by_token_is_all_at_once(kernels: str, folder: Path) -> None:
-    engine = opened(folder)
+def test_token_by_token_is_all_at_once(kernels: str, bits: int, folder: Path) -> None:
+    engine = opened(folder, bits)
     (tokens,) = draw(np.random.default_rng(3), [50])
     logits, cache = engine.prefill([tokens[:1]], 0)
     for place in range(1, len(tokens)):
@@ -95,12 +100,12 @@ def test_token_by_token_is_all_at_once(kernels: str, folder: Path) -> None:
         logits = engine.decode([tokens[place]], cache)
 
 
-def test_threads_change_nothing(kernels: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_change_nothing(kernels: str, bits: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contexts = draw(np.random.default_rng(4), [1, 40, 7, 64, 20])
     found = []
     for number in ("1", "2", "3", "7"):
         monkeypatch.setenv("DIALOGPT_THREADS", number)
-        engine = opened(folder)
+        engine = opened(folder, bits)
         logits, cache = engine.prefill([context[:-1] or [1] for context in contexts], 0)
         found.append([logits.array(), engine.decode([context[-1] for context in contexts], cache).array()])
         found[-1].append(np.array(engine.nats([([1, 2], context) for context in contexts[:3]])))

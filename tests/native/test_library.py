@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def test_auto_and_int8_on_a_cpu_are_native(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(load_engine(None, device="cpu", precision="fp32")[0], TorchEngine)
     monkeypatch.setenv("DIALOGPT_CPU", "off")
     assert isinstance(load_engine(None, device="cpu")[0], TorchEngine)
+
+
+def test_four_bits_are_native_or_refused(
+    make_model: Callable[..., Any], save: Callable[[Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(make_model(seed=4))
+    assert isinstance(load_engine(str(folder), device="cpu", precision="int4")[0], NativeEngine)
+    assert (folder / "model.int4").is_file()
+    monkeypatch.setenv("DIALOGPT_CPU", "off")
+    with pytest.raises(UsageError, match=r"--precision int4 takes the native engine, which does not run .* on cpu"):
+        load_engine(str(folder), device="cpu", precision="int4")
 
 
 def test_kernels_that_are_named(kernels: str) -> None:

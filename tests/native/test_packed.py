@@ -24,14 +24,14 @@ def folder(make_model: Callable[..., Any], save: Callable[[Any], Path], tmp_path
     return Path(shutil.copytree(save(make_model(seed=2)), tmp_path / "model"))
 
 
-def logits(folder: Path) -> Any:
-    engine = open_native(folder)
+def logits(folder: Path, bits: int = 8) -> Any:
+    engine = open_native(folder, bits)
     assert engine is not None
     return engine.prefill([TOKENS], 0)[0].array()
 
 
 def test_it_is_written_once(folder: Path) -> None:
-    expected, file = logits(folder), folder / packed.NAME
+    expected, file = logits(folder), folder / packed.NAMES[8]
     header = json.loads(file.read_bytes()[: packed.HEADER].rstrip(b"\0"))
     assert header["version"] == packed.VERSION
     assert header["digest"] == packed.digest(folder / "model.safetensors")
@@ -39,6 +39,16 @@ def test_it_is_written_once(folder: Path) -> None:
     made = file.stat().st_mtime_ns
     assert np.array_equal(logits(folder), expected)
     assert file.stat().st_mtime_ns == made
+
+
+def test_each_number_of_bits_has_a_file_of_its_own(folder: Path) -> None:
+    eight, four = logits(folder), logits(folder, 4)
+    assert not np.array_equal(eight, four)
+    sizes = [(folder / packed.NAMES[bits]).stat().st_size for bits in (8, 4)]
+    assert sizes[1] < sizes[0]
+    shutil.copy(folder / packed.NAMES[8], folder / packed.NAMES[4])  # of 8 bits, under the other's name
+    assert np.array_equal(logits(folder, 4), four)
+    assert [(folder / packed.NAMES[bits]).stat().st_size for bits in (8, 4)] == sizes
 
 
 def shorter(file: Path) -> None:
@@ -57,7 +67,7 @@ def older(file: Path) -> None:
 
 @pytest.mark.parametrize("harm", [shorter, damaged, older, Path.unlink], ids=lambda harm: harm.__name__)
 def test_one_that_does_not_fit_is_made_anew(folder: Path, harm: Callable[[Path], None]) -> None:
-    expected, file = logits(folder), folder / packed.NAME
+    expected, file = logits(folder), folder / packed.NAMES[8]
     whole = file.read_bytes()
     harm(file)
     assert np.array_equal(logits(folder), expected)
@@ -77,7 +87,7 @@ def test_another_checkpoint_in_the_same_place_is_packed_anew(
 def test_a_folder_that_is_closed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("sys.platform", "linux")
-    (folder / packed.NAME).mkdir()  # no file can take its place
+    (folder / packed.NAMES[8]).mkdir()  # no file can take its place
     expected = logits(folder)
     (kept,) = (tmp_path / "cache" / "dialogpt").iterdir()
     made = kept.stat().st_mtime_ns
@@ -122,7 +132,7 @@ def test_weights_of_another_model(folder: Path, act: Callable[[dict[str, torch.T
     change(folder, act)
     with pytest.raises(CheckpointError, match=said):
         open_native(folder)
-    assert not (folder / packed.NAME).exists()
+    assert not (folder / packed.NAMES[8]).exists()
 
 
 @pytest.mark.parametrize("harm", [lambda b: b[:100], lambda b: b[:-8], lambda b: b"\xff" * 8 + b[8:], lambda b: b""])

@@ -1,4 +1,4 @@
-"""What 8 bits cost the bundled model: its perplexity, and how often a greedy reply is another."""
+"""What 8 bits and 4 cost the bundled model: its perplexity, and how often a greedy reply is another."""
 
 import math
 from collections.abc import Sequence
@@ -40,12 +40,13 @@ def perplexity(engine: Engine, tokenizer: Tokenizer) -> float:
     return math.exp(sum(engine.nats(pairs)) / sum(len(target) for _, target in pairs))
 
 
-def test_perplexity_stays_within_one_percent(kernels: str) -> None:
+@pytest.mark.parametrize("bits", [8, 4])
+def test_perplexity_stays_within_one_percent(kernels: str, bits: int) -> None:
     reference, tokenizer = open_engine(None, "cpu", "fp32")
-    engine = open_native(BUNDLED)
+    engine = open_native(BUNDLED, bits)
     assert engine is not None
     found, expected = perplexity(engine, tokenizer), perplexity(reference, tokenizer)
-    print(f"{kernels}: perplexity {found:.3f}, in fp32 {expected:.3f}")
+    print(f"{kernels}, {bits} bits: perplexity {found:.3f}, in fp32 {expected:.3f}")
     assert found == pytest.approx(expected, rel=0.01)
 
 

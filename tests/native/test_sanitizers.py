@@ -18,7 +18,7 @@ FLAGS = (
     "-fno-sanitize=null,alignment,object-size,vptr",  # a third of the compiler's time: the address sanitizer sees null
 )  # fmt: skip
 DRIVER = """
-import os, sys
+import itertools, os, sys
 from pathlib import Path
 from dialogpt.native import library
 library.LIBRARY = Path(sys.argv[1])
@@ -26,9 +26,9 @@ from dialogpt.native.engine import open_native
 
 for kernels in library.library().dialogpt_choices().decode().split():
     os.environ["DIALOGPT_CPU"] = kernels
-    for folder in map(Path, sys.argv[2:]):
-        (folder / "model.int8").unlink(missing_ok=True)
-        engine = open_native(folder)
+    for folder, bits in itertools.product(map(Path, sys.argv[2:]), (8, 4)):
+        (folder / f"model.int{bits}").unlink(missing_ok=True)
+        engine = open_native(folder, bits)
         contexts = [[1] * length for length in (1, 7, 16, 17, engine.n_ctx)]
         logits, cache = engine.prefill(contexts, 0)
         cache.rearrange([0, 1, 1, 3, 2])

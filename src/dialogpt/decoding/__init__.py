@@ -70,7 +70,8 @@ class ReplyConfig(DecodingConfig):
     safety: Annotated[bool, "reject hypotheses that offend, or agree with what does"] = True
     blocklist: Annotated[Path | None, "phrases that no reply may hold, one a line (default: a short list)"] = None
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8"], "of matrix products; int8: 8-bit weights, on a CPU only"
+        Literal["auto", "fp32", "bf16", "int8", "int4"],
+        "of matrix products; int8, int4: weights of 8 bits or 4, on a CPU only",
     ] = "auto"
 
     def __post_init__(self) -> None:

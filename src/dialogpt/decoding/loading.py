@@ -1,6 +1,6 @@
 """A model's name -> the engine that runs it, with its tokenizer.
 
-On a CPU the native engine does, in 8 bits, where this installation has it; for everything else torch is imported.
+On a CPU the native engine does, in 8 bits or 4, where this installation has it; for everything else torch is imported.
 """
 
 import logging
@@ -25,6 +25,8 @@ BACKWARD = "backward"  # the folder of a checkpoint's backward companion, inside
 FORWARD_WEIGHT = 20.0  # where MMI is not the user's wish but the default; chosen on recipes/bundled/references
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, of WSL's, of AMD's
 
+BITS = {"auto": 8, "int8": 8, "int4": 4}  # of the native engine's weights, by precision
+
 Config = TypeVar("Config", bound=ReplyConfig)
 
 
@@ -37,12 +39,17 @@ def load_engine(
     it takes torch, and torch is not installed.
     """
     _check_direction(name, backward=backward)
-    if precision in ("auto", "int8") and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
+    if (bits := BITS.get(precision)) and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
         source = model_path(name or None)
-        if (engine := native_engine(source)) is not None:
+        if (engine := native_engine(source, bits)) is not None:
             tokenizer = Tokenizer.load(source)
             check_vocabulary(source, tokenizer, load_config(source))
             return engine, tokenizer
+    if precision == "int4":
+        raise UsageError(
+            f"--precision int4 takes the native engine, which does not run {name or 'the bundled one'} on {device} here",
+            "see `dialogpt info --cpu`, add --device cpu where there is a GPU, or use --precision auto",
+        )
     with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
         from dialogpt.model.opening import open_engine
     return open_engine(name or None, device, precision)
@@ -56,11 +63,11 @@ def _check_direction(name: str | None, *, backward: bool) -> None:
         log.warning("--backward %s is a forward model: train a backward one with `dialogpt train --reverse`", name)
 
 
-def native_engine(source: Path) -> Engine | None:
-    """The native engine of a checkpoint folder; None where it was not built, or cannot read this one."""
+def native_engine(source: Path, bits: int = 8) -> Engine | None:
+    """The native engine of a folder, in so many bits; None where it is not built, or cannot read this one."""
     from dialogpt.native.engine import open_native  # where torch runs models, nothing of it is needed
 
-    return open_native(source)
+    return open_native(source, bits)
 
 
 def _may_have_gpu() -> bool:

@@ -1,4 +1,4 @@
-"""The native engine: 8-bit weights in a mapped file and the library that runs them, as the calls of `dialogpt.engine`.
+"""The native engine: weights in a mapped file and the library that runs them, as the calls of `dialogpt.engine`.
 
 Rows are packed one after another without padding, so that what is read is what was asked for, and no row's result
 depends on another's. B rows, V tokens.
@@ -22,19 +22,19 @@ SCORED_TOGETHER = 4096  # tokens of one call of `nats`
 LANES = 16  # logits are written in whole vectors of so many
 
 
-def open_native(folder: Path) -> "NativeEngine | None":
-    """The engine of a checkpoint folder; None without a library, with DIALOGPT_CPU=off, or where torch must read it."""
+def open_native(folder: Path, bits: int = 8) -> "NativeEngine | None":
+    """A folder's engine, in 8 bits or 4; None without a library, with DIALOGPT_CPU=off, or where torch must read it."""
     if not folder.is_dir() or (chosen := kernels()) is None:
         return None
     config = load_config(folder)
-    return NativeEngine(folder, config, chosen) if supported(folder, config) else None
+    return NativeEngine(folder, config, chosen, bits) if supported(folder, config) else None
 
 
 class _Model:
     """The library's object, for as long as anything made with it is used."""
 
-    def __init__(self, path: Path, config: GPTConfig, chosen: str, workers: int) -> None:
-        shape = Shape.of(config)
+    def __init__(self, path: Path, config: GPTConfig, chosen: str, bits: int, workers: int) -> None:
+        shape = Shape.of(config, bits)
         self.handle = call("open", bytes(path), HEADER, shape.address, chosen.encode(), workers)
 
     def __del__(self) -> None:
@@ -45,11 +45,11 @@ class _Model:
 class NativeEngine:
     """Runs a checkpoint on this CPU."""
 
-    def __init__(self, folder: Path, config: GPTConfig, chosen: str) -> None:
+    def __init__(self, folder: Path, config: GPTConfig, chosen: str, bits: int) -> None:
         """Map the folder's packed weights, which are made first where they are not there."""
         self.n_ctx, self.vocabulary, self.kernels = config.n_ctx, config.vocab_size, chosen
-        with packed(folder, config) as path:
-            self._model = _Model(path, config, chosen, threads())
+        with packed(folder, config, bits) as path:
+            self._model = _Model(path, config, chosen, bits, threads())
 
     def prefill(
         self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[NativeCache | None] = ()

@@ -48,12 +48,13 @@ class Shape(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("vocab", "ctx", "layers", "heads", "embd")),
         ("eps", ctypes.c_float),
+        ("bits", ctypes.c_int32),
     )
 
     @classmethod
-    def of(cls, config: GPTConfig) -> "Shape":
+    def of(cls, config: GPTConfig, bits: int) -> "Shape":
         sizes = (config.vocab_size, config.n_ctx, config.n_layer, config.n_head, config.n_embd)
-        return cls(*sizes, config.layer_norm_eps)
+        return cls(*sizes, config.layer_norm_eps, bits)
 
     @property
     def address(self) -> int:

@@ -1,4 +1,4 @@
-"""A checkpoint's weights in 8 bits, in a file that is mapped: made once, beside the checkpoint.
+"""A checkpoint's weights in 8 bits or 4, in a file that is mapped: made once, beside the checkpoint.
 
 The file is a header of 4,096 bytes (JSON, padded by zeros) and the weights as csrc/layout.h places them. The header
 names the layout's version, the model's shape and the digest of what it was made from; a file whose header says anything
@@ -28,7 +28,7 @@ from dialogpt.native.safetensors import TYPES, Mapped, Stored, open_tensors
 
 VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
 HEADER = 4096  # bytes
-NAME = "model.int8"
+NAMES = {8: "model.int8", 4: "model.int4"}  # by the bits of a weight
 SAMPLES, SAMPLE = 16, 4096  # bytes of a digest, evenly over the file
 LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 NORMS = ("ln_1", "ln_2")
@@ -41,6 +41,7 @@ class Header(msgspec.Struct, frozen=True):
     shape: tuple[int, int, int, int, int, float]
     digest: str
     size_bytes: int
+    bits: int = 8
 
 
 def supported(folder: Path, config: GPTConfig) -> bool:
@@ -53,10 +54,10 @@ def supported(folder: Path, config: GPTConfig) -> bool:
 
 
 @contextmanager
-def packed(folder: Path, config: GPTConfig) -> Iterator[Path]:
+def packed(folder: Path, config: GPTConfig, bits: int) -> Iterator[Path]:
     """The packed file of a checkpoint folder, which may go when the block ends: it is opened in the block."""
-    header = _header(folder, config)
-    places = [folder / NAME, _cache_folder() / f"{header.digest}.int8"]
+    header = _header(folder, config, bits)
+    places = [folder / NAMES[bits], _cache_folder() / f"{header.digest}.int{bits}"]
     for place in places:
         if _fits(place, header):
             yield place
@@ -66,17 +67,17 @@ def packed(folder: Path, config: GPTConfig) -> Iterator[Path]:
             yield place
             return
     with tempfile.TemporaryDirectory(prefix="dialogpt-") as temporary:
-        place = Path(temporary) / NAME
+        place = Path(temporary) / NAMES[bits]
         if not _write(place, folder, config, header):
             raise DataError(f"{place} cannot be written", f"{header.size_bytes / 1e6:,.0f} MB are needed")
         yield place
 
 
-def _header(folder: Path, config: GPTConfig) -> Header:
-    shape = Shape.of(config)
+def _header(folder: Path, config: GPTConfig, bits: int) -> Header:
+    shape = Shape.of(config, bits)
     sizes = (config.vocab_size, config.n_ctx, config.n_layer, config.n_head, config.n_embd, config.layer_norm_eps)
     size_bytes = HEADER + call("packed_bytes", shape.address)
-    return Header(VERSION, sizes, digest(folder / "model.safetensors"), size_bytes)
+    return Header(VERSION, sizes, digest(folder / "model.safetensors"), size_bytes, bits)
 
 
 def digest(file: Path) -> str:
@@ -113,7 +114,7 @@ def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
             with open_tensors(folder / "model.safetensors") as mapped:
-                _fill(body, mapped, folder, config)
+                _fill(body, mapped, folder, config, header.bits)
             body.flush()
             del body
             file.seek(0)
@@ -151,10 +152,12 @@ def _of_model(mapped: Mapped) -> dict[str, Stored]:
     }
 
 
-def _fill(body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, folder: Path, config: GPTConfig) -> None:
+def _fill(
+    body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, folder: Path, config: GPTConfig, bits: int
+) -> None:
     """Put each tensor of a checkpoint into its place; CheckpointError when they are not those of the model."""
     check(mapped, folder, config)
-    shape, workers = Shape.of(config), threads()
+    shape, workers = Shape.of(config, bits), threads()
     file_name = {name: name for name in mapped.tensors}
     file_name |= {f"transformer.{name}": name for name in mapped.tensors}
 

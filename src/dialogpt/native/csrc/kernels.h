@@ -15,7 +15,8 @@ using Half = uint16_t;  // an IEEE 754 half, as keys and values are kept
 // What becomes of a product once its bias is added.
 enum class Then { kStore, kAdd, kGelu };
 
-constexpr int64_t kFewRows = 4;  // a product with more of them may read rows by whole tiles
+constexpr int64_t kFewRows = 4;     // a product with more of them may read rows by whole tiles
+constexpr int64_t kRoomBlocks = 2;  // blocks of integers for which a product of weights of 4 bits wants room
 
 // Activations as 8-bit integers with one scale a row: (rows, depth), as the table's own `multiply` wants them. Where there
 // are more than kFewRows, there is room for rows up to a multiple of 16, and it does not matter what stands in it.
@@ -50,9 +51,10 @@ struct Kernels {
   void (*norm_quantise)(const float* x, const Norm& norm, int64_t embd, float eps, float* room, uint8_t* values,
                         float* scale);
 
-  // out[row][n] = x[row] . weights[n] + bias[n] for the outputs of blocks first..last, then `then`.
-  void (*multiply)(const Linear& linear, int64_t first, int64_t last, int64_t rows, const Quantised& x, float* out,
-                   int64_t out_stride, Then then);
+  // out[row][n] = x[row] . weights[n] + bias[n] for the outputs of blocks first..last, then `then`. room: kRoomBlocks * 16 *
+  // depth bytes, where weights are of 4 bits.
+  void (*multiply)(const Linear& linear, int64_t first, int64_t last, int64_t rows, const Quantised& x, int8_t* room,
+                   float* out, int64_t out_stride, Then then);
 
   // Keep one position's key and value (width each) of a head: at its slot of a page, from the head's part on.
   void (*keep)(const float* key, const float* value, int width, int stride, int slot, Half* part);

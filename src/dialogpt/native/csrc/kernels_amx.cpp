@@ -80,20 +80,18 @@ inline void add_tiles(const uint8_t* x, const int8_t* weights, int64_t depth, in
 }
 
 // One row's products with one block, of which `sums` has the first `whole` inputs.
-inline void finish_row(const Linear& linear, int64_t block, const uint8_t* x, int64_t whole, const int32_t* sums,
-                       float scale, float* out, Then then) {
+inline void finish_row(const Linear& linear, int64_t block, const int8_t* weights, const uint8_t* x, int64_t whole,
+                       const int32_t* sums, float scale, float* out, Then then) {
   Sums total = _mm512_add_epi32(start(linear.offsets + block * kLanes), _mm512_load_si512(sums));
-  const int8_t* weights = linear.weights + block * kLanes * linear.depth;
   for (int64_t k = whole; k < linear.depth; k += 4) add(total, step(weights + k * kLanes), four(x + k));
   finish_block(finish(total), linear, block, scale, out, then);
 }
 
 // Up to 32 rows with one or two blocks.
 template <bool kTwoBlocks>
-inline void multiply_tiles(const Linear& linear, int64_t block, int64_t rows, bool are_new, const uint8_t* x,
-                           const float* scales, float* out, int64_t out_stride, Then then) {
+inline void multiply_tiles(const Linear& linear, int64_t block, const int8_t* weights, int64_t rows, bool are_new,
+                           const uint8_t* x, const float* scales, float* out, int64_t out_stride, Then then) {
   const int64_t depth = linear.depth, whole = depth / kTileDepth * kTileDepth;
-  const int8_t* weights = linear.weights + block * kLanes * depth;
   TileSums sums;
   if (rows > kTileRows)
     add_tiles<true, kTwoBlocks>(x, weights, depth, whole, are_new, sums);
@@ -101,13 +99,13 @@ inline void multiply_tiles(const Linear& linear, int64_t block, int64_t rows, bo
     add_tiles<false, kTwoBlocks>(x, weights, depth, whole, are_new, sums);
   for (int64_t r = 0; r < rows; r++)
     for (int b = 0; b < 1 + kTwoBlocks; b++)
-      finish_row(linear, block + b, x + r * depth, whole, sums.of[r / kTileRows][b][r % kTileRows], scales[r],
-                 out + r * out_stride, then);
+      finish_row(linear, block + b, weights + b * kLanes * depth, x + r * depth, whole,
+                 sums.of[r / kTileRows][b][r % kTileRows], scales[r], out + r * out_stride, then);
 }
 
-void multiply_many(const Linear& linear, int64_t first, int64_t last, int64_t rows, const Quantised& x, float* out,
-                   int64_t out_stride, Then then) {
-  if (rows <= kFewRows) return multiply(linear, first, last, rows, x, out, out_stride, then);
+void multiply_many(const Linear& linear, int64_t first, int64_t last, int64_t rows, const Quantised& x,
+                   int8_t* room, float* out, int64_t out_stride, Then then) {
+  if (rows <= kFewRows) return multiply(linear, first, last, rows, x, room, out, out_stride, then);
   const Tiles tiles;
   constexpr int64_t kHeight = 2 * kTileRows;
   const int64_t cached = kCached / linear.depth / kHeight * kHeight;
@@ -115,14 +113,16 @@ void multiply_many(const Linear& linear, int64_t first, int64_t last, int64_t ro
   for (int64_t from = 0; from < rows; from += together) {
     const int64_t to = from + together < rows ? from + together : rows;
     for (int64_t block = first; block < last; block += 2) {
+      const int8_t* weights = integers_of(linear, block, block + 1 < last ? 2 : 1, room);
       for (int64_t row = from; row < to; row += kHeight) {
         const int64_t height = row + kHeight < to ? kHeight : to - row;
+        const bool are_new = row == from && linear.weights;
         const uint8_t* values = x.values + row * linear.depth;
         float* at = out + row * out_stride;
         if (block + 1 < last)
-          multiply_tiles<true>(linear, block, height, row == from, values, x.scales + row, at, out_stride, then);
+          multiply_tiles<true>(linear, block, weights, height, are_new, values, x.scales + row, at, out_stride, then);
         else
-          multiply_tiles<false>(linear, block, height, row == from, values, x.scales + row, at, out_stride, then);
+          multiply_tiles<false>(linear, block, weights, height, are_new, values, x.scales + row, at, out_stride, then);
       }
     }
   }

@@ -215,6 +215,20 @@ inline void store_bytes(uint8_t* p, const Ints& x) {
 #endif
 }
 
+inline Ints load_bytes(const uint8_t* p) {
+  Ints r;
+#if defined(__AVX512F__)
+  r.part[0] = (IntPart)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__AVX2__)
+  EACH_PART r.part[i] = (IntPart)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8 * i)));
+#else
+  int32_t lane[kLanes];
+  for (int i = 0; i < kLanes; i++) lane[i] = p[i];
+  r = load(lane);
+#endif
+  return r;
+}
+
 inline float largest(const Floats& x) {
   float lane[kLanes];
   store(lane, x);

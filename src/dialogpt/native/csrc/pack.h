@@ -1,4 +1,4 @@
-// Weights of a checkpoint -> the places of a packed file, in 8 bits.
+// Weights of a checkpoint -> the places of a packed file, which is zero before, in 8 bits or 4.
 #pragma once
 #include "layout.h"
 

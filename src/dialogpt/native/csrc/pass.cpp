@@ -34,7 +34,8 @@ Pass::Pass(Model& model, const int32_t* tokens, const std::vector<Run>& runs, in
   scored_ = asked.targets ? model.scored_.floor<float>(kScored * padded(shape_.vocab)) : nullptr;
   own_bytes_ = whole_lines(kAlone * shape_.inner_width()) + whole_lines(kAlone * sizeof(float)) +
                whole_lines(shape_.width() * sizeof(float)) +
-               whole_lines(kQueries * padded(shape_.ctx + kQueries) * sizeof(float));
+               whole_lines(kQueries * padded(shape_.ctx + kQueries) * sizeof(float)) +
+               (shape_.bits == 8 ? 0 : whole_lines(kRoomBlocks * kLanes * shape_.inner_width()));
   own_ = model.own_.floor<std::byte>(own_bytes_ * model.threads_);
 }
 
@@ -68,6 +69,8 @@ Pass::Own Pass::own(const Crew& crew) const {
   found.row = reinterpret_cast<float*>(at);
   at += whole_lines(shape_.width() * sizeof(float));
   found.scores = reinterpret_cast<float*>(at);
+  at += whole_lines(kQueries * padded(shape_.ctx + kQueries) * sizeof(float));
+  found.integers = reinterpret_cast<int8_t*>(at);
   return found;
 }
 
@@ -206,8 +209,9 @@ Quantised Pass::quantised(Crew& crew, const float* x, int64_t rows, int64_t widt
 
 void Pass::multiply(Crew& crew, const Linear& linear, int64_t rows, const Quantised& x, float* out, int64_t stride,
                     Then then) {
+  int8_t* room = own(crew).integers;
   crew.share(linear.blocks, crew.grain(linear.blocks, 2), [&](int64_t first, int64_t last) {
-    kernels_.multiply(linear, first, last, rows, x, out, stride, then);
+    kernels_.multiply(linear, first, last, rows, x, room, out, stride, then);
   });
 }
 

@@ -22,6 +22,7 @@ class Pass {
   struct Own {
     uint8_t* values;
     float *scales, *row, *scores;
+    int8_t* integers;
   };
 
   void cut(const std::vector<Run>& runs, int64_t count);

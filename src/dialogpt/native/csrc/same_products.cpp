@@ -19,8 +19,10 @@ std::vector<float> product(const Kernels& kernels) {
   const auto any = [&state] { return (state = state * 1664525u + 1013904223u) >> 24; };
   for (uint8_t& value : values) value = static_cast<uint8_t>(any());
   for (int8_t& weight : weights) weight = static_cast<int8_t>(any());
-  const Linear linear{outputs, kBlocks, kDepth, weights.data(), scales.data(), bias.data(), offsets.data()};
-  kernels.multiply(linear, 0, kBlocks, kRows, {values.data(), row_scales.data()}, out.data(), outputs, Then::kStore);
+  const Linear linear{outputs,       kBlocks,       kDepth,      weights.data(), nullptr, nullptr,
+                      scales.data(), bias.data(), offsets.data()};
+  kernels.multiply(linear, 0, kBlocks, kRows, {values.data(), row_scales.data()}, nullptr, out.data(), outputs,
+                   Then::kStore);
   return out;
 }
 
