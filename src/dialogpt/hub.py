@@ -5,7 +5,8 @@ from pathlib import Path
 from dialogpt.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "bundled"
-HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "pytorch_model.bin", "merges.txt")
+HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "merges.txt")
+OLD_WEIGHTS = "pytorch_model.bin"  # what a model has where it has no safetensors, as microsoft/DialoGPT-*
 
 
 def model_path(name: str | Path | None) -> Path:
@@ -66,7 +67,10 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        folder = Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[OLD_WEIGHTS, *HUB_FILES]))
+        return folder
     except HFValidationError as error:
         raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
     except RepositoryNotFoundError as error:

@@ -8,13 +8,12 @@ keeps its linear weights as (in, out); ours are (out, in), transposed here.
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dialogpt.artifact import Manifest, atomic_folder, read_json, write_json, write_manifest
+from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import model_path
 from dialogpt.model.config import (
@@ -26,11 +25,10 @@ from dialogpt.model.config import (
     load_config,
     to_hf,
 )
+from dialogpt.model.files import weight_files
 from dialogpt.model.gpt import GPT
 from dialogpt.model.pickled import read_pickled, shape_of
 from dialogpt.tokens.bpe import Tokenizer
-
-INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 def load(
@@ -110,36 +108,16 @@ def generation_config(end_id: int) -> dict[str, Any]:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The folder's weights by the names in the files: model.safetensors, or its parts, or pytorch_model.bin."""
-    safe, old, index = folder / "model.safetensors", folder / "pytorch_model.bin", folder / INDEX
-    files = [safe] if safe.is_file() or not index.is_file() else _parts(index)
-    if files == [safe] and not safe.is_file() and old.is_file():
-        return read_pickled(old)
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise CheckpointError(
-            f"{folder} holds no {missing[0]}", "copy the whole checkpoint folder, or name a single .pkl file"
-        )
+    """The folder's weights by the names in the files (see `files.weight_files`)."""
+    files = weight_files(folder)
+    if files[0].suffix == ".bin":
+        return read_pickled(files[0])
     try:
         return {name: weight for file in files for name, weight in load_file(file).items()}
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
-
-
-def _parts(index: Path) -> list[Path]:
-    """The files beside an index that it names."""
-    try:
-        named = read_json(index, _Index).weight_map.values()
-    except DataError as error:
-        raise CheckpointError(error.message, "the file is damaged; fetch it again") from error
-    return [index.parent / Path(name).name for name in sorted(set(named))]
-
-
-class _Index(msgspec.Struct):
-    """Which file has which weight."""
-
-    weight_map: dict[str, str]
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:

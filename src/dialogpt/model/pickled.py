@@ -16,12 +16,11 @@ from torch import Tensor
 
 from dialogpt.errors import CheckpointError
 from dialogpt.model import GPTConfig
+from dialogpt.model.files import todays_names
 
 HEAD_SIZE = 64
-WRAPPERS = re.compile(r"^(module\.)+")  # of DistributedDataParallel and apex
 BLOCK = re.compile(r"transformer\.h\.(\d+)\.")
 CODE = re.compile(r"GLOBAL (\S+)")  # in torch's words about a function or class that it does not call
-OLD_NAMES = {"lm_head.decoder.weight": "lm_head.weight"}  # of the library before it was called transformers
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
@@ -49,11 +48,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
 def _renamed(state: Any) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ValueError("it is no dictionary of tensors by name")
-    bare = [WRAPPERS.sub("", name) for name in state]
-    renamed = {OLD_NAMES.get(name, name): weight for name, weight in zip(bare, state.values(), strict=True)}
-    if len(renamed) < len(state):
-        raise ValueError("two of its names mean one weight")
-    return renamed
+    names = todays_names(state)
+    return {names[name]: weight for name, weight in state.items()}
 
 
 def shape_of(path: Path, weights: Mapping[str, Tensor]) -> GPTConfig:

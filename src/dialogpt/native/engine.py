@@ -27,7 +27,7 @@ def open_native(folder: Path, bits: int = 8) -> "NativeEngine | None":
     if not folder.is_dir() or (chosen := kernels()) is None:
         return None
     config = load_config(folder)
-    return NativeEngine(folder, config, chosen, bits) if supported(folder, config) else None
+    return NativeEngine(folder, config, chosen, bits) if supported(folder) else None
 
 
 class _Model:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +23,11 @@ from dialogpt.artifact import atomic_file
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import NOT_WEIGHTS, TRANSPOSED, check_names_and_shapes, expected_shapes
+from dialogpt.model.files import weight_files
 from dialogpt.native.library import Shape, call, pointer, threads
-from dialogpt.native.safetensors import TYPES, Mapped, Stored, open_tensors
+from dialogpt.native.pickled import NotKnown
+from dialogpt.native.stored import TYPES, Stored
+from dialogpt.native.weights import Mapped, open_weights
 
 VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
 HEADER = 4096  # bytes
@@ -44,13 +47,13 @@ class Header(msgspec.Struct, frozen=True):
     bits: int = 8
 
 
-def supported(folder: Path, config: GPTConfig) -> bool:
-    """Whether the folder's weights are in a file and a precision that are read here; torch reads others too."""
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
+def supported(folder: Path) -> bool:
+    """Whether the folder's weights are in files and a precision that are read here; torch reads others too."""
+    try:
+        with open_weights(folder) as mapped:
+            return all(stored.dtype in TYPES for name, stored in _of_model(mapped).items())
+    except NotKnown:
         return False
-    with open_tensors(weights) as mapped:
-        return all(stored.dtype in TYPES for name, stored in _of_model(mapped).items())
 
 
 @contextmanager
@@ -77,17 +80,19 @@ def _header(folder: Path, config: GPTConfig, bits: int) -> Header:
     shape = Shape.of(config, bits)
     sizes = (config.vocab_size, config.n_ctx, config.n_layer, config.n_head, config.n_embd, config.layer_norm_eps)
     size_bytes = HEADER + call("packed_bytes", shape.address)
-    return Header(VERSION, sizes, digest(folder / "model.safetensors"), size_bytes, bits)
+    return Header(VERSION, sizes, digest(weight_files(folder)), size_bytes, bits)
 
 
-def digest(file: Path) -> str:
-    """Of a file's size, its time, its first and last bytes and samples between them: cheap for gigabytes."""
-    known = file.stat()
-    found = hashlib.blake2b(f"{known.st_size} {known.st_mtime_ns}".encode(), digest_size=16)
-    with file.open("rb") as opened:
-        for number in range(SAMPLES + 1):
-            opened.seek(max(known.st_size - SAMPLE, 0) * number // SAMPLES)
-            found.update(opened.read(SAMPLE))
+def digest(files: Sequence[Path]) -> str:
+    """Of files' sizes, their times, their first and last bytes and samples between them: cheap for gigabytes."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in files:
+        known = file.stat()
+        found.update(f"{known.st_size} {known.st_mtime_ns}".encode())
+        with file.open("rb") as opened:
+            for number in range(SAMPLES + 1):
+                opened.seek(max(known.st_size - SAMPLE, 0) * number // SAMPLES)
+                found.update(opened.read(SAMPLE))
     return found.hexdigest()
 
 
@@ -113,7 +118,7 @@ def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool
         with atomic_file(place) as partial, partial.open("w+b") as file:
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
-            with open_tensors(folder / "model.safetensors") as mapped:
+            with open_weights(folder) as mapped:
                 _fill(body, mapped, folder, config, header.bits)
             body.flush()
             del body

@@ -1,0 +1,63 @@
+"""A checkpoint folder's tensors, mapped: of model.safetensors, of its parts, or of pytorch_model.bin. Without torch."""
+
+import mmap
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dialogpt.errors import CheckpointError
+from dialogpt.model.files import todays_names, weight_files
+from dialogpt.native import pickled, safetensors
+from dialogpt.native.stored import Stored
+
+
+class Mapped:
+    """Open files of tensors by name; `release` gives back the memory that reading one took."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Stored] = {}
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def add(self, tensors: dict[str, Stored], map: mmap.mmap) -> None:
+        self.tensors |= tensors
+        self._maps |= dict.fromkeys(tensors, map)
+
+    def bytes_of(self, name: str) -> NDArray[np.uint8]:
+        stored = self.tensors[name]
+        return np.frombuffer(self._maps[name], np.uint8, stored.end - stored.begin, stored.begin)
+
+    def release(self) -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for map in set(self._maps.values()):
+                map.madvise(mmap.MADV_DONTNEED)
+
+
+@contextmanager
+def open_weights(folder: Path) -> Iterator[Mapped]:
+    """Map a folder's files; CheckpointError when one is missing or damaged, NotKnown where torch may read it."""
+    found = Mapped()
+    with ExitStack() as opened:
+        for path in weight_files(folder):
+            try:
+                file = opened.enter_context(path.open("rb"))
+                map = opened.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                found.add(_tensors(path, map), map)
+            except pickled.NotKnown:
+                raise
+            except Exception as error:  # a damaged pickle raises nearly anything
+                reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+                raise CheckpointError(
+                    f"the weights in {folder} do not load: {reason}", "the file is damaged; fetch it again"
+                ) from error
+        yield found
+
+
+def _tensors(path: Path, map: mmap.mmap) -> dict[str, Stored]:
+    if path.suffix != ".bin":
+        return safetensors.find_tensors(map)
+    tensors = pickled.find_tensors(path, map)
+    names = todays_names(tensors)
+    return {names[name]: stored for name, stored in tensors.items()}
