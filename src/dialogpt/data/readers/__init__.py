@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from dialogpt.data.readers import discord, dstc7, jsonl, parquet, script, telegram, weighted, whatsapp
 from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
+from dialogpt.data.readers.layout import find_layout
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session
@@ -94,7 +95,9 @@ def _of_lines(file: TextFile, head: list[str]) -> str | None:
         return "original"
     if dstc7.parse(head[0], 1) or dstc7.is_evaluation(head[0]):
         return "dstc7"
-    layout = script.find_layout(head)
+    layout = find_layout(file.head())
     if layout and (layout.header or _TABLES.search(file.path.name) or layout.delimiter == "\t"):
         return "script"
+    if _TABLES.search(file.path.name):
+        raise script.unknown_columns(file)
     return None
