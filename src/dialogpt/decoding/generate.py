@@ -21,6 +21,7 @@ from dialogpt.decoding.report import repetition
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
+from dialogpt.logs import sparing
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.seeds import mixed
@@ -39,7 +40,7 @@ def generate(config: GenerateConfig) -> Path | None:
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")
     frugal_with_memory()
-    with Journal(config, items) as journal:
+    with Journal(config, items) as journal, sparing("dialogpt.decoding.hypotheses"):
         responder = Responder.load(config.model or None, config, device=config.device)
         _reply_to_all(responder, items, journal, config)
         replies = [journal.replies[i] for i in range(len(items))]
