@@ -143,7 +143,7 @@ def _begin(head: Sequence[str]) -> tuple[str, list[str]]:
     """The delimiter that is told and the lines below; blank ones are left out, and the last one, which may be cut."""
     lines = [line for line in head[:-1] if line.strip()] or list(head)
     told = told_delimiter(lines)
-    return told, lines[bool(told) :][:_HEAD_ROWS]
+    return told, (lines[1:] if told else lines)[:_HEAD_ROWS]
 
 
 def _sample(lines: Sequence[str], delimiter: str) -> list[list[str]]:
