@@ -306,9 +306,7 @@ def test_a_full_disk_leaves_nothing_half_written(made: Made, tmp_path: Path, kin
     out = tmp_path / "out"
     assert_fails(dialogpt(*given, "--out", out, preexec_fn=limited), 1, str(tmp_path / ".?out"), "space")
     left = set(listing(tmp_path)) - {"long.jsonl", "contexts.txt"}
-    if kind.startswith("train"):  # the run is begun, and holds no checkpoint
-        assert left == {"out", "out/checkpoints", "out/manifest.json", "out/settings.json"}
-    elif kind == "generate":  # what was done is kept
+    if kind == "generate":  # what was done is kept
         assert left == {".out.part"}
         assert dialogpt(*given, "--out", out).returncode == 0
         assert set(listing(tmp_path)) == {"long.jsonl", "contexts.txt", "out"}

@@ -47,6 +47,8 @@ _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 def recognise(file: TextFile) -> str | None:
     """The format's name by what the file begins with, or None for a file without text; DataError when it is unknown."""
+    if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
     for magic, what in _ARCHIVES.items():
         if file.begins_with(magic):
             raise DataError(f"{file.path} is {what}", "take the chat file out of it (WhatsApp's is _chat.txt)")
