@@ -1,5 +1,7 @@
 """Files and folders that are whole or not there, and manifests."""
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from dialogpt.artifact import (
 )
 from dialogpt.data import ExtractConfig
 from dialogpt.errors import DataError, UsageError
+from dialogpt.jobs import Job
 
 
 def names(folder: Path) -> list[str]:
@@ -98,6 +101,60 @@ def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
         file.writelines([b"half", None])  # type: ignore[list-item]
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "file")
+    for text in ("old", "new"):
+        with atomic_file(tmp_path / "link") as partial:
+            partial.write_text(text)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "file").read_text() == "new"
+    assert names(tmp_path / "disk") == ["file"]
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from dialogpt.artifact import atomic_file
+print("before")
+with atomic_file(Path(sys.argv[1])) as partial:
+    partial.write_text("content\\n")
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_is_written_to_whatever_it_is(name: str, tmp_path: Path) -> None:
+    """A pipe, and a file, of which nothing is cut off; the name stays the device's."""
+    command = [sys.executable, "-c", WRITE, name]
+    assert subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout == b"before\ncontent\n"
+    (tmp_path / "log").write_text("earlier\n")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run(command, stdout=log, check=True, cwd=tmp_path)
+    assert (tmp_path / "log").read_text() == "earlier\nbefore\ncontent\n"
+    assert names(tmp_path) == ["log"]
+    assert Path("/dev/stdout").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full")
+def test_a_full_device_is_an_error_and_stays_a_device() -> None:
+    refused = pytest.raises(DataError, match="/dev/full cannot be written: No space left")
+    with refused, atomic_file(Path("/dev/full")) as partial:
+        partial.write_text("content")
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="no /dev/null")
+@pytest.mark.parametrize("name", ["-", "/dev/null"])
+def test_a_folder_is_not_written_to_a_stream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{name} is a stream, a folder"), atomic_folder(Path(name)):
+        pass
+    with pytest.raises(UsageError, match=f"{name} is a stream, a folder"):
+        Job(name, {}, overwrite=False)
+    assert names(tmp_path) == []
 
 
 def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -42,7 +42,10 @@ def test_a_folders_files_are_read_in_the_order_of_their_names(tmp_path: Path) ->
 
 
 def test_a_folder_without_sessions_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no sessions"):
+    with pytest.raises(DataError, match=r"holds no sessions.*`dialogpt extract` and `import` make some"):
+        list(read_sessions(tmp_path))
+    (tmp_path / "sessions-00000.tsv").touch()
+    with pytest.raises(DataError, match=r"holds no sessions.*import .*sessions-00000.tsv` reads"):
         list(read_sessions(tmp_path))
 
 

@@ -6,6 +6,7 @@ and how many were dropped for each reason. A folder is filled beside its place a
 
 import os
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from dialogpt import __version__
 from dialogpt.errors import DataError, UsageError
 
 MANIFEST = "manifest.json"
+STDOUT = Path("-")
 T = TypeVar("T")
 
 
@@ -124,20 +126,67 @@ def read_json(path: Path, type: type[T]) -> T:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes `path`'s place when the block ends well, else it is deleted."""
+    """Give a path to write to; what is there takes `path`'s place when the block ends well, else it is deleted.
+
+    A link to a file stays a link. A stream (see `is_stream`) stays what it is: the content is written to it at the end.
+    """
+    try:
+        with _held(path) if is_stream(path) else _beside(path.resolve()) as partial:
+            yield partial
+    except BrokenPipeError:  # who reads the stream has enough
+        raise
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
+
+
+def is_stream(path: Path) -> bool:
+    """Whether no file could take `path`'s place: `-` (standard output), a pipe, a device, `/dev/stdout` and such."""
+    if path == STDOUT:
+        return True
+    if not path.exists() or path.is_dir():
+        return False
+    # Standard output may be a file, by `>`; to replace its name in /dev would be a device lost.
+    opened = path.parent.resolve().parts[:2] == ("/", "proc") or path.parent.resolve() == Path("/dev")
+    return opened or not path.is_file()
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A path in `path`'s folder, moved to `path` at the end."""
     partial = _partial(path)
     try:
         yield partial
         partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(stream: Path) -> Iterator[Path]:
+    """A temporary file, poured into the stream at the end; of a file behind it nothing is cut off."""
+    import tempfile  # 6 ms, which `--help` need not spend
+
+    with tempfile.TemporaryDirectory() as folder:
+        partial = Path(folder) / "content"
+        yield partial
+        if stream == STDOUT:
+            sys.stdout.write(partial.read_text(encoding="utf-8"))
+        sys.stdout.flush()
+        if stream != STDOUT:
+            with partial.open("rb") as content, stream.open("ab") as target:
+                shutil.copyfileobj(content, target)
+
+
+def refuse_stream(path: Path) -> None:
+    """UsageError when a folder is to be written where `is_stream` holds."""
+    if is_stream(path):
+        raise UsageError(f"{path} is a stream, a folder is to be written there", "name another --out")
 
 
 def check_folder(path: Path | str, *, overwrite: bool) -> None:
     """UsageError when a command may not write a folder at `path`: it is a file, not empty, or not one of ours."""
     path = Path(path)
+    refuse_stream(path)
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")
     if not overwrite and path.is_dir() and any(path.iterdir()):

@@ -269,7 +269,9 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
 
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise UsageError(f"--config {path} cannot be read: {error.strerror}", "check the path") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"--config {path} does not load: {error}", "it is a TOML file: name = value") from error
         values = {f"{key}_" if f"{key}_" in kinds else key: value for key, value in values.items()}
         for key, value in values.items():

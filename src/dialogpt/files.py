@@ -117,7 +117,8 @@ def open_input(path: Path | str) -> IO[bytes]:
             return cast(IO[bytes], file_system(str(path)).open(path, "rb"))
         path = Path(path)
         if path.is_dir():
-            raise DataError(f"{path} is a folder, a file is needed", "name the files in it")
+            first = min((each for each in path.glob("*.*") if each.name != "manifest.json"), default="")
+            raise DataError(f"{path} is a folder, a file is needed", f"name the files in it{first and f': {first}'}")
         if path.exists() and not path.is_file():  # to open a pipe might wait for ever
             raise DataError(f"{path} is a pipe or device, which is read once", "save it as a file first")
         return path.open("rb")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 from dialogpt import __version__
-from dialogpt.artifact import MANIFEST, Manifest, check_folder, lock_folder
+from dialogpt.artifact import MANIFEST, Manifest, check_folder, lock_folder, refuse_stream
 from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.storage import Storage
@@ -63,6 +63,7 @@ class Job:
 
         `work_format` is the number of the format of what the tasks leave for each other: another one is refused, too.
         """
+        refuse_stream(Path(out))
         self.out, self.overwrite = Storage(out), overwrite
         self.folder = self.out.parent / f".{self.out.name}.job"
         self.settings = msgspec.json.decode(

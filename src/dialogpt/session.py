@@ -70,8 +70,10 @@ def sessions_files(path: Path) -> list[Path]:
     names = sorted(p for p in path.iterdir() if ".jsonl" in p.suffixes and not p.name.startswith(".") and p.is_file())
     files = [p for p in names if p.name != DROPPED]
     if not files:
+        other = min((p for p in path.iterdir() if p.suffix in (".tsv", ".parquet")), default=None)
         raise DataError(
-            f"{path} holds no sessions (*.jsonl, *.jsonl.zst)", "make some with `dialogpt extract` or `import`"
+            f"{path} holds no sessions (*.jsonl, *.jsonl.zst)",
+            f"`dialogpt import {other}` reads what is there" if other else "`dialogpt extract` and `import` make some",
         )
     return files
 

@@ -159,6 +159,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [len(session.turns) for session in read_sessions(out)] == [2, 4]
     conversations(ConversationsConfig(export=out, search="HELLO"))
     assert [session.id for session in read_sessions(out)] == ["chat/1"]
+    capsys.readouterr()
+    assert conversations(ConversationsConfig(export=Path("-"), show=1)) is None  # nothing but the sessions is printed
+    assert capsys.readouterr().out.encode() == out.read_bytes()
     assert conversations(ConversationsConfig(delete=1)) == "conversation 1 is deleted"
     for config, message in (
         (ConversationsConfig(show=1), "there is no conversation 1"),

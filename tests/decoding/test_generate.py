@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,21 @@ def test_a_batch_size_below_one(run: Callable[..., list[str]]) -> None:
         run(TEXTS, batch_size=0)
 
 
-def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
-    contexts, pipe = tmp_path / "in.txt", tmp_path / "pipe"
-    contexts.write_text("hi\n")
-    os.mkfifo(pipe)
-    with pytest.raises(UsageError, match="is no file, and would be replaced by one"):
-        generate(GenerateConfig(contexts=contexts, out=pipe, overwrite=True))
-    assert pipe.is_fifo()
+def test_a_pipe_is_written_to_and_stays_one(
+    run: Callable[..., list[str]], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Nothing is kept beside it: in /dev that would be litter, and what was said cannot be taken back."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    expected = run(TEXTS)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((folder / "pipe").read_text, encoding="utf-8")
+        config = GenerateConfig(
+            contexts=tmp_path / "contexts", model=str(tiny_checkpoint), seed=7, max_new_tokens=12, device="cpu",
+            out=folder / "pipe",
+        )  # fmt: skip
+        assert generate(config) is None
+        assert read.result().splitlines() == expected
+    assert [path.name for path in folder.iterdir()] == ["pipe"]
+    assert (folder / "pipe").is_fifo()

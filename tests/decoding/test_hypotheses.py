@@ -14,6 +14,7 @@ from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.decoding import DecodingConfig, Hypothesis
 from dialogpt.decoding.hypotheses import context_tokens, make
 from dialogpt.errors import DataError
+from dialogpt.logs import sparing
 from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
@@ -163,3 +164,19 @@ def test_logits_that_are_not_finite_are_an_error(
         model.transformer.ln_f.weight[3] = value
     with pytest.raises(DataError, match="logits are not finite"):
         replies((model, tiny_tokenizer), CONTEXTS, SEEDS)
+
+
+def test_many_cut_turns_are_told_in_few_words(tiny_tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    def cut(times: int) -> None:
+        for _ in range(times):
+            context_tokens(tiny_tokenizer, [Turn("x" * 100)], 32, 16)
+
+    with sparing("dialogpt.decoding.hypotheses"):
+        cut(10)
+    assert [message[:9] for message in caplog.messages[:3]] == ["a turn of"] * 3
+    assert caplog.messages[3:] == ["7 more such warnings are not shown"]
+    caplog.clear()
+    with sparing("dialogpt.decoding.hypotheses"):
+        cut(3)
+    cut(5)
+    assert len(caplog.messages) == 8

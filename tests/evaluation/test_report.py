@@ -89,20 +89,47 @@ def test_latex_is_the_papers_columns() -> None:
         r"System & NIST-4 & BLEU-2 \% & METEOR \% \\ \hline",
         r"human & 3.50 & 17.90 & n/a \\",
         r" & {\scriptsize 3.40--3.61} & {\scriptsize 17.00--18.88} &  \\",
-        r"ours\_2 & 2.41 & 10.54 & 7.53 \\",
+        r"ours\_2 & 2.41\rlap{$^{**}$} & 10.54 & 7.53 \\",
         r"\hline",
     ]
-    assert lines[8:] == [
+    assert lines[7:] == [
+        r"\multicolumn{4}{l}{\scriptsize $^{*}p<0.05$, $^{**}p<0.01$ against human, two-sided, paired} \\",
+        r"\end{tabular}",
+        "% p, against human            ours_2",
+        "% NIST-4            0.0010 / <0.0001  bootstrap / randomisation",
         "% nist-4: sig-nist", "% bleu-2: sig-bleu", "% meteor of human: not computed: no Java",
-        "% meteor of ours_2: sig-meteor",
+        "% meteor of ours_2: sig-meteor", "% p-bootstrap p-randomisation: sig-p",
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "tests, mark",
+    [
+        ({"bootstrap": 0.001, "randomisation": 0.06}, ""),  # the exact one decides
+        ({"bootstrap": 0.6, "randomisation": 0.049}, "*"),
+        ({"bootstrap": 0.0099}, "**"),
+        ({"jackknife": 0.01}, "*"),
+        ({"ratio": 0.05}, ""),
+        ({}, ""),
+    ],
+)
+def test_latex_marks_what_differs_from_the_first(tests: dict[str, float], mark: str) -> None:
+    scores = [score(system, "bleu-1", 0.5) for system in "ab"]
+    lines = render([*scores, *(score("b", f"bleu-1:p-{name}", p) for name, p in tests.items())], "latex").splitlines()
+    assert lines[4] == (rf"b & 50.00\rlap{{$^{{{mark}}}$}} \\" if mark else r"b & 50.00 \\")
+    assert any("p<0.05" in line for line in lines) == bool(tests)
+
+
 def test_latex_compiles_whatever_stands_in_it() -> None:
-    scores = [score(r"a_b & c\d", "bleu-1", 0.5), score("e", "bleu-1:p-bootstrap", 0.00001)]
+    first = score(r"a_b & c\d", "bleu-1", 0.5)
+    scores = [first, score("e<", "bleu-1", 0.4), score("e<", "bleu-1:p-bootstrap", 0.02)]
     lines = render(scores, "latex").splitlines()
-    assert lines[3] == r"a\_b \& c\textbackslash{}d & 50.00 & n/a \\"
-    assert lines[4] == r"e & n/a & $<$0.0001 \\"
+    assert lines[3:6] == [
+        r"a\_b \& c\textbackslash{}d & 50.00 \\",
+        r"e$<$ & 40.00\rlap{$^{*}$} \\",
+        r"\hline",
+    ]
+    assert r" against a\_b \& c\textbackslash{}d, two-sided" in lines[6]
 
 
 @pytest.mark.parametrize("form", ["table", "latex", "tsv", "json"])

@@ -327,3 +327,14 @@ def test_a_tokenizer_of_another_language_is_said(
     path = write_sessions([Session((Turn(text), Turn(text)))])
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer="bundled"))
     assert ("tokens a character" in caplog.text) is warned
+
+
+@pytest.mark.parametrize(("long", "warned"), [(3, True), (2, False)])
+def test_many_turns_that_are_too_long_are_warned_of(
+    write_sessions: Write, tmp_path: Path, tokenizer_folder: Path, caplog: pytest.LogCaptureFixture,
+    long: int, warned: bool,
+) -> None:  # fmt: skip
+    sessions = [Session((Turn("a"), Turn("b"))) for _ in range(10)] + [Session((Turn("z" * 99), Turn("b")))] * long
+    path = write_sessions(sessions)
+    tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer=str(tokenizer_folder), max_tokens=16))
+    assert (f"{long} of {20 + 2 * long} turns are over half of --max-tokens 16" in caplog.text) is warned

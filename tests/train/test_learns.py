@@ -182,8 +182,11 @@ def test_a_loss_that_is_not_finite_is_an_error(make_config: Make) -> None:
 def test_a_step_without_anything_to_learn_says_so(make_config: Make, make_shards: Callable[..., Path]) -> None:
     """Read backward, the only turn to learn of these comes first, as context."""
     only_last = make_shards([Session((Turn("hi", learn=False), Turn("good morning")))])
+    config = make_config(shards=only_last, reverse=True)
     with pytest.raises(DataError, match="has nothing to learn"):
-        train(make_config(shards=only_last, reverse=True))
+        train(config)
+    assert not config.out.exists()
+    train(make_config())  # there is no run in the way
 
 
 def test_a_transformers_folder_is_trained_on(make_config: Make, shards: Path, tmp_path: Path) -> None:

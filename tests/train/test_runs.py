@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import pytest
 import torch
 
 from dialogpt.artifact import locked, read_manifest
-from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.errors import DataError, DialoGPTError, UsageError
 from dialogpt.hub import model_folder
 from dialogpt.model import checkpoint
+from dialogpt.session import Session, Turn
 from dialogpt.train import TrainConfig
 from dialogpt.train.loop import train
+from dialogpt.train.runs import Run
 
 Make = Callable[..., TrainConfig]
 Arguments = Callable[[TrainConfig], list[str]]
@@ -208,6 +211,34 @@ def test_a_folder_that_is_no_run_is_refused(make_config: Make, tmp_path: Path) -
     with pytest.raises(UsageError, match="no run folder"):
         train(make_config(out=tmp_path / "file"))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_fails_before_it_begins_leaves_nothing(
+    make_config: Make, make_shards: Callable[..., Path], there: bool
+) -> None:
+    """Held-out sessions that the model cannot read are found when the folder is made; one that was there stays."""
+    shards = make_shards()
+    long = Session((Turn("does it end?"), Turn("no " * 100)))
+    shutil.copytree(make_shards([long]), shards / "validation")
+    config = make_config(shards=shards)
+    if there:
+        config.out.mkdir()
+    with pytest.raises(DataError, match="longer than the model's n_ctx"):
+        train(config)
+    assert not any(config.out.iterdir()) if there else not config.out.exists()
+
+
+def test_what_fails_later_keeps_the_run(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(steps=3, save_every=1)
+
+    def full(*_: object) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr(Run, "save", full)
+    with pytest.raises(DataError, match="disk is full"):
+        train(config)
+    assert [line["step"] for line in metrics(config.out)] == [1]
 
 
 def test_more_steps_go_on_and_a_finished_run_stays_as_it_is(make_config: Make) -> None:

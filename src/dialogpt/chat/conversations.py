@@ -4,7 +4,7 @@ import sys
 
 import msgspec
 
-from dialogpt.artifact import atomic_file
+from dialogpt.artifact import atomic_file, is_stream
 from dialogpt.chat import ConversationsConfig
 from dialogpt.chat.store import Conversations, default_path
 from dialogpt.errors import DataError, UsageError
@@ -39,14 +39,14 @@ def conversations(config: ConversationsConfig) -> str | None:
     return "\n".join(lines)
 
 
-def _export(kept: Conversations, config: ConversationsConfig) -> str:
+def _export(kept: Conversations, config: ConversationsConfig) -> str | None:
     """Write the conversations, or those that were searched for or shown, as sessions."""
     assert config.export is not None
     ids = [config.show] if config.show is not None else [one.id for one in kept.listed(config.search)]
     sessions = [kept.session(number) for number in sorted(ids)]
     with atomic_file(config.export) as partial:
         partial.write_bytes(b"".join(msgspec.json.encode(session) + b"\n" for session in sessions))
-    return f"{len(sessions)} conversations are in {config.export}"
+    return None if is_stream(config.export) else f"{len(sessions)} conversations are in {config.export}"
 
 
 def _short(text: str) -> str:

@@ -87,6 +87,9 @@ class ImportConfig:
     date_order: Annotated[Literal["auto", "dmy", "mdy", "ymd"], "order of day, month and year in WhatsApp's dates"] = (
         "auto"
     )
+    columns: Annotated[
+        str, "CSV, TSV: names, or numbers without a header, of its columns SPEAKER,TEXT[,CONVERSATION]"
+    ] = ""
     gap: Annotated[int, "chat logs: a silence of more minutes begins a new conversation (0: never)"] = 60
     replies: Annotated[bool, "Telegram, Discord: follow reply links, a session for each path of replies"] = False
     speaker: Annotated[str, "only this speaker's turns carry loss (default: everybody's)"] = ""

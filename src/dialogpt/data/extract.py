@@ -343,4 +343,7 @@ def counts_of(total: Tally) -> dict[str, int]:
 
 def _why(total: Tally) -> str:
     top = ", ".join(f"{reason} {count:,}" for reason, count in total.dropped.most_common(4))
-    return f"{total.counts['comments']:,} comments, {total.counts['posts']:,} posts kept; dropped: {top or 'nothing'}"
+    missing = total.dropped["comment: no submission"] and not total.counts["submissions"]
+    hint = "these rules need submissions, RS_*; " if missing else ""
+    kept = f"{total.counts['comments']:,} comments, {total.counts['posts']:,} posts kept"
+    return f"{hint}{kept}; dropped: {top or 'nothing'}"

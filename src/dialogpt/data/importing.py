@@ -52,6 +52,8 @@ class Importer:
                             ("gap", config.gap)):  # fmt: skip
             if value < 0:
                 raise UsageError(f"--{name} {value} is below 0", "0 is no limit")
+        if config.columns and config.from_ not in ("auto", "script"):
+            raise UsageError(f"--columns is for tables, not for --from {config.from_}", "leave one of them out")
         self.config = config
         self.dropped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -76,7 +78,9 @@ class Importer:
 
     def _read(self, path: Path, bar: Progress) -> Iterator[Session]:
         file = TextFile(path, self.config.encoding, bar.advance)
-        name = recognise(file) if self.config.from_ == "auto" else self.config.from_
+        name: str | None = "script" if self.config.columns else self.config.from_
+        if name == "auto":
+            name = recognise(file)
         if name is None:
             self.dropped["empty file"] += 1
             return
@@ -91,7 +95,7 @@ class Importer:
     def _conversations(self, form: Format, file: TextFile) -> Iterator[Session]:
         """A file's conversations as they stand there, whatever their length."""
         split = shaping.by_replies if self.config.replies else shaping.by_silence
-        options = ReadOptions(self.config.date_order, tidy(self.config.speaker))
+        options = ReadOptions(self.config.date_order, tidy(self.config.speaker), self.config.columns)
         for found in form.read(file, options, self.dropped):
             if isinstance(found, ChatLog):
                 yield from split(found, self.config.gap * 60)

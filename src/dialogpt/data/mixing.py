@@ -117,7 +117,9 @@ def read_mixture(path: Path, root: Path, without: Sequence[str] = ()) -> list[So
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "check the path") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} does not load: {error}", "it is a TOML file with a table for each source") from error
     if not tables:
         raise UsageError(f"{path} names no source", '[chats] and files = ["chats.jsonl"] below it')

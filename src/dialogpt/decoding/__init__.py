@@ -114,7 +114,7 @@ class GenerateConfig(ReplyConfig):
     contexts: Annotated[
         Path, 'JSONL ({"context": [...]} or sessions), or text: a context a line, turns between tabs; -: standard input'
     ]
-    out: Annotated[Path | None, "file to write (default: stdout)"] = None
+    out: Annotated[Path | None, "file, pipe or device to write (default: stdout, also named `-`)"] = None
     overwrite: Annotated[bool, "replace an existing file, or an unfinished one of another version"] = False
     model: Annotated[str, "checkpoint folder, run folder or hub name (default: the bundled model)"] = ""
     format: Annotated[Literal["text", "jsonl"], "text: a reply a line; jsonl: with id, context and log-probability"] = (

@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
-from dialogpt.artifact import atomic_file
+from dialogpt.artifact import STDOUT, atomic_file, is_stream
 from dialogpt.decoding import GenerateConfig, Reply
 from dialogpt.decoding.journal import Journal
 from dialogpt.decoding.report import repetition
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import decode_text, read_lines
+from dialogpt.logs import sparing
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.seeds import mixed
@@ -39,7 +40,7 @@ def generate(config: GenerateConfig) -> Path | None:
     if not items:
         raise DataError(f"{config.contexts} holds no context", "a line is a context, with tabs between its turns")
     frugal_with_memory()
-    with Journal(config, items) as journal:
+    with Journal(config, items) as journal, sparing("dialogpt.decoding.hypotheses"):
         responder = Responder.load(config.model or None, config, device=config.device)
         _reply_to_all(responder, items, journal, config)
         replies = [journal.replies[i] for i in range(len(items))]
@@ -59,10 +60,6 @@ def _check(config: GenerateConfig) -> None:
         raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of rows")
     if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
         raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
-    if config.out is not None and config.out.exists() and not config.out.is_file():
-        raise UsageError(
-            f"--out {config.out} is no file, and would be replaced by one", "name another, or leave it out"
-        )
     if config.show_hypotheses and config.format != "jsonl":
         raise UsageError("--show-hypotheses is for --format jsonl", "add it")
 
@@ -139,9 +136,6 @@ def _line(item: EvalItem, reply: Reply, config: GenerateConfig) -> str:
 
 def _write(lines: Sequence[str], out: Path | None) -> Path | None:
     text = "".join(f"{line}\n" for line in lines)
-    if out is None:
-        sys.stdout.write(text)
-        return None
-    with atomic_file(out) as partial:
+    with atomic_file(out or STDOUT) as partial:
         partial.write_text(text, encoding="utf-8")
-    return out
+    return None if out is None or is_stream(out) else out

@@ -1,8 +1,8 @@
 """What `generate` has done, kept beside its output until all is: `.NAME.part`, a header and then a line per entry.
 
 Killed at any moment, nothing but the entry that was being written is lost. The header is a digest of settings and
-contexts, the seed, and a version; an entry is a JSON object, number of the context -> reply. Without an output file
-nothing is kept.
+contexts, the seed, and a version; an entry is a JSON object, number of the context -> reply. Without an output file,
+and for a stream in its place, nothing is kept.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 import msgspec
 import numpy as np
 
+from dialogpt.artifact import is_stream
 from dialogpt.decoding import GenerateConfig, Reply
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import EvalItem
@@ -39,7 +40,10 @@ class Journal:
         self.replies: dict[int, Reply] = {}
         self.seed = config.seed if config.seed is not None else int(np.random.default_rng().integers(2**31))
         self._out, self._overwrite = config.out, config.overwrite
-        self._path = None if config.out is None else config.out.parent / f".{config.out.name}.part"
+        if config.out is None or is_stream(config.out):
+            self._path = None
+        else:
+            self._path = config.out.parent / f".{config.out.name}.part"
         self._file: IO[bytes] | None = None
         self._asked_seed = config.seed
         self._key = _digest(config, items)

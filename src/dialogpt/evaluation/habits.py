@@ -5,6 +5,7 @@ replies, and adds up over segments; lengths come as percentiles.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,8 @@ def blandness(replies: Sequence[str]) -> Additive:
     frequent = np.zeros(len(counts), np.bool_)
     frequent[np.argsort(-counts, kind="stable")[:MOST_FREQUENT]] = True
     bland = (frequent & (counts > 1))[kinds]
-    return _share("bland", f"most-frequent:{MOST_FREQUENT}|{_WORDS}", bland, np.ones(len(replies)))
+    signature = f"most-frequent:{MOST_FREQUENT}|{_WORDS}"
+    return replace(_share("bland", signature, bland, np.ones(len(replies))), tested=False)
 
 
 def lengths(replies: Sequence[Sequence[str]]) -> tuple[Additive, Jackknifed]:

@@ -16,6 +16,7 @@ from dialogpt.engine import Engine
 from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import Additive, exp_ratio
+from dialogpt.logs import sparing
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import Turn
@@ -62,7 +63,8 @@ def nats_and_tokens(
 def perplexities(inputs: Inputs, contexts: Sequence[Sequence[Sequence[str]]], models: Sequence[str]) -> list[Additive]:
     """Of each system's model the perplexity of the references, all of them, given the system's contexts."""
     frugal_with_memory()
-    return [_perplexity(inputs, told, model) for told, model in zip(contexts, models, strict=True)]
+    with sparing("dialogpt.decoding.hypotheses"):
+        return [_perplexity(inputs, told, model) for told, model in zip(contexts, models, strict=True)]
 
 
 def _perplexity(inputs: Inputs, contexts: Sequence[Sequence[str]], model: str) -> Additive:

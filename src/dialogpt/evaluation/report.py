@@ -1,7 +1,7 @@
 """Scores -> text: the paper's table with intervals and signatures, or JSON, TSV, LaTeX.
 
 JSON and TSV hold every number as it is. The table and LaTeX round, and show BLEU, METEOR, Distinct and shares in
-percent, as the paper does.
+percent, as the paper does. In LaTeX stars mark what differs from the first system.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,8 @@ PAPER = ("nist-2", "nist-4", "bleu-2", "bleu-4", "meteor", "entropy-4", "distinc
 TITLES = {"nist": "NIST", "bleu": "BLEU", "meteor": "METEOR", "entropy": "Entropy", "distinct": "Distinct"}
 PLAIN = {"nist": 2, "entropy": 2, "length": 1, "perplexity": 2, "mrr": 3}  # decimals of what is no fraction
 SMALLEST_P = 0.0001  # shown
+DECISIVE = ("randomisation", "ratio", "jackknife", "bootstrap")  # the first that there is marks a score in LaTeX
+MARKS = {0.01: "**", 0.05: "*"}  # of p below
 UNKNOWN = "n/a"
 
 
@@ -50,8 +52,7 @@ def as_table(scores: Sequence[Score]) -> str:
         cells = [[title(name), *(_full(by_place.get((system, name))) for system in systems)] for name in plain]
         blocks.append(aligned([["", *systems], *cells]))
     if tests:
-        first = _systems(scores)[0]  # it has no test of its own
-        blocks.append(_tests(tests, list(dict.fromkeys([first, *systems])), by_place))
+        blocks.append(_tests(tests, _tested(scores), by_place))
     return "\n\n".join([*blocks, "\n".join(_signatures(scores))])
 
 
@@ -69,20 +70,39 @@ def _tests(names: Sequence[str], systems: Sequence[str], scores: Mapping[tuple[s
 
 
 def as_latex(scores: Sequence[Score]) -> str:
-    """A tabular of the paper's columns, or, where none is there, of all, with intervals; signatures as comments."""
-    systems = _systems(scores)
-    columns = _columns(scores) or list(dict.fromkeys(score.name for score in scores))
+    """A tabular of the paper's columns, or, where none is there, of all, with intervals and marks of significance.
+
+    Below it, as comments, are the p-values and the signatures.
+    """
+    systems, names = _systems(scores), list(dict.fromkeys(score.name for score in scores))
+    columns = _columns(scores) or [name for name in names if ":" not in name]
+    tests = [name for name in names if ":" in name and name.partition(":")[0] in columns]
     by_place = {(score.system, score.name): score for score in scores}
     lines = [f"\\begin{{tabular}}{{l{'r' * len(columns)}}}", "\\hline"]
     lines.append(" & ".join(["System", *(escaped(title(name)) for name in columns)]) + r" \\ \hline")
     for system in systems:
         row = [by_place.get((system, name)) for name in columns]
-        lines.append(" & ".join([escaped(system), *(escaped(_value(score)) for score in row)]) + r" \\")
+        marks = (_mark([by_place.get((system, f"{name}:p-{test}")) for test in DECISIVE]) for name in columns)
+        values = (escaped(_value(score)) + mark for score, mark in zip(row, marks, strict=True))
+        lines.append(" & ".join([escaped(system), *values]) + r" \\")
         if any(map(_interval, row)):
             small = (f"{{\\scriptsize {interval}}}" if (interval := _interval(score, "--")) else "" for score in row)
             lines.append(" & ".join(["", *small]) + r" \\")
-    shown = [score for score in scores if score.name in columns]
-    return "\n".join([*lines, "\\hline", "\\end{tabular}", *(f"% {line}" for line in _signatures(shown))])
+    lines.append("\\hline")
+    comments = _signatures([score for score in scores if score.name in (*columns, *tests)])
+    if tests:
+        legend = ", ".join(f"$^{{{mark}}}p<{below}$" for below, mark in reversed(MARKS.items()))
+        legend = f"{legend} against {escaped(systems[0])}, two-sided, paired"
+        lines.append(f"\\multicolumn{{{len(columns) + 1}}}{{l}}{{\\scriptsize {legend}}} \\\\")
+        comments = [*_tests(tests, _tested(scores), by_place).splitlines(), *comments]
+    return "\n".join([*lines, "\\end{tabular}", *(f"% {line}" for line in comments)])
+
+
+def _mark(tests: Sequence[Score | None]) -> str:
+    """The mark of the first p-value that there is, taking no room, so that numbers stay under each other."""
+    p = next((test.value for test in tests if test is not None and test.value is not None), 1.0)
+    mark = next((mark for below, mark in MARKS.items() if p < below), "")
+    return f"\\rlap{{$^{{{mark}}}$}}" if mark else ""
 
 
 _FORMS: dict[str, Callable[[Sequence[Score]], str]] = {
@@ -92,6 +112,11 @@ _FORMS: dict[str, Callable[[Sequence[Score]], str]] = {
 
 def _systems(scores: Sequence[Score]) -> list[str]:
     return list(dict.fromkeys(score.system for score in scores))
+
+
+def _tested(scores: Sequence[Score]) -> list[str]:
+    """The first system, which has no test of its own, and those that are compared with it."""
+    return list(dict.fromkeys([_systems(scores)[0], *(score.system for score in scores if ":" in score.name)]))
 
 
 def _columns(scores: Sequence[Score]) -> list[str]:

@@ -3,6 +3,7 @@
 All scores that add up over segments share one bootstrap, so that systems are compared on the same samples.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -11,6 +12,10 @@ import numpy as np
 from dialogpt.evaluation import Score, significance
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import Additive, Jackknifed, Measure
+
+log = logging.getLogger(__name__)
+
+FEW = 50  # segments; below, up to 10% of equal systems differ by p < 0.05 (bench/significance.py)
 
 
 class Sampling(Protocol):
@@ -31,6 +36,8 @@ def scored(
 
     Systems have the same measures in the same order; `common` ends every signature.
     """
+    if len(systems) > 1 and 0 < (count := _segments(measured)) < FEW:
+        log.warning("%d replies are few: go by p-randomisation, other p-values may be too small", count)
     samples = _bootstrap(measured, config)
     scores = [
         score
@@ -48,6 +55,12 @@ def scored(
                     if not np.isnan(value)
                 ]
     return scores, tests
+
+
+def _segments(measured: Sequence[Sequence[Measure]]) -> int:
+    """How many segments the measures are of; 0 where there is no measure."""
+    tables = (each.statistics if isinstance(each, Additive) else each.left_out for each in measured[0])
+    return max(map(len, tables), default=0)
 
 
 def _bootstrap(measured: Sequence[Sequence[Measure]], config: Sampling) -> list[list[Floats | None]]:
@@ -94,12 +107,15 @@ def _tests(
 ) -> Iterator[tuple[str, str, Floats]]:
     """Name, settings and p-values, (N,), of every test of a difference that the measure allows."""
     if isinstance(first, Jackknifed) and isinstance(other, Jackknifed):
-        yield "jackknife", "normal", significance.jackknife_p(first, other)
-    if drawn[0] is not None and drawn[1] is not None:
-        p = significance.bootstrap_p(first.values - other.values, drawn[0] - drawn[1])
-        yield "bootstrap", f"bs:{config.samples}|seed:{config.seed}", p
-    if not isinstance(first, Additive) or not isinstance(other, Additive):
+        yield "jackknife", "t", significance.jackknife_p(first, other)
+    if not isinstance(first, Additive) or not isinstance(other, Additive) or not first.tested:
         return
-    if config.trials and significance.exchangeable(first, other):
+    if not significance.exchangeable(first, other):
+        yield "ratio", "t|error:larger of own and pooled", significance.ratio_p(first, other)
+        return
+    if drawn[0] is not None and drawn[1] is not None:
+        p = significance.bootstrap_p(first.values - other.values, drawn[0] - drawn[1], len(first.statistics))
+        yield "bootstrap", f"bs:{config.samples}|t|seed:{config.seed}", p
+    if config.trials:
         p = significance.randomised_p(first, other, config.trials, config.seed)
         yield "randomisation", f"ar:{config.trials}|seed:{config.seed}", p

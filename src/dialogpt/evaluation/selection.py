@@ -25,6 +25,7 @@ from dialogpt.evaluation.references import read_references
 from dialogpt.evaluation.report import render
 from dialogpt.evaluation.scoring import scored
 from dialogpt.evaluation.significance import Additive
+from dialogpt.logs import sparing
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.progress import Progress
 from dialogpt.session import Turn, read_sessions
@@ -60,9 +61,10 @@ def select(config: SelectConfig) -> str:
         for place, distractors in zip(chosen, others, strict=True)
     ]
     tables: dict[str, Floats] = {}
-    for number, model in enumerate(config.models or ("",)):
-        backward = config.backward[number] if config.backward else None
-        tables |= _ranked_by(model, backward, choices, config)
+    with sparing("dialogpt.decoding.hypotheses"):
+        for number, model in enumerate(config.models or ("",)):
+            backward = config.backward[number] if config.backward else None
+            tables |= _ranked_by(model, backward, choices, config)
     how = f"distractors:{config.distractors} {'nearest' if config.adversarial else 'random'}|choice-seed:{config.seed}"
     measured = [[hits(table, f"{how}|chance:{1 / (1 + config.distractors):.4f}")] for table in tables.values()]
     common = f"contexts:{len(choices)}|version:dialogpt-{__version__}"

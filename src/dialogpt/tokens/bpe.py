@@ -6,6 +6,7 @@ so nobody can end a turn by typing it.
 
 import hashlib
 import json
+import logging
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.session import Turn, read_sessions, sessions_files
 from dialogpt.tokens import TokenizerConfig
+
+log = logging.getLogger(__name__)
 
 END_TEXT = "<|endoftext|>"
 # How other engines make tokens of messages: as here, each turn ended by the end token, and nobody named.
@@ -158,6 +161,8 @@ def make_tokenizer(config: TokenizerConfig) -> Manifest:
             tokenizer = Tokenizer.train(_texts(config.sessions), config.vocab_size)
             if tokenizer.vocab_size == 257:  # not a single pair of bytes
                 raise DataError(f"no text in {', '.join(map(str, config.sessions))}", "name sessions that hold some")
+            if tokenizer.vocab_size < config.vocab_size:
+                log.info("%d tokens, not %d: nothing else repeats", tokenizer.vocab_size, config.vocab_size)
         tokenizer.save(folder)
         inputs = (config.gpt2,) if config.gpt2 is not None else config.sessions
         counts = {"tokens": tokenizer.vocab_size}

@@ -29,7 +29,7 @@ from dialogpt.session import Session, read_sessions, sessions_files
 from dialogpt.tokens import TokenizeConfig
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.holdout import HoldOut
-from dialogpt.tokens.windows import split_by_turns
+from dialogpt.tokens.windows import TOO_LONG, split_by_turns
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ TOKENS_PER_SHARD = 1 << 27
 TEXT_AT_ONCE = 1 << 20  # characters of a group of sessions: about 250,000 tokens
 GROUPS_AHEAD = 2  # in the encoder while a third is written: it is never idle, and no more are held in memory
 ARRAYS = ("tokens", "turn_ends", "learn", "session_ends")
+MANY = 0.1  # of all turns, left out because they are too long
 STRANGE = 1.1  # tokens a character of text for which a tokenizer was not made; of its own a quarter is usual
 
 
@@ -117,7 +118,10 @@ def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> 
             writers["validation"] = _ShardWriter(folder / "validation", tokenizer)
         for group in _encoded_groups(tokenizer, config.sessions):
             windows = _windows(group, config, holdout, dropped)
-            made_of.update(tokens=int(group.lengths.sum()) - len(group.texts), characters=sum(map(len, group.texts)))
+            made_of.update(
+                tokens=int(group.lengths.sum()) - len(group.texts), characters=sum(map(len, group.texts)),
+                turns=len(group.texts),
+            )  # fmt: skip
             for split, writer in writers.items():
                 writer.add(group, windows[split])
         for split, writer in writers.items():
@@ -133,6 +137,11 @@ def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> 
         log.warning(
             "the tokenizer takes %.1f tokens a character: it was made for other text (`dialogpt tokenizer` trains one "
             "on this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),
+        )  # fmt: skip
+    if (long := dropped[TOO_LONG]) > MANY * made_of["turns"]:
+        log.warning(
+            "%d of %d turns are over half of --max-tokens %d and left out: raise it",
+            long, made_of["turns"], config.max_tokens,
         )  # fmt: skip
     return manifests[0]
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+TOO_LONG = "turn over half of --max-tokens"
+
 
 def split_by_turns(
     lengths: Sequence[int], learn: Sequence[bool], max_tokens: int, dropped: Counter[str]
@@ -24,7 +26,7 @@ def split_by_turns(
 
     for i, length in enumerate(lengths):
         if max_tokens and length > max_tokens // 2:
-            dropped["turn over half of --max-tokens"] += 1
+            dropped[TOO_LONG] += 1
             yield from take(i)
             first, size = i + 1, 0
             continue

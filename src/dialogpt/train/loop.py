@@ -8,7 +8,7 @@ rank: a resumed run repeats it without stored generators.
 import logging
 import math
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from dialogpt.train.feed import Feed, Step, ahead
 from dialogpt.train.metrics import StepLine
 from dialogpt.train.optim import learning_rate, make_optimizer
 from dialogpt.train.parallel import Parallel, clip
-from dialogpt.train.runs import Run, TrainState
+from dialogpt.train.runs import Run, TrainState, nothing_left_unless_begun
 from dialogpt.train.setup import check_lengths, check_settings, check_targets, choose_compile, make_model, warn_early
 from dialogpt.train.stopping import Interrupted, memory_named, stop_signal
 from dialogpt.train.validation import Validator
@@ -42,7 +42,9 @@ def train(config: TrainConfig) -> Path:
     with join(config.device) as world:
         if world.device.type == "cpu":
             frugal_with_memory()
-        with locked(config.out) if world.leads else nullcontext():
+        if not world.leads:
+            return Trainer(config, world).run()
+        with locked(config.out), nothing_left_unless_begun(config.out):
             return Trainer(config, world).run()
 
 

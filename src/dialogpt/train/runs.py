@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -35,6 +37,20 @@ MAY_CHANGE = {
     "out", "epochs", "steps", "device", "validate_every", "save_every", "keep", "log_every", "recompute", "shard",
     "compile", "patience", "samples", "tensorboard",
 }  # fmt: skip
+
+
+@contextmanager
+def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
+    """What fails before it has a line of metrics or a checkpoint leaves a folder that was new as empty as it was."""
+    new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    try:
+        yield
+    except BaseException:
+        begun = (folder / METRICS).exists() or any(folder.glob("checkpoints/step-*"))
+        if new and not begun and folder.is_dir():
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
 
 
 class TrainState(msgspec.Struct, kw_only=True):

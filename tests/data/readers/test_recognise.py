@@ -75,3 +75,11 @@ def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
 
 def test_every_format_can_be_named() -> None:
     assert set(get_args(SourceFormat)) == {"auto", *FORMATS}
+
+
+@pytest.mark.parametrize("name", ["talk.xlsx", "talk.XLS", "talk.ods"])
+def test_a_spreadsheet_is_to_be_saved_as_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(99))
+    with pytest.raises(DataError, match="is a spreadsheet") as caught:
+        recognise(TextFile(tmp_path / name))
+    assert "CSV" in caught.value.hint

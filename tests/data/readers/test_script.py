@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialogpt.data.readers import tidy
-from dialogpt.errors import DataError
+from dialogpt.errors import DataError, UsageError
 
 Read = Any
 
@@ -40,12 +41,87 @@ TWO = [[("Ann", "Hi"), ("Bo", "Hello")]]
         ('name\tline\nAnn\t"Hi" she said\n', [[("Ann", '"Hi" she said')]]),
         ('name\tline\nBo\t"He said ""no"""\n', [[("Bo", 'He said "no"')]]),
         ('name\tline\nAnn\t"Hi\nBo\tHello\n', [[("Ann", '"Hi'), ("Bo", "Hello")]]),
+        ('name\tline\nAnn\t"Hi\n\n""you"""\nBo\tHello\n', [[("Ann", 'Hi "you"'), ("Bo", "Hello")]]),
+        ('line\tname\n"Hi\nyou"\tAnn\nHello\tBo\n', [[("Ann", "Hi you"), ("Bo", "Hello")]]),
+        ('name\tline\nAnn\t"Hi\n\nBo\tsay ""', [[("Ann", '"Hi')], [("Bo", 'say ""')]]),
+        ("sep=;\r\nname;line\r\nAnn;Hi, you\r\nBo;Hello\r\n", [[("Ann", "Hi, you"), ("Bo", "Hello")]]),
+        ("sep=;\nAnn;Hi\nBo;Hello\n", TWO),
+        ("من;رسالة\nليلى;أهلا، كيف الحال؟\n", [[("ليلى", "أهلا، كيف الحال؟")]]),
+        ("\u200fالمرسل,التاريخ,الرسالة\nليلى,١/٢,أهلا\n", [[("ليلى", "أهلا")]]),
+        ("Author,Content,Date\nAnn,Hi,1\nBo,Hello,2\n", TWO),
     ],
 )  # fmt: skip
 def test_tables_of_every_spelling(read: Read, table: str, expected: Any) -> None:
     found, dropped = read(table, "script")
     assert lines(found) == expected
     assert not dropped
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_tables_that_excel_saves(read: Read, encoding: str) -> None:
+    """Its Unicode text has tabs, UTF-16, a mark, and quotes around a field of several lines."""
+    delimiter = "\t" if encoding == "utf-16" else ";"
+    table = f'speaker{delimiter}utterance\r\nAnn{delimiter}"Hi\nyou"\r\nBo{delimiter}أهلا\r\n'
+    found, dropped = read(table.encode(encoding), file="talk.csv")
+    assert lines(found) == [[("Ann", "Hi you"), ("Bo", "أهلا")]]
+    assert not dropped
+
+
+def test_a_row_of_a_question_and_an_answer_is_a_session(read: Read) -> None:
+    found, dropped = read("id,Question,Answer\n1,Who?,Me.\n2,Where?,\n3,When?,Now.\n", file="talk.csv")
+    assert lines(found) == [
+        [("Question", "Who?"), ("Answer", "Me.")], [("Question", "When?"), ("Answer", "Now.")],
+    ]  # fmt: skip
+    assert dropped == {"row without a question or an answer": 1}
+
+
+@pytest.mark.parametrize(
+    "table, columns, expected",
+    [
+        ("who,what,x\nAnn,Hi,1\nBo,Hello,2\n", "who,what", TWO),
+        ("x;What he said;Who\n1;Hi;Ann\n2;Hello;Bo\n", "who,what he said", TWO),
+        ("1,Ann,Hi, you\n2,Bo,Hello\n", "2,3", [[("Ann", "Hi, you"), ("Bo", "Hello")]]),
+        ("a\tHi\tAnn\na\tHello\tBo\nb\tOh\tAnn\n", "3,2,1", [*TWO, [("Ann", "Oh")]]),
+        ("x,y\nHi,1\nHello,2\n", ",x", [[("", "Hi"), ("", "Hello")]]),
+        ("text\nHi\nHello\n", ",text", [[("", "Hi"), ("", "Hello")]]),
+        ("sep=|\nwho|name|line\nAnn|1|Hi\nBo|2|Hello\n", "who,line", TWO),  # what is named goes before what is known
+    ],
+)
+def test_columns_that_are_named(read: Read, table: str, columns: str, expected: Any) -> None:
+    found, _ = read(table, "script", columns=columns)
+    assert lines(found) == expected
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ("who,line", "'who,line': the first line has no such columns: 'name', 'line', 'x'"),
+        ("1,4", "no such columns: 'name', 'line', 'x'"),
+        ("0,1", "no such columns"),
+        ("line", "does not name two or three"),
+        ("name,", "does not name two or three"),
+        ("a,b,c,d", "does not name two or three"),
+    ],
+)
+def test_columns_that_are_not_there(read: Read, columns: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read("name,line,x\nAnn,Hi,1\n", "script", columns=columns)
+
+
+def test_what_is_not_known_is_told(read: Read, caplog: pytest.LogCaptureFixture) -> None:
+    """A first row that may be a header is warned of; one of a speaker who speaks again is not."""
+    caplog.set_level(logging.WARNING)
+    rows = "Ann,Hi\nBo,Hello\nAnn,Bye\n"
+    assert len(read("wer,was\n" + rows, file="talk.csv")[0][0].turns) == 4
+    assert "'wer', 'was', is read as a turn" in caplog.text
+    caplog.clear()
+    assert len(read(rows, file="talk.csv")[0][0].turns) == 3
+    assert not caplog.messages
+    with pytest.raises(DataError, match=r"talk\.csv:1: no column of names.*'wer', 'was', 'wann' \(.*--columns"):
+        read("wer,was,wann\n1,2,3\n", file="talk.csv")
+    numbered = "".join(f"{number},a line\n" for number in range(20))
+    with pytest.raises(DataError, match=r"the first column names nobody twice: '0', 'a line' \(.*--columns"):
+        read(numbered, file="talk.csv")
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,37 @@ def test_both_orders_in_one_file_are_an_error_with_both_lines(read: Read) -> Non
     assert said(found) == [("Ann", "hi\n1/13/20, 21:15 - Ann: hi")]
 
 
+@pytest.mark.parametrize(
+    "later, day",
+    [
+        ("[14/4/20, 21:15:00] Bo: later\n", "2020-04-14"),  # another telephone
+        ("2020-04-14 21:15 - Bo: later\n", "2020-04-14"),  # another version of the app
+        ("[2020/04/14, 9:15:00 PM] Bo: later\n", "2020-04-14"),
+    ],
+)
+def test_two_forms_of_stamps_in_one_file_both_begin_messages(
+    read: Read, caplog: pytest.LogCaptureFixture, later: str, day: str
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        (found,), _ = read(chat("13/3/20") * 10 + later * 10)
+    assert said(found) == [("Ann", "hi")] * 10 + [("Bo", "later")] * 10
+    assert {time[:10] for time in times(found)} == {"2020-03-13", day}
+    assert ("stamps of several forms: 13/3/20, 21:15, [" in caplog.text) == later.startswith("[")
+
+
+def test_deleted_messages_are_known_with_arabic_vowels(read: Read) -> None:
+    (found,), dropped = read(chat("13/3/20") + "13/3/20, 21:15 - Ann: حذفتَ هذه الرسالة\n")
+    assert said(found) == [("Ann", "hi")]
+    assert dropped == {"deleted message": 1}
+
+
+def test_a_chat_that_a_message_quotes_stays_in_it(read: Read) -> None:
+    quote = "[14/4/20, 21:15:00] Bo: later\n"
+    (found,), _ = read(chat("13/3/20") * 30 + quote)
+    assert said(found)[-1] == ("Ann", f"hi\n{quote}".strip())
+    assert len(found.turns) == 30
+
+
 def test_a_file_without_stamps_is_an_error(read: Read) -> None:
     with pytest.raises(DataError, match="no line begins with a date and a time"):
         read("hello\n", "whatsapp")

@@ -1,8 +1,10 @@
 """Pairs and ratings: counts, shares, ranks, intervals and tests, on judgements small enough to count by hand."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from dialogpt.evaluation.human.comparison import compare
 from dialogpt.evaluation.human.findings import Basis, Finding
 from dialogpt.evaluation.human.judgements import judged
 from dialogpt.evaluation.human.tally import Tally, tally
+from dialogpt.evaluation.significance import student_p
 
 BASIS = Basis(samples=200, seed=1, common="version:x")
 
@@ -96,7 +99,8 @@ def test_intervals_and_differences_come_of_the_same_items() -> None:
     made = found(tallied(rows))
     difference = made["difference", ("B", "A"), "x"]
     assert (difference.value, difference.low, difference.high) == pytest.approx((1, 1, 1))
-    assert difference.p == pytest.approx(1 / 201)
+    far = NormalDist().inv_cdf(1 - 1 / 402) * math.sqrt(59 / 60)  # p 1/201, the least there can be, as Student's t
+    assert difference.p == pytest.approx(student_p(np.array([far]), 59)[0])
     low, high = interval(made["mean", ("A",), "x"])
     assert high - low > 0.4
     values = [row[4] for row in rows[::2]]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from dialogpt.data.readers import discord, dstc7, jsonl, parquet, script, telegram, weighted, whatsapp
 from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
+from dialogpt.data.readers.layout import find_layout
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session
@@ -46,6 +47,8 @@ _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 def recognise(file: TextFile) -> str | None:
     """The format's name by what the file begins with, or None for a file without text; DataError when it is unknown."""
+    if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
     for magic, what in _ARCHIVES.items():
         if file.begins_with(magic):
             raise DataError(f"{file.path} is {what}", "take the chat file out of it (WhatsApp's is _chat.txt)")
@@ -94,7 +97,9 @@ def _of_lines(file: TextFile, head: list[str]) -> str | None:
         return "original"
     if dstc7.parse(head[0], 1) or dstc7.is_evaluation(head[0]):
         return "dstc7"
-    layout = script.find_layout(head)
+    layout = find_layout(file.head())
     if layout and (layout.header or _TABLES.search(file.path.name) or layout.delimiter == "\t"):
         return "script"
+    if _TABLES.search(file.path.name):
+        raise script.unknown_columns(file)
     return None

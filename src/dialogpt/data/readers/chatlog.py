@@ -26,7 +26,12 @@ class ChatLog(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """What some readers have to know: the order of day and month, and whose turns are wanted ("": everybody's)."""
+    """What some readers have to know.
+
+    The order of day and month, whose turns are wanted ("": everybody's), and which columns of a table hold what ("": by
+    their names).
+    """
 
     date_order: str = "auto"
     speaker: str = ""
+    columns: str = ""

@@ -6,15 +6,29 @@ from typing import NamedTuple
 SPEAKERS = (
     "speaker", "name", "character", "char", "author", "user", "username", "nickname", "sender", "from", "role", "who",
     "person", "actor", "participant", "speaker_name", "speaker_id", "user_id", "author_id", "character_name",
-    "المتحدث", "الاسم", "имя", "персонаж", "автор", "nombre", "personaje", "nom", "personnage", "名前", "话者",
+    "sender_name", "from_name", "display_name",
+    "المتحدث", "الاسم", "المرسل", "الشخص", "المتكلم", "المستخدم", "الشخصية", "متحدث", "اسم", "مرسل", "شخصية", "من",
+    "имя", "персонаж", "автор", "отправитель", "nombre", "personaje", "autor", "remitente", "nom", "personnage",
+    "auteur", "expéditeur", "名前", "话者",
 )  # fmt: skip
 TEXTS = (
     "line", "text", "dialogue", "dialog", "utterance", "message", "content", "body", "words", "sentence", "quote",
-    "speech", "spoken_words", "turn", "value", "lines", "النص", "الجملة", "реплика", "текст", "texto", "texte", "台词",
+    "speech", "spoken_words", "turn", "value", "lines", "message_text", "message_content", "msg",
+    "النص", "الجملة", "الرسالة", "الكلام", "المحتوى", "الحوار", "السطر", "نص", "جملة", "رسالة", "كلام", "محتوى", "حوار",
+    "реплика", "текст", "сообщение", "texto", "mensaje", "texte", "réplique", "台词",
 )  # fmt: skip
 SCENES = (
     "season", "episode", "scene", "chapter", "conversation", "conversation_id", "conv_id", "dialogue_id", "dialog_id",
     "episode_id", "scene_id", "session", "session_id", "thread", "thread_id", "channel",
+    "المحادثة", "المشهد", "الحلقة", "محادثة", "مشهد",
+)  # fmt: skip
+PAIRS = (
+    ("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("q", "a"), ("query", "response"),
+    ("input", "output"), ("input", "response"), ("instruction", "output"), ("instruction", "response"),
+    ("context", "response"), ("source", "target"), ("user", "bot"), ("user", "assistant"), ("human", "bot"),
+    ("human", "assistant"), ("message", "reply"), ("message", "response"),
+    ("السؤال", "الجواب"), ("سؤال", "جواب"), ("السؤال", "الإجابة"), ("سؤال", "إجابة"),
+    ("الرسالة", "الرد"), ("رسالة", "رد"),
 )  # fmt: skip
 
 
@@ -33,10 +47,21 @@ class Columns(NamedTuple):
 
 def find_columns(header: Sequence[str]) -> Columns | None:
     """The columns by their names, or None where no text, or neither a speaker nor a scene, is among them."""
-    names = ["_".join(name.strip(" \t'\"*").casefold().replace("-", " ").split()) for name in header]
+    names = list(map(plain, header))
     speaker = next((names.index(name) for name in SPEAKERS if name in names), None)
     text = next((names.index(name) for name in TEXTS if name in names), None)
     scene = tuple(index for index, name in enumerate(names) if name in SCENES)
     if text is None or (speaker is None and not scene):
         return None
     return Columns(speaker, text, scene)
+
+
+def find_pair(header: Sequence[str]) -> tuple[int, int] | None:
+    """The columns of a question and its answer by their names, or None where no such pair is among them."""
+    names = list(map(plain, header))
+    return next(((names.index(one), names.index(two)) for one, two in PAIRS if {one, two} <= set(names)), None)
+
+
+def plain(name: str) -> str:
+    """A column's name as the lists above have it."""
+    return "_".join(name.strip(" \t'\"*\u200e\u200f").casefold().replace("-", " ").split())

@@ -5,109 +5,129 @@
     ,                              a row that is empty, or has no line, ends the scene
     Bo,"Who is there?"             so does a new value in a column scene, episode, conversation, dialogue_id ...
 
-The delimiter is read off the header. In CSV a quoted field may hold delimiters, line ends and doubled quotes; in TSV a
-row is a line, and quotes are text unless they enclose a whole field.
+A row of a table of questions and answers is a session of both. In CSV a quoted field may hold delimiters, line ends and
+doubled quotes; in TSV a row is a line, and quotes are text unless they enclose a whole field.
 """
 
 import csv
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dialogpt.data.readers.chatlog import ReadOptions
-from dialogpt.data.readers.columns import Columns, find_columns
+from dialogpt.data.readers.layout import (
+    Layout,
+    find_layout,
+    may_have_header,
+    named_layout,
+    names_nobody_twice,
+    parse_rows,
+    shown,
+    told_delimiter,
+)
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
 log = logging.getLogger(__name__)
-DELIMITERS = ",;\t|"
-NAMES = "the columns are named name,line (or speaker,text ...), or there are two and no header"
-_HEAD_ROWS = 100
+NAME_THEM = "name those of speaker and text: --columns NAME,NAME, or by numbers without a header: --columns 2,3"
 
 
-class Layout(NamedTuple):
-    """How a table is to be read."""
+class _Row(NamedTuple):
+    """What a row holds; `text` is empty where it has no line."""
 
-    delimiter: str
-    columns: Columns
-    width: int
-    header: bool
+    speaker: str
+    text: str
+    scene: str
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
     """Yield a session a scene; a row that does not fit, or a wrong quote, is a DataError with its line."""
-    layout = find_layout(file.head())
+    layout = named_layout(file.head(), options.columns) if options.columns else find_layout(file.head())
     if layout is None:
-        first = next((line for line in file.head() if line.strip()), "")
-        raise DataError(f"{file.path}:1: no column of names and no column of lines: {first[:60]!r}", NAMES)
-    if not layout.header:
-        log.info("import %s: no header is known there; its first row is a turn", file.path)
-    key, turns, scenes = "", list[Turn](), 0
+        raise unknown_columns(file)
+    if not layout.header and not options.columns:
+        _tell_of_no_header(file, layout)
     rows = _rows(file, layout.delimiter)
-    if layout.header:
-        next((row for _, row in rows if any(row)), None)
-    for number, row in rows:
-        speaker, text, scene = _fields(row, layout, file, number)
-        if turns and (not text or scene != key):
+    header = next((row for _, row in rows if any(row)), []) if layout.header else []
+    if layout.pair:
+        yield from _pairs(file, layout.pair, header, rows, dropped)
+        return
+    key, turns, scenes = "", list[Turn](), 0
+    for number, fields in rows:
+        row = _fields(fields, layout, file, number)
+        if turns and (not row.text or row.scene != key):
             yield Session(tuple(turns), id=f"{file.source}/{key or scenes}", source=file.source)
             turns, scenes = [], scenes + 1
-        key = scene
-        if text:
-            turns.append(Turn(text, speaker))
-        elif any(row):
+        key = row.scene
+        if row.text:
+            turns.append(Turn(row.text, row.speaker))
+        elif any(fields):
             dropped["row without a line (ends its scene)"] += 1
     if turns:
         yield Session(tuple(turns), id=f"{file.source}/{key or scenes}", source=file.source)
 
 
-def find_layout(head: Sequence[str]) -> Layout | None:
-    """How the table with these first lines is to be read, or None when it is no script.
-
-    A header that is known decides. Without one, a row must have two fields, or more where its line holds delimiters; of
-    several delimiters for which that holds, the one with the fewest different names is right: people speak again.
-    """
-    head = [line for line in head if line.strip()]
-    if not head:
-        return None
-    for delimiter in DELIMITERS:
-        for row in _sample(head[:1], delimiter):
-            if columns := find_columns(row):
-                return Layout(delimiter, columns, len(row), header=True)
-    whole = head[:-1][:_HEAD_ROWS] or head  # the last line may be cut
-    fitting = [(names, delimiter) for delimiter in DELIMITERS if (names := _names(whole, delimiter))]
-    if not fitting:
-        return None
-    return Layout(min(fitting, key=lambda found: found[0])[1], Columns(0, 1, ()), 2, header=False)
+def unknown_columns(file: TextFile) -> DataError:
+    """A table whose columns are not known: what they are called, and how to name them."""
+    columns = shown(file.head())
+    return DataError(f"{file.path}:1: no column of names and no column of lines is known: {columns}", NAME_THEM)
 
 
-def parse_rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of the line where it ends, and the fields, of every row."""
-    if delimiter == "\t":
-        for number, line in enumerate(lines, 1):
-            yield number, [_unquote(field) for field in line.split("\t")]
-        return
-    rows = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True, strict=True)
-    for row in rows:
-        yield rows.line_num, row
+def _tell_of_no_header(file: TextFile, layout: Layout) -> None:
+    """Say how a table without a known header is read; DataError where its first column holds no names."""
+    head = file.head()
+    if names_nobody_twice(head, layout):
+        raise DataError(f"{file.path}:1: the first column names nobody twice: {shown(head)}", NAME_THEM)
+    if may_have_header(head, layout):
+        log.warning(
+            "import %s: no header is known there; its first row, %s, is read as a turn: if it names the columns, say "
+            "which are speaker and text, --columns NAME,NAME",
+            file.path, shown(head),
+        )  # fmt: skip
+    else:
+        log.info("import %s: no header is known there; its first row is a turn", file.path)
+
+
+def _pairs(
+    file: TextFile,
+    pair: tuple[int, int],
+    header: list[str],
+    rows: Iterator[tuple[int, list[str]]],
+    dropped: Counter[str],
+) -> Iterator[Session]:
+    """A session a row, its turns called by the names of their columns."""
+    names = [tidy(header[place]) for place in pair]
+    log.info("import %s: each row is a question, %s, and its answer, %s", file.path, *names)
+    for number, row in rows:
+        texts = [tidy(row[place]) if place < len(row) else "" for place in pair]
+        if all(texts):
+            turns = tuple(Turn(text, name) for text, name in zip(texts, names, strict=True))
+            yield Session(turns, id=f"{file.source}/{number}", source=file.source)
+        elif any(row):
+            dropped["row without a question or an answer"] += 1
 
 
 def _rows(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The number of the line where it begins, and the fields, of every row; a wrong quote is a DataError."""
+    lines = (line for _, line in file.lines())
     start = 1
+    if told_delimiter(file.head()):
+        next(lines)
+        start = 2
+    before = start - 1
     try:
-        for end, row in parse_rows((line for _, line in file.lines()), delimiter):
+        for end, row in parse_rows(lines, delimiter):
             yield start, row
-            start = end + 1
+            start = before + end + 1
     except csv.Error as error:
         raise DataError(
             f"{file.path}:{start}: {error}", "a quote that opens a field must close it; quotes in it are doubled"
         ) from error
 
 
-def _fields(row: list[str], layout: Layout, file: TextFile, number: int) -> tuple[str, str, str]:
-    """Speaker, text and scene of a row; text is empty where the row has none."""
+def _fields(row: list[str], layout: Layout, file: TextFile, number: int) -> _Row:
     columns, wide = layout.columns, len(row)
     text = row[columns.text] if wide > columns.text else ""
     if any(row[layout.width :]):
@@ -118,31 +138,4 @@ def _fields(row: list[str], layout: Layout, file: TextFile, number: int) -> tupl
         text = f"{layout.delimiter} ".join(row[columns.text :])
     speaker = row[columns.speaker] if columns.speaker is not None and wide > columns.speaker else ""
     scene = "/".join(row[index].strip() for index in columns.scene if index < wide)
-    return speaker, tidy(text), scene
-
-
-def _sample(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """The rows of some lines that hold anything, as far as they can be read."""
-    rows = []
-    try:
-        for _, row in parse_rows(lines, delimiter):
-            if any(row):
-                rows.append(row)
-    except csv.Error:
-        pass  # a quoted field may go on beyond the sample; the whole file is read strictly
-    return rows
-
-
-def _names(lines: Sequence[str], delimiter: str) -> int:
-    """How many different first fields the rows have, or 0 where they are not rows of a name and a line."""
-    rows = _sample(lines, delimiter)
-    if min(map(len, rows), default=0) != 2 or any(len(row[0]) > 60 for row in rows):
-        return 0
-    return len({row[0] for row in rows})
-
-
-def _unquote(field: str) -> str:
-    field = field.strip()
-    if len(field) > 1 and field[0] == field[-1] == '"':
-        return field[1:-1].replace('""', '"')
-    return field
+    return _Row(speaker, tidy(text), scene)

@@ -12,6 +12,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from itertools import pairwise
@@ -34,7 +35,9 @@ _STAMP = re.compile(
     (?P<close>\]|\s[-–—]|:)\s""",
     re.VERBOSE,
 )
+FEW = 20  # of so many dates or stamps one of another form may stand in a message that quotes a chat
 OWN = "\u200e"  # iOS opens with it what WhatsApp itself has written
+_VOWELS = re.compile("[\u064b-\u0652]")  # of Arabic, which some versions write
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _TAG = re.compile(r"<[^<>\n]+ [^<>\n]+>$")
 _ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\\.\\w{2,5}>\\s*$")
@@ -48,9 +51,9 @@ _EDITED = re.compile(
 
 
 class Layout(NamedTuple):
-    """How the stamps of a file are to be read: what closes them, and dmy, mdy or ymd."""
+    """How the stamps of a file are to be read: what may close them, and dmy, mdy or ymd."""
 
-    close: str
+    closes: frozenset[str]
     order: str
 
 
@@ -65,10 +68,10 @@ class Stamps:
     def read(self, line: str) -> tuple[float, str] | None:
         """Time in seconds and what follows the stamp, or None when the line has no stamp of this file's form."""
         found = _STAMP.match(line)
-        if found is None or found["close"].strip() != self.layout.close:
+        if found is None or found["close"].strip() not in self.layout.closes:
             return None
         if (fields := found.group(2, 4, 5)) != self._fields:
-            day = as_date(fields, self.layout.order)
+            day = as_date(fields, "ymd" if _year_first(fields) else self.layout.order)
             if day is None:
                 return None
             self._fields, self._day_s = fields, day.toordinal() * 86400
@@ -92,29 +95,53 @@ def is_export(head: Iterable[str]) -> bool:
 
 
 def find_layout(file: TextFile, date_order: str) -> Layout:
-    """Read all stamps and say what form they have; `date_order` is dmy, mdy, ymd or auto."""
-    close, example, dates, halves = "", "", dict[tuple[str, ...], int](), False
+    """Read all stamps and say what form they have; `date_order` is dmy, mdy, ymd or auto.
+
+    Another telephone, or another version, may have written a part of the file, with stamps that close in another way; a
+    few of such are of a chat that a message quotes.
+    """
+    forms: dict[str, _Form] = {}
     for number, line in file.lines(on_read=lambda _: None):
         if found := _STAMP.match(line):
-            close = close or found["close"].strip()
-            example = example or found[0].strip()
-            halves = halves or bool(found[10] and found[10].isascii())  # AM and PM; who writes others has the day first
-            if found["close"].strip() == close:
-                dates.setdefault(found.group(2, 4, 5), number)
-    if not dates:
+            close = found["close"].strip()
+            if close not in forms:
+                forms[close] = _Form(tidy(found[0]).rstrip(" -–—"))
+            forms[close].add(found, number)
+    if not forms:
         raise DataError(
             f"{file.path}: no line begins with a date and a time", "such as `12/31/20, 9:15 PM - Ann: Hello`"
         )
+    most = max(form.stamps for form in forms.values())
+    used = {close: form for close, form in forms.items() if form.stamps * FEW > most}
+    if len(used) > 1:
+        log.warning("import %s: stamps of several forms: %s", file.path, ", ".join(f.example for f in used.values()))
     if date_order != "auto":
-        return Layout(close, date_order)
+        return Layout(frozenset(used), date_order)
+    dates = {fields: number for form in used.values() for fields, number in form.dates.items()}
     order = _order(file, dates)
     if order is None:
-        order = "mdy" if halves and "/" in example else "dmy"
+        form = next(iter(used.values()))
+        order = "mdy" if any(form.halves for form in used.values()) and "/" in form.example else "dmy"
         log.warning(
             "import %s: dates such as %s may be day or month first; they are read as %s (--date-order says otherwise)",
-            file.path, example, order,
+            file.path, form.example, order,
         )  # fmt: skip
-    return Layout(close, order)
+    return Layout(frozenset(used), order)
+
+
+@dataclass(slots=True)
+class _Form:
+    """The stamps that close in one way: the first of them, their dates with their first lines, their number."""
+
+    example: str
+    dates: dict[tuple[str, ...], int] = field(default_factory=dict)
+    halves: bool = False  # AM and PM; who writes others has the day first
+    stamps: int = 0
+
+    def add(self, found: re.Match[str], number: int) -> None:
+        self.dates.setdefault(found.group(2, 4, 5), number)
+        self.halves = self.halves or bool(found[10] and found[10].isascii())
+        self.stamps += 1
 
 
 def as_date(fields: tuple[str, ...], order: str) -> date | None:
@@ -127,13 +154,18 @@ def as_date(fields: tuple[str, ...], order: str) -> date | None:
         return None
 
 
+def _year_first(fields: tuple[str, ...]) -> bool:
+    return int(fields[0]) > 31
+
+
 def _order(file: TextFile, dates: dict[tuple[str, ...], int]) -> str | None:
     """The order of day, month and year that the dates (with their first lines) prove, or None."""
-    if all(int(first) > 31 for first, _, _ in dates):
+    dates = {fields: number for fields, number in dates.items() if not _year_first(fields)}
+    if not dates:
         return "ymd"
     proofs = {"dmy": [d for d in dates if 12 < int(d[0]) <= 31], "mdy": [d for d in dates if 12 < int(d[1]) <= 31]}
     more, less = sorted(proofs, key=lambda order: -len(proofs[order]))
-    if len(proofs[less]) * 20 > len(proofs[more]):  # a few may stand in messages that quote a chat
+    if len(proofs[less]) * FEW > len(proofs[more]):  # a few may stand in messages that quote a chat
         places = " and ".join(f"{'/'.join(found[0])} in line {dates[found[0]]}" for found in proofs.values())
         raise DataError(
             f"{file.path}: both orders of day and month: {places}", "split the file, or choose with --date-order"
@@ -205,7 +237,7 @@ def _words(text: str) -> tuple[str, str]:
         return rest, "media"
     if len(first) > 80 and first[0] != OWN:  # no placeholder is that long
         return text, ""
-    plain = tidy(first).casefold().rstrip(".")
+    plain = _VOWELS.sub("", tidy(first)).casefold().rstrip(".")
     if _TAG.match(plain) or plain in phrases.MEDIA_TAGS:  # Android has left media out; a caption is on the next lines
         return rest, "media"
     if not rest and plain in phrases.DELETED:

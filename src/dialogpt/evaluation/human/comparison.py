@@ -143,7 +143,7 @@ def _differences(
     differences = means[upper] - means[lower]
     p = corrected = np.full(len(upper), np.nan)
     if samples is not None:
-        p = bootstrap_p(differences, samples[:, upper] - samples[:, lower])
+        p = bootstrap_p(differences, samples[:, upper] - samples[:, lower], len(tally.items))
         corrected = holm(p)
     for at, (one, other) in enumerate(zip(upper, lower, strict=True)):
         low, high = bounds(None if samples is None else samples[:, one] - samples[:, other])
