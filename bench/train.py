@@ -39,7 +39,7 @@ from dialogpt.model import SIZES, GPTConfig
 from dialogpt.tokens.batches import plan
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
-from dialogpt.train import TrainConfig
+from dialogpt.train import PASS_TOKENS, PASS_TOKENS_GPU, TrainConfig
 
 OURS = "dialogpt"
 TITLES = {"trainer": "Trainer, default", "best": "Trainer, at its best", "nanogpt": "nanoGPT style"}
@@ -65,13 +65,13 @@ def mean_attended(lengths: np.ndarray) -> float:
     return float((sizes * (sizes + 1) / 2).sum() / sizes.sum())
 
 
-def budget(lengths: np.ndarray, batch: int) -> tuple[int, int]:
+def budget(lengths: np.ndarray, batch: int, device: str) -> tuple[int, int]:
     """Our --batch-tokens and --micro-batch-tokens with which an update has the tokens of `batch` sessions on average.
 
     The default size of a pass stays, but for the division of an update into equal ones.
     """
     wanted = batch * float(lengths.mean())
-    passes = math.ceil(wanted / (DEFAULTS.micro_batch_tokens or wanted))
+    passes = math.ceil(wanted / (PASS_TOKENS_GPU if device == "cuda" else PASS_TOKENS))
     micro = round(wanted / passes)
     for _ in range(4):  # rows are cut where the next does not fit, so a pass holds less than its size
         held = float(lengths.sum()) / len(plan(lengths, micro, seed=0, epoch=0))
@@ -266,7 +266,7 @@ def cases_of(arguments: argparse.Namespace, lengths: np.ndarray) -> Iterator[Cas
                 "raise --n-ctx, or `dialogpt tokenize --max-tokens`",
             )
         for batch in arguments.batch:
-            tokens, micro = budget(lengths, batch)
+            tokens, micro = budget(lengths, batch, arguments.device)
             work = Work(
                 job="count", shards=arguments.shards, folder=Path(), batch=batch, warmup=arguments.warmup,
                 shape=asdict(replace(shape, vocab_size=vocab_size, dropout=arguments.dropout)), batch_tokens=tokens,

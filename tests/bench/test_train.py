@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -149,9 +150,10 @@ def test_too_few_sessions_for_a_batch(peers: Any, shards: Path) -> None:
 
 def test_updates_of_ours_have_as_many_tokens(bench: Any) -> None:
     lengths = np.random.default_rng(0).integers(10, 256, 5000)
-    for batch in (1, 8, 32, 100):
-        total, micro = bench.budget(lengths, batch)
+    for device, batch in itertools.product(("cpu", "cuda"), (1, 8, 32, 100)):
+        total, micro = bench.budget(lengths, batch, device)
         assert total % micro == 0
+        assert micro < (9000 if device == "cuda" else 2500)
         tokens = lengths.sum() / len(bench.plan(lengths, micro, 0, 0)) * (total // micro)
         assert tokens == pytest.approx(batch * lengths.mean(), rel=0.35 if batch == 1 else 0.05)
 
