@@ -194,7 +194,7 @@ def test_dropout_works_in_training_alone(make_model: Make) -> None:
 
 
 def test_batches_of_all_shapes_are_one_compiled_graph(make_model: Callable[..., GPT]) -> None:
-    """Nothing breaks the graph, and a shape that is new is no reason to compile again: `train` on a GPU relies on it."""
+    """Nothing breaks the graph, and a new shape is no reason to compile again: `train` on a GPU relies on it."""
     model, counter = make_model(2), CompileCounter()
     run = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
     for rows, length in ((3, 8), (5, 13), (2, 64), (7, 4)):
