@@ -203,7 +203,8 @@ def bandwidth(work: Work) -> Measured:
 
     torch.set_num_threads(work.threads)
     numbers = torch.ones(SUMMED, device=work.device)
-    fastest, at_once = float("inf"), 10 if work.device == "cuda" else 1  # to start one takes a GPU's tenth of the time
+    at_once = 10 if work.device == "cuda" else 1  # where a launch and a wait take as long as a tenth of a sum
+    fastest = float("inf")
     for _ in range(SUMS):
         start = time.perf_counter()
         for _ in range(at_once):

@@ -1,7 +1,7 @@
 """How fast `dialogpt train` is, beside Hugging Face `Trainer` and nanoGPT's loop (`bench/train_peers.py`).
 
     python bench/train.py SHARDS --n-layer 4 --n-head 4 --n-embd 256 --steps 20 --repeats 3
-    python bench/train.py SHARDS --device cuda --size 117M 345M 762M --batch 32 --steps 100 --compile
+    python bench/train.py SHARDS --device cuda --size 117M 345M 762M --batch 32 --steps 100 --compile --limit-s 3000
 
 SHARDS is a folder of `dialogpt tokenize`; every run learns from its sessions, drawn anew each round. Peers take --batch
 sessions an update; ours has its default settings and as many real tokens an update. Every run is a process of its own,

@@ -84,6 +84,9 @@ def test_logits_are_the_ordinary_ones_up_to_the_last_position(model: GPT, record
         torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(expected), atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(other.k[:, :, :, :96], one.k[:, :, :, :96], atol=1e-4, rtol=1e-4)
     assert recorder.steps == 4
+    (_, one), (_, short) = ordinary.prefill([tokens[:3]], 1), replayed.prefill([tokens[:3]], 1)
+    expected, found = ordinary.decode([5], one).array(), replayed.decode([5], short).array()
+    torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(expected), atol=2e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="97 tokens do not fit into n_ctx 96"):
         replayed.decode([5], other)
 

@@ -14,7 +14,7 @@ from dialogpt.model.gpt import GPT
 from dialogpt.tokens.batches import IGNORE
 
 ROWS = 512  # of logits at once on a CPU: 50 MB of GPT-2's vocabulary, where a whole batch would be a gigabyte
-ALIGNED = 64  # columns of the logits on a GPU, which are one product there
+ALIGNED = 64  # rows of logits on a GPU are multiples of it apart
 ROWS_IN_CACHE = 16  # of them in fp32 at once
 
 

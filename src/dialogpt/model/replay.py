@@ -84,7 +84,6 @@ class Replay:
             span *= 2
         span = min(span, self._model.config.n_ctx)
         if span not in self._steps:
-            self._mirror.span = span
             try:
                 self._steps[span] = self._record(lambda: self._plain_step(span))
             except RuntimeError as error:
@@ -96,6 +95,7 @@ class Replay:
     def _plain_step(self, span: int) -> Tensor:
         """The model's own blocks; no shape here depends on what was read, and nothing is waited for."""
         parts, mirror = self._model.transformer, self._mirror
+        mirror.span = span
         hidden = parts.wte(self._token) + parts.wpe(mirror.place)  # (1, 1, C)
         mask = torch.zeros(span, dtype=hidden.dtype, device=hidden.device)
         mask = mask.masked_fill(self._positions[:span] > mirror.place, -torch.inf)[None, None, None]  # (1, 1, 1, S)
