@@ -10,7 +10,7 @@ DIR has a vocabulary (`tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`
 for all engines; the tasks are those of `bench/decode_tasks.py`. Every measurement is a process of its own, and the
 rounds alternate; start-up and a first pass are not counted. Peers run with each of their precisions and numbers of
 threads, in environments of their own when --peers-python, --openvino-python and --onnx-python name them; one that is
-not installed is left out.
+not installed is left out, and so is what has not ended after --limit-s.
 
 A ratio is how many times faster ours is (its first precision): the median of the rounds' pairs. Of `interactive`,
 tokens/s do not count the first token, which is told in ms, and the roofline is the share of the measured bandwidth of
@@ -19,12 +19,14 @@ memory that is used to read each weight once a token. Memory is resident, librar
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +48,7 @@ BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "q8_0": 34 / 32, "int4": 17 / 32
 EIGHT_BITS = {"ctranslate2": "int8", "llama.cpp": "q8_0", "openvino": "int8", "onnxruntime": "int8"}
 FOUR_BITS = {"llama.cpp": "q4_1", "openvino": "int4"}  # beside ours in int4
 UNABLE = {("llama.cpp", "beam"), ("onnxruntime", "beam")}
+TIME_IS_UP = "not measured, the time is up"
 AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 
 
@@ -99,22 +102,32 @@ def pythons_of(arguments: argparse.Namespace) -> dict[str, str]:
     return {OURS: sys.executable, **others, "openvino": arguments.openvino_python, "onnxruntime": arguments.onnx_python}
 
 
-def run(work: Work, python: str) -> Measured:
-    """A job in a process of its own; one that fails is an `error`, and what it wrote goes to stderr."""
+def run(work: Work, python: str, until: float = math.inf) -> Measured:
+    """A job in a process of its own; one that fails is an `error`, and what it wrote goes to stderr.
+
+    One that has not ended by `until`, a time of time.monotonic, is stopped.
+    """
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        return Measured(error=TIME_IS_UP)
     told_env = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
     try:
         done = subprocess.run(
             [python, script_of(work.engine)], input=json.dumps(asdict(work)).encode(), capture_output=True, check=False,
-            env=os.environ | (told_env if work.device == "cuda" else {}),
+            env=os.environ | (told_env if work.device == "cuda" else {}), timeout=left_s if until < math.inf else None,
         )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Measured(error=TIME_IS_UP)
     except OSError as error:
         raise UsageError(f"{python} does not run: {error}", "name a Python interpreter") from error
     if done.returncode == -9:
         return Measured(error="killed, out of memory")
     if done.returncode:
         written = done.stderr.decode(errors="replace")
-        sys.stderr.write(written)
-        return Measured(error="failed: " + written.strip().split("\n")[-1].replace("|", "/")[:200])
+        if "Traceback" in written:
+            sys.stderr.write(written)
+        last = written.strip().split("\n")[-1].removeprefix("error: ")
+        return Measured(error="failed: " + last.replace("|", "/")[:200])
     return Measured(**json.loads(done.stdout.rpartition(b"\n")[2]))
 
 
@@ -127,12 +140,14 @@ class Case:
     work: Work
     runs: dict[Runner, list[Measured]]
 
-    def measure(self, number: int, pythons: dict[str, str]) -> None:
+    def measure(self, number: int, pythons: dict[str, str], until: float) -> None:
         for runner, measured in self.runs.items():  # in turn, so that a busy moment of the machine meets all
             if measured and measured[-1].error:
                 continue
             work = replace(self.work, seed=self.work.seed + number, **asdict(runner))
-            took = run(work, pythons[runner.engine])
+            took = run(work, pythons[runner.engine], until)
+            if took.error == TIME_IS_UP and measured:
+                return  # the rounds before stand
             measured.append(took)
             said = took.error or f"{took.seconds:.2f} s"
             print(f"{self.size}, {work.task}, round {number + 1}, {runner.title}: {said}", file=sys.stderr)
@@ -238,6 +253,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64, help="contexts of a bulk that are decoded together")
     parser.add_argument("--passes", type=int, help="timed ones of a process (1 to 5, by the task)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which no run goes on")
     parser.add_argument("--seed", type=int, default=0, help="of the first round's contexts; each has its own")
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter with the peers' packages")
     parser.add_argument("--openvino-python", default=sys.executable, help="the interpreter with OpenVINO's")
@@ -309,6 +325,7 @@ def cases_of(
 
 def bench(arguments: argparse.Namespace, folder: Path) -> int:
     """All runs of all cases, and both tables; 1 when a run failed for another reason than memory."""
+    until = time.monotonic() + arguments.limit_s
     peers = [engine for engine in PEERS if engine in arguments.engines]
     if arguments.device == "cuda":
         peers = [engine for engine in peers if engine == "transformers"]
@@ -317,12 +334,12 @@ def bench(arguments: argparse.Namespace, folder: Path) -> int:
     first = Work(engine=OURS, task=BANDWIDTH, threads=arguments.threads, device=arguments.device)
     memory = run(first, pythons[OURS])
     if memory.error:
-        raise DialoGPTError(f"the bandwidth of memory: {memory.error}")
+        raise DialoGPTError(f"the bandwidth of memory {memory.error}")
     cases: list[Case] = []
     for of_size in cases_of(arguments, engines, pythons, folder):
         for number in range(arguments.repeats):
             for case in of_size:
-                case.measure(number, pythons)
+                case.measure(number, pythons, until)
         cases += of_size
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(

@@ -5,6 +5,7 @@ others when it is encoded again, and lengths are to be the same for all.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from decode_tasks import BANDWIDTH, MAKE, TOP_K, Measured, Told, Work, answer, bandwidth, measure
@@ -14,6 +15,7 @@ from dialogpt.decoding import DecodingConfig, Hypothesis
 from dialogpt.decoding.hypotheses import make, make_from, stream_tokens
 from dialogpt.decoding.loading import load_engine
 from dialogpt.engine import Kept
+from dialogpt.errors import DialoGPTError
 from dialogpt.model import GPTConfig
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
@@ -104,9 +106,21 @@ def make_checkpoints(work: Work) -> Measured:
 
 
 def ours(work: Work) -> Measured:
-    if work.task == MAKE:
-        return make_checkpoints(work)
-    return bandwidth(work) if work.task == BANDWIDTH else measure(work, Ours)
+    try:
+        if work.task == MAKE:
+            return make_checkpoints(work)
+        if work.task == BANDWIDTH:
+            _check_device(work.device)
+            return bandwidth(work)
+        return measure(work, Ours)
+    except DialoGPTError as error:
+        sys.exit(f"error: {error}")
+
+
+def _check_device(name: str) -> None:
+    from dialogpt.model.device import choose_device
+
+    choose_device(name)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """How fast `dialogpt train` is, beside Hugging Face `Trainer` and nanoGPT's loop (`bench/train_peers.py`).
 
     python bench/train.py SHARDS --n-layer 4 --n-head 4 --n-embd 256 --steps 20 --repeats 3
-    python bench/train.py SHARDS --device cuda --size 117M 345M 762M --batch 32 --steps 100 --compile
+    python bench/train.py SHARDS --device cuda --size 117M 345M 762M --batch 32 --steps 100 --compile --limit-s 3000
 
 SHARDS is a folder of `dialogpt tokenize`; every run learns from its sessions, drawn anew each round. Peers take --batch
 sessions an update; ours has its default settings and as many real tokens an update. Every run is a process of its own,
-and the rounds alternate; warm-up steps and start-up are not counted. Ratios are medians over the rounds' pairs.
+and the rounds alternate; warm-up steps and start-up are not counted. Ratios are medians over the rounds' pairs. What
+has not ended after --limit-s is left out, and the tables are of the rest.
 
 Tokens are those of the sessions, padding never counted; `filled` is the share of the positions that a model went
 through which are no padding. Memory is the most that CUDA allocated, on a CPU the process with its libraries.
@@ -39,11 +40,12 @@ from dialogpt.model import SIZES, GPTConfig
 from dialogpt.tokens.batches import plan
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
-from dialogpt.train import TrainConfig
+from dialogpt.train import PASS_TOKENS, PASS_TOKENS_GPU, TrainConfig
 
 OURS = "dialogpt"
 TITLES = {"trainer": "Trainer, default", "best": "Trainer, at its best", "nanogpt": "nanoGPT style"}
 DEFAULTS = TrainConfig(shards=Path(), out=Path())
+TIME_IS_UP = "not measured, the time is up"
 COUNTED_STEPS = 8  # whose positions are counted, in a run that is not timed
 
 
@@ -65,13 +67,13 @@ def mean_attended(lengths: np.ndarray) -> float:
     return float((sizes * (sizes + 1) / 2).sum() / sizes.sum())
 
 
-def budget(lengths: np.ndarray, batch: int) -> tuple[int, int]:
+def budget(lengths: np.ndarray, batch: int, device: str) -> tuple[int, int]:
     """Our --batch-tokens and --micro-batch-tokens with which an update has the tokens of `batch` sessions on average.
 
     The default size of a pass stays, but for the division of an update into equal ones.
     """
     wanted = batch * float(lengths.mean())
-    passes = math.ceil(wanted / (DEFAULTS.micro_batch_tokens or wanted))
+    passes = math.ceil(wanted / (PASS_TOKENS_GPU if device == "cuda" else PASS_TOKENS))
     micro = round(wanted / passes)
     for _ in range(4):  # rows are cut where the next does not fit, so a pass holds less than its size
         held = float(lengths.sum()) / len(plan(lengths, micro, seed=0, epoch=0))
@@ -115,15 +117,27 @@ def worker() -> NoReturn:
         answer(Measured(error="out of memory"))
 
 
-def run(work: Work) -> Measured:
-    """A run in a process of its own; one that fails is an `error`, and what it wrote goes to stderr."""
+def run(work: Work, until: float = math.inf) -> Measured:
+    """A run in a process of its own; one that fails is an `error`, and what it wrote goes to stderr.
+
+    One that has not ended by `until`, a time of time.monotonic, is stopped.
+    """
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        return Measured(error=TIME_IS_UP)
     with tempfile.TemporaryDirectory() as folder:
         told = msgspec.json.encode(msgspec.structs.replace(work, folder=Path(folder)), enc_hook=str)
         told_env = {"TORCHDYNAMO_DISABLE": "1"} if work.job == "count" else {}  # compiled code shows no embedding
         if work.device == "cuda":  # of several, `Trainer` would take all
             told_env["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         command = [sys.executable, __file__, "--worker"]
-        done = subprocess.run(command, input=told, capture_output=True, check=False, env=os.environ | told_env)
+        try:
+            done = subprocess.run(
+                command, input=told, capture_output=True, check=False, env=os.environ | told_env,
+                timeout=left_s if until < math.inf else None,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Measured(error=TIME_IS_UP)
     if done.returncode == -9:
         return Measured(error="killed, out of memory")
     if done.returncode:
@@ -143,14 +157,16 @@ class Case:
     counted: Measured
     runs: dict[str, list[Measured]]
 
-    def measure(self, repeats: int) -> None:
+    def measure(self, repeats: int, until: float) -> None:
         for number in range(repeats):
             for job, measured in self.runs.items():  # in turn, so that a busy moment of the machine meets all
                 if measured and measured[-1].error:
                     continue
                 work = msgspec.structs.replace(self.work, job=job, seed=self.work.seed + number)
-                measured.append(run(work))
-                took = measured[-1]
+                took = run(work, until)
+                if took.error == TIME_IS_UP and measured:
+                    return  # the rounds before stand
+                measured.append(took)
                 said = took.error or f"{took.tokens / took.seconds:,.0f} tokens/s"
                 print(f"{self.name}, batch {work.batch}, round {number + 1}, {job}: {said}", file=sys.stderr)
 
@@ -241,6 +257,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, help="updates before the clock starts (5, on CUDA 20)")
     parser.add_argument("--steps", type=int, help="updates that are timed (10, on CUDA 100)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which no run goes on")
     parser.add_argument("--seed", type=int, default=0, help="of the first round; each has its own")
     parser.add_argument("--compile", action="store_true", help="torch.compile for Trainer at its best")
     arguments = parser.parse_args(argv)
@@ -254,7 +271,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def cases_of(arguments: argparse.Namespace, lengths: np.ndarray) -> Iterator[Case]:
+def cases_of(arguments: argparse.Namespace, lengths: np.ndarray, until: float) -> Iterator[Case]:
     """Each size and batch, with our updates made as large as the peers' and their positions counted."""
     vocab_size = Tokenizer.load(arguments.shards).vocab_size
     own = GPTConfig(**{name: getattr(arguments, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")})
@@ -266,14 +283,14 @@ def cases_of(arguments: argparse.Namespace, lengths: np.ndarray) -> Iterator[Cas
                 "raise --n-ctx, or `dialogpt tokenize --max-tokens`",
             )
         for batch in arguments.batch:
-            tokens, micro = budget(lengths, batch)
+            tokens, micro = budget(lengths, batch, arguments.device)
             work = Work(
                 job="count", shards=arguments.shards, folder=Path(), batch=batch, warmup=arguments.warmup,
                 shape=asdict(replace(shape, vocab_size=vocab_size, dropout=arguments.dropout)), batch_tokens=tokens,
                 micro_batch_tokens=micro, steps=min(arguments.steps, COUNTED_STEPS), device=arguments.device,
                 seed=arguments.seed, compile=arguments.compile,
             )  # fmt: skip
-            counted = run(work)
+            counted = run(work, until)
             work = msgspec.structs.replace(work, steps=arguments.steps)
             yield Case(name, work, counted, {job: [] for job in (OURS, *arguments.peers)})
 
@@ -282,6 +299,7 @@ def bench(arguments: argparse.Namespace) -> int:
     """All runs of all cases, and both tables; 1 when a run failed for another reason than memory."""
     if {"trainer", "best"} & set(arguments.peers):
         check_trainer()
+    until = time.monotonic() + arguments.limit_s
     lengths = TokenShards(arguments.shards).lengths
     first = Work(job="product", shards=arguments.shards, folder=Path(), shape={}, batch=1, warmup=0, steps=0,
                  device=arguments.device, seed=0)  # fmt: skip
@@ -289,8 +307,8 @@ def bench(arguments: argparse.Namespace) -> int:
     if peak.error:
         raise DialoGPTError(f"the bfloat16 product {peak.error}")
     cases = []
-    for case in cases_of(arguments, lengths):
-        case.measure(arguments.repeats)
+    for case in cases_of(arguments, lengths, until):
+        case.measure(arguments.repeats, until)
         cases.append(case)
     attended = mean_attended(lengths)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")

@@ -217,6 +217,8 @@ def _trainer(work: Work, best: bool) -> Measured:
         torch_compile=best and work.compile, save_strategy="no", report_to=[], disable_tqdm=True,
         remove_unused_columns=False, **fast,
     )  # fmt: skip
+    if best and cuda:  # as `tf32` asks for, by the older names: its own names alone make the compiler fail
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     model = AutoModelForCausalLM.from_config(_gpt2_config(GPT2Config, work.config), attn_implementation="sdpa")  # type: ignore[no-untyped-call]
     rows = [row for batch in batches for row in batch]
     Peer(model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[Watch()]).train()

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -346,9 +347,25 @@ def test_what_cannot_be_measured_is_said(
     assert message in capsys.readouterr().err
 
 
+def test_a_run_that_takes_too_long_is_left_out(bench: Any, tasks: Any) -> None:
+    job = tasks.Work(engine="dialogpt", task=tasks.BANDWIDTH)
+    for left_s in (0.1, -1.0):
+        assert bench.run(job, sys.executable, time.monotonic() + left_s).error == bench.TIME_IS_UP
+
+
+@pytest.mark.parametrize("task", ["bandwidth", "beam"])
+def test_no_cuda_is_a_sentence(bench: Any, work: Any, task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA")
+    measured = bench.run(replace(work, task=task, device="cuda", precision="bf16"), sys.executable)
+    assert measured.error.startswith("failed: --device cuda cannot be used")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_failing_run_says_why(bench: Any, tasks: Any, work: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    missing = tasks.Work(**asdict(work) | {"model": os.devnull})
-    assert bench.run(missing, sys.executable).error.startswith("failed: ")
+    assert bench.run(replace(work, model=os.devnull), sys.executable).error.startswith("failed: /dev/null ")
+    assert capsys.readouterr().err == ""
+    assert bench.run(replace(work, task="none"), sys.executable).error == "failed: KeyError: 'none'"
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(bench.UsageError, match="/nowhere does not run"):
         bench.run(tasks.Work(engine="transformers", task="beam"), "/nowhere")

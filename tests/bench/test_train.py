@@ -2,9 +2,12 @@
 
 import importlib
 import importlib.util
+import itertools
+import math
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -149,9 +152,10 @@ def test_too_few_sessions_for_a_batch(peers: Any, shards: Path) -> None:
 
 def test_updates_of_ours_have_as_many_tokens(bench: Any) -> None:
     lengths = np.random.default_rng(0).integers(10, 256, 5000)
-    for batch in (1, 8, 32, 100):
-        total, micro = bench.budget(lengths, batch)
+    for device, batch in itertools.product(("cpu", "cuda"), (1, 8, 32, 100)):
+        total, micro = bench.budget(lengths, batch, device)
         assert total % micro == 0
+        assert micro < (9000 if device == "cuda" else 2500)
         tokens = lengths.sum() / len(bench.plan(lengths, micro, 0, 0)) * (total // micro)
         assert tokens == pytest.approx(batch * lengths.mean(), rel=0.35 if batch == 1 else 0.05)
 
@@ -213,7 +217,7 @@ def test_what_cannot_be_measured_is_said(
     bench: Any, peers: Any, shards: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(bench, "run", lambda work: peers.Measured(seconds=1.0, tokens=1.0))
+    monkeypatch.setattr(bench, "run", lambda *_: peers.Measured(seconds=1.0, tokens=1.0))
     monkeypatch.setattr(sys, "argv", ["train.py", str(shards), "--peers", "nanogpt", *options])
     with pytest.raises(SystemExit) as stopped:
         bench.main()
@@ -225,6 +229,22 @@ def test_no_cuda_is_a_sentence(bench: Any, peers: Any, shards: Path) -> None:
         pytest.skip("there is CUDA")
     measured = bench.run(work_of(peers, shards, job="product", device="cuda"))
     assert measured.error.startswith("failed: --device cuda cannot be used")
+
+
+def test_a_run_that_takes_too_long_is_left_out(
+    bench: Any, peers: Any, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One under way is stopped, a later one is not begun, and the rounds before stand."""
+    product = work_of(peers, shards, job="product")
+    for left_s in (0.1, -1.0):
+        assert bench.run(product, time.monotonic() + left_s).error == bench.TIME_IS_UP
+    told = iter([peers.Measured(seconds=1.0, tokens=2.0)] * 3 + [peers.Measured(error=bench.TIME_IS_UP)] * 2)
+    monkeypatch.setattr(bench, "run", lambda work, until: next(told))
+    case = bench.Case("117M", product, peers.Measured(), {"dialogpt": [], "best": []})
+    case.measure(3, math.inf)
+    assert [len(measured) for measured in case.runs.values()] == [2, 1]
+    assert case.ratio("best", bench.token_rate) == "1.00"
+    assert not case.error("best")
 
 
 def test_a_failing_run_says_why(bench: Any, peers: Any, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:

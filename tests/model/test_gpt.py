@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._dynamo.testing import CompileCounter
 from torch.nn.functional import pad
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -190,3 +191,14 @@ def test_dropout_works_in_training_alone(make_model: Make) -> None:
         assert torch.equal(model(tokens), model(tokens))
         model.train()
         assert not torch.equal(model(tokens), model(tokens))
+
+
+def test_batches_of_all_shapes_are_one_compiled_graph(make_model: Callable[..., GPT]) -> None:
+    """Nothing breaks the graph, and a new shape is no reason to compile again: `train` on a GPU relies on it."""
+    model, counter = make_model(2), CompileCounter()
+    run = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    for rows, length in ((3, 8), (5, 13), (2, 64), (7, 4)):
+        tokens = torch.randint(1, 300, (rows, length), generator=torch.Generator().manual_seed(rows))
+        torch.testing.assert_close(run(tokens), model(tokens))
+    assert counter.frame_count == 1
+    torch.compiler.reset()

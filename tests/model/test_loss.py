@@ -72,6 +72,20 @@ def test_gradients_are_those_of_the_loss_on_all_logits(
         torch.testing.assert_close(mine.grad, its.grad, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("vocabulary", [63, 64, 65])
+def test_logits_in_aligned_rows_are_the_logits(vocabulary: int) -> None:
+    """What is added to reach a multiple of 64 is in no result and in no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(size, 8, generator=generator, requires_grad=True) for size in (5, vocabulary))
+    logits = loss.aligned_logits(hidden, weight)
+    assert logits.stride() == (-(-vocabulary // 64) * 64, 1)
+    torch.testing.assert_close(logits, hidden @ weight.T)
+    answers = torch.tensor([0, 1, vocabulary - 1, 3, 62])
+    found = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, answers), (hidden, weight))
+    expected = torch.autograd.grad(torch.nn.functional.cross_entropy(hidden @ weight.T, answers), (hidden, weight))
+    torch.testing.assert_close(found, expected)
+
+
 def test_nothing_to_learn_is_no_loss(tiny_model: tuple[GPT, Tokenizer]) -> None:
     batch = collate([session([5, 0], [7, 8, 0], learn=(True, False))])
     with torch.inference_mode():

@@ -26,7 +26,7 @@ from dialogpt.train import TrainConfig, loop
 from dialogpt.train.feed import Feed
 from dialogpt.train.loop import train
 from dialogpt.train.parallel import Parallel
-from dialogpt.train.setup import make_model
+from dialogpt.train.setup import make_model, with_pass_tokens
 from dialogpt.train.world import World
 
 Make = Callable[..., TrainConfig]
@@ -222,10 +222,23 @@ def test_a_session_longer_than_the_context_is_refused(make_config: Make) -> None
     assert not config.out.exists()
 
 
+def test_the_size_of_a_pass_is_the_devices_or_that_of_the_run(make_config: Make) -> None:
+    """A run that began on another device goes on with the passes it has."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    left_open = make_config(micro_batch_tokens=0)
+    assert with_pass_tokens(left_open, cpu).micro_batch_tokens == 2048
+    assert with_pass_tokens(left_open, gpu).micro_batch_tokens == 8192
+    assert with_pass_tokens(make_config(micro_batch_tokens=99), gpu).micro_batch_tokens == 99
+    train(left_open)
+    assert json.loads((left_open.out / "settings.json").read_text())["micro_batch_tokens"] == 2048
+    assert with_pass_tokens(left_open, gpu).micro_batch_tokens == 2048
+    train(dataclasses.replace(left_open, steps=4))
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"n_embd": 33}, {"n_layer": 0}, {"n_head": -1}, {"lr": -1.0}, {"lr": 0.0}, {"batch_tokens": -5}, {"n_ctx": 0},
-     {"micro_batch_tokens": 0}, {"steps": -1}, {"steps": 0, "epochs": 0.0}, {"steps": 0, "epochs": -1.0},
+     {"micro_batch_tokens": -1}, {"steps": -1}, {"steps": 0, "epochs": 0.0}, {"steps": 0, "epochs": -1.0},
      {"save_every": 0}, {"keep": 0}, {"chain": 0}, {"dropout": 1.5}, {"dropout": -0.1}, {"warmup": -1}, {"clip": -1.0},
      {"weight_decay": -0.1}, {"lr": math.nan}, {"device": "abacus"}],
     ids=str,
@@ -300,7 +313,7 @@ def test_the_sessions_of_a_batch_without_a_finite_loss_are_named(
 
     config = make_config(batch_tokens=180, micro_batch_tokens=60)
     monkeypatch.setattr(Parallel, "backward", backward)
-    monkeypatch.setattr(loop, "clip", lambda *_: 1.0)
+    monkeypatch.setattr(loop, "clip", lambda *_: torch.tensor(1.0))
     (second,) = next(Feed(shards=TokenShards(config.shards), micro_batch_tokens=60, accumulate=3).steps(0, 0)).sessions[
         1:2
     ]

@@ -22,7 +22,8 @@ class KVCache:
     """k, v: (L, B, H, capacity, D), of which the first `length` positions are filled.
 
     starts: the first position of each row that is no padding. shared: the cache of one row, which was read before;
-    positions count from its beginning. dropped: the rows that are all padding.
+    positions count from its beginning. dropped: the rows that are all padding. mark: set by who has a copy, until it is
+    another.
     """
 
     k: Tensor
@@ -31,6 +32,7 @@ class KVCache:
     length: int = 0
     shared: "KVCache | None" = None
     dropped: set[int] = field(default_factory=set)
+    mark: object | None = None
 
     @classmethod
     def empty(cls, config: GPTConfig, rows: int, capacity: int, like: Tensor, starts: list[int] | None = None) -> Self:
@@ -62,6 +64,7 @@ class KVCache:
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store a layer's new keys and values (B, H, T, D); returns all of that layer's, (B, H, S, D)."""
+        self.mark = None
         end = self.length + k.shape[2]
         self.k[layer, :, :, self.length : end] = k
         self.v[layer, :, :, self.length : end] = v
@@ -77,6 +80,7 @@ class KVCache:
     @torch.inference_mode()
     def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
         """As `Cache.rearrange`; where rows stay as many, only what differs is moved."""
+        self.mark = None
         index = torch.tensor(rows, device=self.k.device)
         if differ is not None and len(rows) == self.rows:
             for stored in (self.k, self.v):
@@ -94,6 +98,7 @@ class KVCache:
     def join(self, places: Sequence[int], other: "KVCache") -> None:
         """As `Cache.join`; contexts of `other` may be longer than this cache."""
         assert self.shared is None
+        self.mark = None
         self._compact()
         rows, length = max(*places, self.rows - 1) + 1, max(self.length, other.length)
         if rows > self.rows or length > self.capacity:
@@ -138,6 +143,7 @@ class KVCache:
         """Move what is stored to the right, or to the left (negative)."""
         if not by:
             return
+        self.mark = None
         start, end = max(-by, 0), self.length
         for stored in (self.k, self.v):
             stored[:, :, :, start + by : end + by] = stored[:, :, :, start:end].clone()

@@ -35,9 +35,14 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that tensors took on a GPU, or this process on a CPU, up to now; 0 where that is not known."""
+    """The most bytes that tensors took on a GPU, or this process on a CPU, up to now; 0 where that is not known.
+
+    MPS tells of no peak: it is what its driver holds for this process, which hardly ever gives any back.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
     try:
         import resource
     except ImportError:  # Windows

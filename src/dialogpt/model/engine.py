@@ -3,7 +3,7 @@
 It is the reference that other engines are compared with. B rows, V tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from dialogpt.engine import Cache, Joining, Kept, common_length
 from dialogpt.model.cache import KVCache
 from dialogpt.model.gpt import GPT
 from dialogpt.model.logits import TorchLogits
+from dialogpt.model.replay import Replay
 
 SCORED_TOGETHER = 4096  # positions of one forward pass of `nats`
 
@@ -20,9 +21,12 @@ SCORED_TOGETHER = 4096  # positions of one forward pass of `nats`
 class TorchEngine:
     """Runs a GPT for rows that advance together."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: GPT, *, replays: bool = False) -> None:
+        """replays: a single row's steps are CUDA graphs, for which the model's weights stay where they are."""
         self.model = model.eval()
         self.n_ctx, self.device = model.config.n_ctx, model.device
+        self.make_replay: Callable[[GPT], Replay] | None = Replay if replays else None
+        self._replay: Replay | None = None
 
     @torch.inference_mode()
     def prefill(
@@ -75,6 +79,8 @@ class TorchEngine:
             others, other = self.prefill([each.context for each in joining], 0, [each.begun for each in joining])
             other.rearrange(source)
         cache.make_room(1)
+        if not joining and (found := self._replayed(tokens, cache)) is not None:
+            return TorchLogits(found)
         ids = torch.tensor(tokens, device=self.device)
         logits = TorchLogits(self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1]))
         if joining:
@@ -86,6 +92,13 @@ class TorchEngine:
                 cache.length -= 1  # the rows read their tokens again
                 raise
         return logits
+
+    def _replayed(self, tokens: Sequence[int], cache: KVCache) -> Tensor | None:
+        """The logits of a single row's step, read as a CUDA graph; None where it is not one for that."""
+        if self.make_replay is None or cache.rows > 1:
+            return None
+        self._replay = self._replay or self.make_replay(self.model)
+        return self._replay.step(tokens[0], cache) if self._replay.fits(cache) else None
 
     @torch.inference_mode()
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:

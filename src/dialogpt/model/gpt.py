@@ -52,7 +52,7 @@ class Attention(nn.Module):
             y = _attend_shared(q, k, v, first_k, first_v)
         else:
             dropout = self.dropout if self.training else 0.0
-            causal = mask is None and T > 1
+            causal = mask is None and (cache is None or T > 1)  # without a cache no shape decides: one compiled graph
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         y = y.transpose(1, 2).reshape(B, T, C)
         out: Tensor = self.resid_dropout(self.c_proj(y))

@@ -1,6 +1,8 @@
 """Next-token logits (B, V) of the torch engine, as `dialogpt.engine.Logits` has them.
 
-Sums and sorts over the vocabulary run on the logits' device; on a CPU they are fp32, and numpy sees the same memory.
+On a GPU, sums and sorts over the vocabulary run there, and a question costs some calls and a wait. Logits of few rows,
+and those of a device without fp64 (MPS), are brought to the CPU at once. There they are fp32, and numpy sees the same
+memory.
 """
 
 from collections.abc import Sequence
@@ -12,14 +14,16 @@ from torch import Tensor
 
 from dialogpt.engine import Candidates, Doubles, Floats, Ints
 
+FEW = 2  # rows whose logits leave a GPU at once: 0.2 MB each of GPT-2's vocabulary
+
 
 class TorchLogits:
     """Logits as a tensor (B, V)."""
 
     def __init__(self, values: Tensor) -> None:
-        on_cpu = values.device.type == "cpu"
-        self._values = values.float() if on_cpu else values
-        self._here: Floats | None = self._values.numpy() if on_cpu else None  # the same memory
+        stays = values.device.type == "cuda" and len(values) > FEW
+        self._values = values if stays else values.float().cpu()
+        self._here: Floats | None = None if stays else self._values.numpy()  # the same memory
 
     @property
     def rows(self) -> int:
@@ -40,7 +44,7 @@ class TorchLogits:
         return _numpy(cooled.double().exp().sum(-1))
 
     def argmax(self) -> Ints:
-        return self._here.argmax(-1) if self._here is not None else self.likeliest(1).tokens[:, 0]
+        return self._here.argmax(-1) if self._here is not None else _numpy(self._values.argmax(-1))
 
     @torch.inference_mode()
     def likeliest(self, k: int) -> Candidates:
@@ -79,7 +83,7 @@ class TorchLogits:
         values = self._values
         if new := max(*places, self.rows - 1) + 1 - self.rows:
             values = torch.cat([values, values[:1].expand(new, -1)])
-        values[self._moved(places)] = other._values
+        values[self._moved(places)] = other._values.to(values)
         self._values = values
         if self._here is not None:
             self._here = values.numpy()

@@ -14,6 +14,7 @@ from dialogpt.model.gpt import GPT
 from dialogpt.tokens.batches import IGNORE
 
 ROWS = 512  # of logits at once on a CPU: 50 MB of GPT-2's vocabulary, where a whole batch would be a gigabyte
+ALIGNED = 64  # rows of logits on a GPU are multiples of it apart
 ROWS_IN_CACHE = 16  # of them in fp32 at once
 
 
@@ -33,7 +34,16 @@ def nats_at(model: GPT, tokens: Tensor, places: Tensor, targets: Tensor) -> Tens
     if hidden.device.type == "cpu":
         nats: Tensor = _OutputLayer.apply(hidden, model.transformer.wte.weight, targets)  # type: ignore[no-untyped-call]
         return nats
-    return F.cross_entropy(model.logits(hidden).float(), targets, reduction="sum")
+    return F.cross_entropy(aligned_logits(hidden, model.transformer.wte.weight).float(), targets, reduction="sum")
+
+
+def aligned_logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """hidden (N, C), weight (V, C) -> logits (N, V), whose rows stand apart by a multiple of 64 numbers in memory.
+
+    Tensor cores want rows that begin at multiples of 16 bytes; 50,257 is odd, and three products have such rows.
+    """
+    surplus = -len(weight) % ALIGNED
+    return F.linear(hidden, F.pad(weight, (0, 0, 0, surplus)) if surplus else weight)[:, : len(weight)]
 
 
 class _OutputLayer(torch.autograd.Function):

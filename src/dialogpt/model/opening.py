@@ -24,7 +24,7 @@ def open_engine(name: str | None, device: str, precision: str) -> tuple[TorchEng
     if precision == "int8" or (precision == "auto" and place.type == "cpu" and _worth_8_bits(model.config.n_embd)):
         return TorchEngine(quantize(model)), tokenizer
     dtype = torch.float32 if precision == "auto" and place.type == "cpu" else choose_precision(precision, place)
-    return TorchEngine(model.to(place, dtype)), tokenizer
+    return TorchEngine(model.to(place, dtype), replays=place.type == "cuda"), tokenizer
 
 
 def _worth_8_bits(n_embd: int) -> bool:

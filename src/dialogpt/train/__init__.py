@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+PASS_TOKENS, PASS_TOKENS_GPU = 2048, 8192  # of a pass, where --micro-batch-tokens leaves it open
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -35,7 +37,9 @@ class TrainConfig:
     epochs: Annotated[float, "passes over the data"] = 1.0
     steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0
     batch_tokens: Annotated[int, "tokens of one optimizer update, about"] = 8192
-    micro_batch_tokens: Annotated[int, "tokens of one forward and backward pass; lower it when memory is short"] = 2048
+    micro_batch_tokens: Annotated[
+        int, "tokens of one forward and backward pass; lower it when memory is short (0: 2048, on a GPU 8192)"
+    ] = 0
     recompute: Annotated[bool, "activation checkpointing: less memory, a third more work"] = False
     shard: Annotated[bool, "FSDP2: share weights and optimizer among the processes of torchrun"] = False
     compile: Annotated[Literal["auto", "on", "off"], "torch.compile; auto: on GPUs"] = "auto"

@@ -26,9 +26,17 @@ from dialogpt.train import TrainConfig
 from dialogpt.train.feed import Feed, Step, ahead
 from dialogpt.train.metrics import StepLine
 from dialogpt.train.optim import learning_rate, make_optimizer
-from dialogpt.train.parallel import Parallel, clip
+from dialogpt.train.parallel import Figures, Parallel, clip
 from dialogpt.train.runs import Run, TrainState, nothing_left_unless_begun
-from dialogpt.train.setup import check_lengths, check_settings, check_targets, choose_compile, make_model, warn_early
+from dialogpt.train.setup import (
+    check_lengths,
+    check_settings,
+    check_targets,
+    choose_compile,
+    make_model,
+    warn_early,
+    with_pass_tokens,
+)
 from dialogpt.train.stopping import Interrupted, memory_named, stop_signal
 from dialogpt.train.validation import Validator
 from dialogpt.train.world import World, join
@@ -42,6 +50,7 @@ def train(config: TrainConfig) -> Path:
     with join(config.device) as world:
         if world.device.type == "cpu":
             frugal_with_memory()
+        config = with_pass_tokens(config, world.device)
         if not world.leads:
             return Trainer(config, world).run()
         with locked(config.out), nothing_left_unless_begun(config.out):
@@ -118,22 +127,26 @@ class Trainer:
         return best
 
     def _update(self, step: Step, stopping: bool) -> tuple[float, int, float, bool]:
-        """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop."""
+        """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop.
+
+        Figures are read from a GPU while it is busy with the update: it never waits for what this process does between.
+        """
         torch.manual_seed(mixed(self.config.seed, self.state.step, self.world.rank))
         own = sum(batch.target_count for batch in step.batches)
         targets, stops = self.world.sum(own, stopping)
         check_targets(int(targets), self.shards)
         found = self.parallel.backward(step.batches, targets)
-        (nats,) = self.world.sum(float(sum(found)))
         norm = clip(self.model, self.config.clip)
-        if not math.isfinite(nats) or not math.isfinite(norm):
-            self._not_finite(step, found)
+        figures = Figures(self.world.total(torch.stack(found).sum()), norm)
         lr = learning_rate(self.config, self.state.step + 1, self.total_steps, self.model.config.n_embd)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return nats, int(targets), norm, bool(stops)
+        nats, norm_before = figures.read()
+        if not math.isfinite(nats) or not math.isfinite(norm_before):
+            self._not_finite(step, found)
+        return nats, int(targets), norm_before, bool(stops)
 
     def _not_finite(self, step: Step, found: list[torch.Tensor]) -> None:
         """Name the sessions of the first batch whose loss is not finite."""

@@ -4,6 +4,7 @@ DDP: every rank has the whole model, and gradients are summed while the last bac
 share of the weights, gradients and optimizer states, by rows (dimension 0), and gathers a block when it is used.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 
@@ -68,11 +69,11 @@ class Parallel:
     @torch.no_grad()
     def nats(self, batches: Iterable[Batch]) -> tuple[float, int]:
         """The sum of nats over all ranks' batches, and the number of their targets."""
-        total, targets = 0.0, 0
+        found, targets = [], 0
         for batch in batches:
-            total += float(self._run(self._objective, batch))
+            found.append(self._run(self._objective, batch))  # not waited for: the device works while batches are made
             targets += batch.target_count
-        total, count = self.world.sum(total, targets)
+        total, count = self.world.sum(math.fsum(map(float, found)), targets)
         return total, int(count)
 
     def _run(self, objective: nn.Module, batch: Batch) -> Tensor:
@@ -83,15 +84,33 @@ class Parallel:
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
-        if self.world.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.world.device, non_blocking=True)
+        if self.world.device.type != "cuda":
+            return tensor.to(self.world.device)
+        return tensor.pin_memory().to(self.world.device, non_blocking=True)
 
 
-def clip(model: GPT, largest: float) -> float:
+class Figures:
+    """Scalars on their way from a GPU to this process: what the GPU is given to do after them does not delay them."""
+
+    def __init__(self, *scalars: Tensor) -> None:
+        wide = torch.float64 if scalars[0].device.type != "mps" else torch.float32
+        figures = torch.stack([scalar.detach().to(wide) for scalar in scalars])
+        on_gpu = figures.device.type == "cuda"
+        self._arrived = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
+        self._figures = figures.to("cpu", non_blocking=on_gpu)  # into pinned memory
+        if self._arrived is not None:
+            self._arrived.record()
+
+    def read(self) -> list[float]:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._figures.tolist()
+
+
+def clip(model: GPT, largest: float) -> Tensor:
     """Scale the gradients so that their global norm is at most `largest` (0: no bound); returns the norm before."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), largest or float("inf"))
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def whole(model: GPT, world: World) -> GPT | None:

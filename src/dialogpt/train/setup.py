@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from dialogpt.artifact import is_backward
+from dialogpt.artifact import is_backward, read_json
 from dialogpt.errors import DataError, UsageError
 from dialogpt.hub import model_path
 from dialogpt.model import SIZES, GPTConfig, checkpoint
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
-from dialogpt.train import TrainConfig
+from dialogpt.train import PASS_TOKENS, PASS_TOKENS_GPU, TrainConfig
+from dialogpt.train.compare import SETTINGS
 from dialogpt.train.feed import Feed
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,13 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
 
 def check_settings(config: TrainConfig) -> None:
     """Raise UsageError for settings that cannot work, alone or together."""
-    for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "micro_batch_tokens", "lr",
+    for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "lr",
                  "validate_every", "save_every", "log_every", "keep", "chain"):  # fmt: skip
         if not getattr(config, name) > 0:  # nan is not above 0 either
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
-    for name in ("steps", "seed", "warmup", "weight_decay", "clip", "patience", "samples"):
+    for name in ("micro_batch_tokens", "steps", "seed", "warmup", "weight_decay", "clip", "patience", "samples"):
         if not getattr(config, name) >= 0:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
@@ -75,6 +76,16 @@ def check_settings(config: TrainConfig) -> None:
         raise UsageError("--shard shares a model among several processes", "start it with torchrun --nproc-per-node N")
     if config.n_embd % config.n_head:
         raise UsageError(f"--n-embd {config.n_embd} is no multiple of --n-head {config.n_head}", "use 64 per head")
+
+
+def with_pass_tokens(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """The settings with the size of a pass; where they leave it open, that of the run in their folder, if one is."""
+    if config.micro_batch_tokens:
+        return config
+    file = config.out / SETTINGS
+    begun = read_json(file, dict).get("micro_batch_tokens") if file.is_file() else None
+    usual = PASS_TOKENS_GPU if device.type == "cuda" else PASS_TOKENS
+    return replace(config, micro_batch_tokens=begun or usual)
 
 
 def choose_compile(config: TrainConfig, device: torch.device) -> bool:

@@ -1,7 +1,7 @@
 """The processes of a run: this one alone, or those that `torchrun` started, one a device.
 
 Every process (rank) has the whole plan of the data and does its share of each step; the first one writes the files and
-speaks. Gloo joins them on CPUs, NCCL on GPUs.
+speaks. Gloo joins them on CPUs; on GPUs NCCL does, and Gloo for what is not there, which need not wait for the GPUs.
 """
 
 import logging
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from dialogpt.errors import UsageError
 from dialogpt.model.device import choose_device
@@ -34,10 +35,17 @@ class World:
         """The sums of the ranks' numbers, in fp64."""
         if not self.joined:
             return list(numbers)
-        where = self.device if self.device.type == "cuda" else "cpu"
-        total = torch.tensor(numbers, dtype=torch.float64, device=where)
+        total = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(total)
         return total.tolist()
+
+    def total(self, number: Tensor) -> Tensor:
+        """The sum of the ranks' scalars, in fp64, on this process's device, which is not waited for."""
+        if not self.joined:
+            return number
+        total = number.double()
+        dist.all_reduce(total)
+        return total
 
     def wait(self) -> None:
         """Until every rank is here."""
@@ -47,7 +55,7 @@ class World:
         """What the first rank says, on every rank."""
         said = [text]
         if self.joined:
-            dist.broadcast_object_list(said, device=self.device)
+            dist.broadcast_object_list(said, device=torch.device("cpu"))
         return said[0]
 
 
@@ -69,7 +77,7 @@ def join(device: str) -> Iterator[World]:
         torch.cuda.set_device(chosen)
     if rank:
         logging.getLogger("dialogpt").setLevel(logging.ERROR)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     try:
         world = World(chosen, rank, size, joined=True)
         yield world

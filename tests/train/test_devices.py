@@ -1,0 +1,62 @@
+"""What runs on CUDA, without a GPU: no operation mixes devices, and a step waits for the device as often as meant."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+TORCH = Path(torch.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def pretence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """fake_cuda.cpp as a library for this torch."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs g++ on Linux")
+    if torch.version.cuda is not None or torch.version.hip is not None:
+        pytest.skip("this torch has a CUDA of its own")
+    library = tmp_path_factory.mktemp("fake_cuda") / "fake_cuda.so"
+    command = [
+        compiler, "-std=c++20", "-O0", "-shared", "-fPIC", f"-I{TORCH}/include", str(HERE / "fake_cuda.cpp"), "-o",
+        str(library), f"-L{TORCH}/lib", "-lc10", "-ltorch_cpu", f"-Wl,-rpath,{TORCH}/lib",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+def waits(pretence: Path, shards: Path, out: Path, job: str, **settings: Any) -> dict[str, int]:
+    """Run a job of fake_cuda.py; how often it waited for the device, by the line that did."""
+    command = [sys.executable, str(HERE / "fake_cuda.py"), str(shards), str(out), job, json.dumps(settings)]
+    environment = {**os.environ, "LD_PRELOAD": str(pretence), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-5000:]
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"recompute": True, "reverse": True}, {"precision": "fp32", "clip": 0.0, "chain": 2}], ids=str
+)
+def test_a_run_mixes_no_devices_and_waits_for_validation_only(
+    pretence: Path, make_shards: Any, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """Eight steps and a validation: a step's figures are read once they are here."""
+    found = waits(pretence, make_shards(validation=0.4), tmp_path / "run", "train", **settings)
+    assert sum(found.values()) <= 6, found  # one for each batch of the validation
+    assert all("self.world.sum(math.fsum(map(float, found))" in line for line in found)
+
+
+@pytest.mark.parametrize("replays", [False, True])
+def test_the_engine_mixes_no_devices(pretence: Path, shards: Path, tmp_path: Path, replays: bool) -> None:
+    found = waits(pretence, shards, tmp_path, "engine", replays=replays)
+    if replays:  # three replies of six tokens: the logits of one row leave the device, and nothing else
+        assert list(found.values()) == [18], found
