@@ -31,20 +31,23 @@ KERNELS = {  # object -> its source and flags
     "avx512": ("kernels_avx512.cpp", [*AVX2, *AVX512]),
     "avxvnni": ("kernels_avx2.cpp", [*AVX2, "-mavxvnni"]),
     "avx2": ("kernels_avx2.cpp", AVX2),
+    "neon": ("kernels_neon.cpp", ["-march=armv8.2-a+dotprod"]),
 }
-X86 = ("x86_64", "amd64")
+X86, ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 
 
 class BuildFailed(Exception):
     pass
 
 
-def compile_library(sources: Path, library: Path, extra: tuple[str, ...] = ()) -> str:
+def compile_library(
+    sources: Path, library: Path, extra: tuple[str, ...] = (), machine: str = platform.machine()
+) -> str:
     """Build `library` from the C++ files of a folder; returns how, and raises BuildFailed with the reason why not."""
     compiler, why = _compiler(), ""
     of_some = {source for source, _ in KERNELS.values()}
     plain: list[tuple[Path, list[str]]] = [(p, []) for p in sorted(sources.glob("*.cpp")) if p.name not in of_some]
-    for names, flags in _choices():
+    for names, flags in _choices(machine.lower()):
         own = [(sources / KERNELS[name][0], KERNELS[name][1]) for name in names]
         try:
             _build(compiler, [*plain, *own], [*flags, *extra], library)
@@ -56,12 +59,15 @@ def compile_library(sources: Path, library: Path, extra: tuple[str, ...] = ()) -
     return f"{' '.join(compiler)}, kernels for any processor{' alone' if why else ''}{why}"
 
 
-def _choices() -> list[tuple[list[str], list[str]]]:
+def _choices(machine: str) -> list[tuple[list[str], list[str]]]:
     """Kernels and the flags that tell the sources of them: all that this kind of machine may run, then fewer."""
-    if platform.machine().lower() not in X86:
+    if machine in ARM and sys.platform in ("linux", "darwin"):  # where the processor can be asked
+        return [(["neon"], ["-DDIALOGPT_ARM"])]
+    if machine not in X86:
         return []
-    without = ([name for name in KERNELS if name != "amx"], ["-DDIALOGPT_X86"])
-    on_linux = ([*KERNELS], ["-DDIALOGPT_X86", "-DDIALOGPT_AMX"])  # it gives a process its tiles
+    of_x86 = [name for name in KERNELS if name != "neon"]
+    without = ([name for name in of_x86 if name != "amx"], ["-DDIALOGPT_X86"])
+    on_linux = (of_x86, ["-DDIALOGPT_X86", "-DDIALOGPT_AMX"])  # it gives a process its tiles
     return [on_linux, without] if sys.platform == "linux" else [without]
 
 

@@ -31,65 +31,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from decode_runners import FOUR_BITS, OURS, PEERS, Runner, runners_of, weight_bytes
 from decode_tasks import BANDWIDTH, CONVERT, MAKE, PASSES, TASKS, Measured, Work
-from train import parameters
 
 from dialogpt.errors import DialoGPTError, UsageError
 from dialogpt.model import SIZES, GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
 
-OURS = "dialogpt"
-PEERS = ["transformers", "ctranslate2", "llama.cpp", "openvino", "onnxruntime"]
 SCRIPTS = {  # of the others: decode_peers.py
     OURS: "decode_ours.py", "openvino": "decode_openvino.py", "onnxruntime": "decode_onnx.py",
 }  # fmt: skip
 HERE = Path(__file__).parent
-BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "q8_0": 34 / 32, "int4": 17 / 32, "q4_1": 5 / 8}
-EIGHT_BITS = {"ctranslate2": "int8", "llama.cpp": "q8_0", "openvino": "int8", "onnxruntime": "int8"}
-FOUR_BITS = {"llama.cpp": "q4_1", "openvino": "int4"}  # beside ours in int4
-UNABLE = {("llama.cpp", "beam"), ("onnxruntime", "beam")}
 TIME_IS_UP = "not measured, the time is up"
 AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
-
-
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """An engine as it is run: how many threads, and how many workers share a bulk."""
-
-    engine: str
-    precision: str
-    threads: int
-    workers: int = 1
-
-    @property
-    def title(self) -> str:
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.engine} {self.precision}, {f'{self.workers} workers' if self.workers > 1 else threads}"
-
-    @property
-    def files(self) -> tuple[str, str]:
-        """What its files are made for: ours has those of the checkpoint."""
-        return (self.engine, "" if self.engine in (OURS, "transformers") else self.precision.split()[0])
-
-    def runs(self, task: str) -> bool:
-        return (self.engine, task) not in UNABLE and (self.workers == 1 or task == "bulk")
-
-
-def runners_of(arguments: argparse.Namespace, engines: list[str]) -> list[Runner]:
-    """Ours first, in its precisions; then each peer as it may be at its best."""
-    most, cuda = arguments.threads, arguments.device == "cuda"
-    found = [Runner(OURS, precision, most) for precision in arguments.ours_precisions]
-    if "transformers" in engines:
-        found += [Runner("transformers", precision, most) for precision in arguments.transformers_precisions]
-    stored = [*EIGHT_BITS.items(), *(FOUR_BITS.items() if "int4" in arguments.ours_precisions else ())]
-    for engine, precision in stored:
-        if engine in engines and not cuda:
-            found += [Runner(engine, precision, threads) for threads in sorted({1, most})]
-            if engine == "ctranslate2" and most > 1:
-                found.append(Runner(engine, precision, 1, workers=most))
-            if engine == "openvino":
-                found.append(Runner(engine, f"{precision} f32", most))
-    return found
 
 
 def script_of(engine: str) -> str:
@@ -199,13 +153,6 @@ def figures(case: Case, runner: Runner, bandwidth: float) -> list[str]:
         return [f"{1 / task_s:,.1f} tokens/s", f"{1000 * first_s:,.0f} ms", f"{least_s / task_s:.0%}"]
     tokens = case.runs[runner][0].tokens
     return [f"{tokens / task_s:,.0f} tokens/s" if case.task == "bulk" else f"{task_s:.3g} s", "-", "-"]
-
-
-def weight_bytes(shape: GPTConfig, precision: str) -> float:
-    """What a token reads; the output layer is in 8 bits where the others are in 4."""
-    name = precision.split()[0]
-    output = shape.vocab_size * shape.n_embd
-    return (parameters(shape) - output) * BYTES[name] + output * BYTES["int8" if name == "int4" else name]
 
 
 def table(cases: list[Case], bandwidth: float) -> Iterator[str]:

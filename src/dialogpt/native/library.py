@@ -1,11 +1,12 @@
 """The compiled library: where it is, what its functions take, and which of its kernels run here.
 
-DIALOGPT_CPU names the kernels (amx, avx512, avxvnni, avx2, portable) in place of the best; `off`: no native engine.
+DIALOGPT_CPU names the kernels (amx, avx512, avxvnni, avx2, neon, portable) in place of the best; `off`: no engine.
 DIALOGPT_THREADS is how many threads work, in place of the cores that this process may use.
 """
 
 import ctypes
 import os
+import platform
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from dialogpt.model import GPTConfig
 
 LIBRARY = Path(__file__).with_name("libdialogpt.so.1")
 OFF = "off"
-KERNELS = ("amx", "avx512", "avxvnni", "avx2", "portable")
+OF_ARM = ("neon", "portable")
+KERNELS = ("amx", "avx512", "avxvnni", "avx2", *OF_ARM)
 
 Pointer, Int, Long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each returns and takes; csrc/interface.cpp says what they do
@@ -144,7 +146,8 @@ def describe_cpu() -> str:
         return f"native engine: none, {why}\nmodels are run by PyTorch"
     here = _here()
     lines = [f"kernels that this processor runs, the best first: {', '.join(here)}"]
-    lines += [f"not {name}: {_refusal(name)}" for name in KERNELS if name not in here]
+    of_machine = OF_ARM if platform.machine().lower() in ("aarch64", "arm64") else KERNELS[: -len(OF_ARM)]
+    lines += [f"not {name}: {_refusal(name)}" for name in of_machine if name not in here]
     if (chosen := kernels()) is None:
         return "\n".join(["native engine: none, DIALOGPT_CPU=off", *lines, "models are run by PyTorch"])
     why = f"DIALOGPT_CPU={asked}" if asked else "the best that this processor runs"

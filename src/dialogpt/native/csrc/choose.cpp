@@ -7,6 +7,12 @@
 #ifdef DIALOGPT_X86
 #include <cpuid.h>
 #endif
+#if defined(DIALOGPT_ARM) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(DIALOGPT_ARM)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 namespace dialogpt {
 namespace {
@@ -28,6 +34,18 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+#ifdef DIALOGPT_ARM
+bool has_dot_products() {
+#ifdef __APPLE__
+  int found = 0;
+  size_t size = sizeof found;
+  return ::sysctlbyname("hw.optional.arm.FEAT_DotProd", &found, &size, nullptr, 0) == 0 && found;
+#else
+  return ::getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#endif
 }
 #endif
 
@@ -56,6 +74,9 @@ const Choice kChoices[] = {  // the best first
     {&kAvx512, [] { return unless(has_avx512(), "this processor has no AVX-512 VNNI"); }},
     {&kAvxVnni, [] { return unless(has_avx2() && has_avx_vnni(), "this processor has no AVX-VNNI"); }},
     {&kAvx2, [] { return unless(has_avx2(), "this processor has no AVX2"); }},
+#endif
+#ifdef DIALOGPT_ARM
+    {&kNeon, [] { return unless(has_dot_products(), "this processor has no dot products"); }},
 #endif
     {&kPortable, [] { return ""; }},
 };

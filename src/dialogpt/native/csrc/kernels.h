@@ -76,6 +76,9 @@ extern const Kernels kPortable;
 #ifdef DIALOGPT_X86
 extern const Kernels kAvx2, kAvxVnni, kAvx512;
 #endif
+#ifdef DIALOGPT_ARM
+extern const Kernels kNeon;
+#endif
 #ifdef DIALOGPT_AMX
 extern const Kernels kAmx;
 

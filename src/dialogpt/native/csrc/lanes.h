@@ -11,6 +11,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace dialogpt {
@@ -156,6 +158,11 @@ inline uint32_t not_below(const Floats& x, const Floats& least) {
   uint32_t r = 0;
   EACH_PART r |= static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x.part[i], least.part[i], _CMP_NLT_UQ))) << 8 * i;
   return r;
+#elif defined(__aarch64__)
+  const uint32x4_t bit = {1, 2, 4, 8};
+  uint32_t r = 0;
+  EACH_PART r |= vaddvq_u32(vbicq_u32(bit, vcltq_f32((float32x4_t)x.part[i], (float32x4_t)least.part[i]))) << 4 * i;
+  return r;
 #else
   float a[kLanes], b[kLanes];
   store(a, x);
@@ -178,6 +185,8 @@ inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {  // a * b
   r.part[0] = _mm512_fmadd_ps(a.part[0], b.part[0], c.part[0]);
 #elif defined(__AVX2__)
   EACH_PART r.part[i] = _mm256_fmadd_ps(a.part[i], b.part[i], c.part[i]);
+#elif defined(__aarch64__)
+  EACH_PART r.part[i] = (FloatPart)vfmaq_f32((float32x4_t)c.part[i], (float32x4_t)a.part[i], (float32x4_t)b.part[i]);
 #else
   EACH_PART r.part[i] = a.part[i] * b.part[i] + c.part[i];
 #endif
@@ -191,6 +200,8 @@ inline Ints nearest(const Floats& x) {
   r.part[0] = (IntPart)_mm512_cvtps_epi32(x.part[0]);
 #elif defined(__AVX2__)
   EACH_PART r.part[i] = (IntPart)_mm256_cvtps_epi32(x.part[i]);
+#elif defined(__aarch64__)
+  EACH_PART r.part[i] = (IntPart)vcvtnq_s32_f32((float32x4_t)x.part[i]);
 #else
   const Floats shift = all(12582912.0f);  // 1.5 * 2^23: the sum's last bit is worth one
   r = bits(x + shift) - bits(shift);
@@ -208,6 +219,10 @@ inline void store_bytes(uint8_t* p, const Ints& x) {
   const __m256i four = _mm256_permute4x64_epi64(two, 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm_packus_epi16(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1)));
+#elif defined(__aarch64__)
+  uint16x4_t half[kParts];
+  EACH_PART half[i] = vmovn_u32((uint32x4_t)x.part[i]);
+  vst1q_u8(p, vcombine_u8(vmovn_u16(vcombine_u16(half[0], half[1])), vmovn_u16(vcombine_u16(half[2], half[3]))));
 #else
   int32_t lane[kLanes];
   std::memcpy(lane, &x, sizeof lane);
@@ -221,6 +236,13 @@ inline Ints load_bytes(const uint8_t* p) {
   r.part[0] = (IntPart)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #elif defined(__AVX2__)
   EACH_PART r.part[i] = (IntPart)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8 * i)));
+#elif defined(__aarch64__)
+  const uint8x16_t bytes = vld1q_u8(p);
+  const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+  r.part[0] = (IntPart)vmovl_u16(vget_low_u16(low));
+  r.part[1] = (IntPart)vmovl_u16(vget_high_u16(low));
+  r.part[2] = (IntPart)vmovl_u16(vget_low_u16(high));
+  r.part[3] = (IntPart)vmovl_u16(vget_high_u16(high));
 #else
   int32_t lane[kLanes];
   for (int i = 0; i < kLanes; i++) lane[i] = p[i];
@@ -250,6 +272,8 @@ inline Floats load_halves(const Half* p) {
   r.part[0] = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #elif defined(__AVX2__)
   EACH_PART r.part[i] = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * i)));
+#elif defined(__aarch64__)
+  EACH_PART r.part[i] = (FloatPart)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
 #else
   int32_t sign[kLanes], rest[kLanes];
   for (int i = 0; i < kLanes; i++) {
@@ -262,7 +286,7 @@ inline Floats load_halves(const Half* p) {
   return r;
 }
 
-#if !defined(__AVX2__)
+#if !defined(__AVX2__) && !defined(__aarch64__)
 // To the nearest, ties to even; the number is within the range of halves.
 inline Half to_half(float x) {
   uint32_t b;
@@ -288,6 +312,8 @@ inline void store_halves(Half* p, const Floats& x) {
 #elif defined(__AVX2__)
   EACH_PART _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8 * i),
                              _mm256_cvtps_ph(within.part[i], _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__aarch64__)
+  EACH_PART vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)within.part[i])));
 #else
   float lane[kLanes];
   store(lane, within);
