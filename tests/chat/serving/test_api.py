@@ -1,6 +1,7 @@
 """The server by its real clients: OpenAI's own for what it offers, plain HTTP for what is wrong with a request."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ import openai
 
 from dialogpt.chat.bot import Chatbot
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.decoding import ReplyConfig
+from dialogpt.chat.serving.http.messages import ChatRequest
+from dialogpt.decoding import RANGES, ReplyConfig
 from dialogpt.decoding.responder import Responder
 from dialogpt.decoding.safety import POLITE
+from dialogpt.errors import UsageError
 from dialogpt.session import Turn
 
 SAID = ["does money buy happiness?", "صباح الخير", "are you sure? 😀👍🏽"]
@@ -179,6 +182,25 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
     with pytest.raises(openai.NotFoundError, match="no model 'x' here"):
         server.client().chat.completions.create(model="x", messages=user("hi"))
     assert server.post({"messages": user("hi")}).status_code == 200
+
+
+def test_requests_have_the_ranges_of_the_command_line(serve: Callable[..., Any]) -> None:
+    server = serve(num_hypotheses=1)
+    names = {"max_new_tokens": "max_tokens"}
+    for name, allowed in RANGES.items():
+        field = names.get(name, name)
+        if field not in ChatRequest.model_fields:
+            continue
+        for value in (allowed.least - 1, allowed.most + 1):
+            if math.isfinite(value):
+                with pytest.raises(UsageError, match="is out of range"):
+                    ReplyConfig(**{name: value})
+                answer = server.post({"messages": user("hi"), field: value})
+                assert (answer.status_code, field in answer.json()["error"]["message"]) == (422, True)
+        for value in (allowed.least, allowed.most):
+            if math.isfinite(value) and value in allowed:
+                ReplyConfig(**{name: value, "min_new_tokens": 1})
+                assert server.post({"messages": user("hi"), field: value}).status_code == 200
 
 
 def test_what_is_too_long_is_cut_or_refused(serve: Callable[..., Any]) -> None:
