@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from dialogpt.chat.bots import TOKENS, BotConfig
+from dialogpt.chat.bots.allowing import check_allowed
 from dialogpt.chat.bots.chats import Chats
 from dialogpt.chat.bots.core import Core
 from dialogpt.chat.serving.serve import load_batcher
@@ -84,6 +85,7 @@ def _check(config: BotConfig) -> None:
     for name, least in (("rows", 1), ("queue", 1), ("cache_mb", 0), ("per_user", 0), ("per_chat", 0)):
         if getattr(config, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
+    check_allowed(config.allow)
     if config.num_beams > 1:
         raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")
     if config.api and not config.api.startswith(("http://", "https://")):
