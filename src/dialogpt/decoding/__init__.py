@@ -6,6 +6,9 @@
 """
 
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -127,6 +130,17 @@ def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is out of range", f"it must be {rule}"
             )
+
+
+@contextmanager
+def settings_by_name() -> Iterator[None]:
+    """Errors call settings top_k, as whoever has not typed --top-k knows them."""
+    try:
+        yield
+    except UsageError as error:
+        message, hint = (re.sub(r"--([a-z-]+)", lambda flag: flag[1].replace("-", "_"), text)
+                         for text in (error.message, error.hint))  # fmt: skip
+        raise UsageError(message, hint) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,9 @@ def test_a_reply_by_the_openai_client(serve: Callable[..., Any]) -> None:
             tokens = server.worker.batcher.tokenizer.encode_turns(map(Turn, context))
             assert answer.usage.prompt_tokens == sum(map(len, tokens))
     models = server.client().models.list().data
+    assert server.client().models.retrieve(models[0].id) == models[0]
+    with pytest.raises(openai.NotFoundError, match="no model 'another/one' here"):
+        server.client().models.retrieve("another/one")
     assert [model.id for model in models] == ["tiny"]
 
 
@@ -158,7 +161,11 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "temperature": ({"messages": user("hi"), "temperature": -1}, 422, "temperature"),
     "top_p": ({"messages": user("hi"), "top_p": 0}, 422, "top_p"),
     "n": ({"messages": user("hi"), "n": 1000}, 422, "n: "),
-    "greedy n": ({"messages": user("hi"), "n": 2, "temperature": 0}, 400, "the same hypothesis"),
+    "greedy n": (
+        {"messages": user("hi"), "n": 2, "temperature": 0},
+        400,
+        "temperature 0 gives 2 times the same hypothesis",
+    ),
     "tools": ({"messages": user("hi"), "tools": [{"type": "function"}]}, 422, "tools is not supported here"),
     "penalty": ({"messages": user("hi"), "presence_penalty": 1}, 422, "presence_penalty is not supported here"),
     "a string": ("hi", 422, ""),
@@ -174,6 +181,9 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
         error = answer.json()["error"]
         assert message in error["message"], name
         assert error["type"] == "invalid_request_error"
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", content=b"hi", headers=headers, timeout=60)
+    assert answer.json()["error"]["message"].startswith("the body is no JSON: ")
     for content in (b"{", b"\xff\xfe", b'{"messages": [{"role": "user", "content": "\\ud83d"}]}'):
         answer = httpx.post(f"{server.url}/v1/chat/completions", content=content, timeout=60)
         assert answer.status_code in (200, 422), answer.text

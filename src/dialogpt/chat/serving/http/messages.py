@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.chat.serving import ServeConfig
 from dialogpt.data.readers import tidy
-from dialogpt.decoding import RANGES, Hypothesis, ReplyConfig
+from dialogpt.decoding import RANGES, Hypothesis, ReplyConfig, settings_by_name
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import END_TEXT
@@ -91,10 +91,11 @@ class Request(BaseModel):
         if self.max_tokens is not None:
             asked["max_new_tokens"] = self.max_tokens
             asked["min_new_tokens"] = min(made.min_new_tokens, self.max_tokens)
-        if asked:
-            made = replace(made, **asked)
-        if self.n > made.hypotheses:
-            made = replace(made, num_hypotheses=self.n)
+        with settings_by_name():
+            if asked:
+                made = replace(made, **asked)
+            if self.n > made.hypotheses:
+                made = replace(made, num_hypotheses=self.n)
         return made
 
 
