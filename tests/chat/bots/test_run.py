@@ -1,5 +1,6 @@
 """The command as a user starts it: a real process, its log, its end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,22 @@ def test_replies_under_way_are_completed_at_the_end(
     assert "Traceback" not in stderr
     for private in ("a secret", telegram.texts()[0], telegram.TOKEN):
         assert private not in stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there Ctrl-C ends it as it does any program")
+def test_a_second_interrupt_waits_for_nothing(telegram: Any, process: Callable[..., Process], fakes: Any) -> None:
+    telegram.fail("sendMessage", fakes.flood(3600))
+    running = process(telegram)
+    telegram.say("hello")
+    fakes.until(lambda: telegram.called("sendMessage") or running.poll() is not None)
+    running.send_signal(signal.SIGINT)
+    assert running.stderr is not None
+    while "ending; replies under way are completed" not in running.stderr.readline():
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGINT
+    assert "Traceback" not in stderr
 
 
 def test_discord_until_it_is_told_to_end(discord: Any, process: Callable[..., Process], fakes: Any) -> None:

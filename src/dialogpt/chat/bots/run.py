@@ -93,14 +93,15 @@ def _check(config: BotConfig) -> None:
 
 
 def _stop_by_signals(stop: asyncio.Event) -> None:
-    """Set `stop` at the first Ctrl-C or SIGTERM; a second one is as usual."""
+    """Set `stop` at the first Ctrl-C or SIGTERM; a second one ends the process, also where decoding hangs."""
     loop = asyncio.get_running_loop()
 
     def told() -> None:
-        log.info("ending; replies under way are completed")
-        stop.set()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        log.info("ending; replies under way are completed")
+        stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # on Windows Ctrl-C ends it as it does any program
