@@ -105,8 +105,9 @@ def model_name(config: ServeConfig) -> str:
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """That a request was given up at the end is no error of the application, whose traceback would be logged."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+    """That what is under way at the end is given up is no error of the application, whose traceback would be logged."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (cancelled or record.getMessage().rstrip().endswith("asyncio.exceptions.CancelledError"))
 
 
 def _check(config: ServeConfig) -> None:
