@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 NEEDS_AN_EXTRA = (  # each imported by one function, which says what is missing
     "dialogpt.chat.serving.http",
     "dialogpt.chat.serving.backend",
+    "dialogpt.chat.serving.watch",
     "dialogpt.chat.bots.telegram",
     "dialogpt.chat.bots.discord",
 )

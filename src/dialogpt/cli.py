@@ -74,7 +74,7 @@ COMMANDS = {
         "dialogpt.chat:ConversationsConfig", "dialogpt.chat.conversations:conversations", "search", optional=("search",)
     ),
     "serve": Command("dialogpt.chat.serving:ServeConfig", "dialogpt.chat.serving.serve:serve", "model"),
-    "bot": Command("dialogpt.chat.bots:BotConfig", "dialogpt.chat.bots.run:bot", "platform"),
+    "bot": Command("dialogpt.chat.bots:BotConfig", "dialogpt.chat.bots.run:bot", "platform", lists=("allow",)),
     "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
     "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True, optional=("path",)),
 }
@@ -187,7 +187,7 @@ class _Command(click.Command):
         for place, word in enumerate(args):
             if word == "--":
                 return super().parse_args(ctx, words + args[place:])
-            if word.startswith("-"):
+            if word.startswith("-") and not word[1:].isdigit():  # or it is a number
                 option = word if word in self.lists else ""
             elif option and words[-1] != option:
                 words.append(option)

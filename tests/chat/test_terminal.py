@@ -230,6 +230,7 @@ def test_commands(
     lines: list[str | BaseException] = [
         "hello", "/retry", "what?", "/undo", f"/save {talk}", "/hypotheses", "/settings temperature 0.5 top-k=7",
         "/settings temprature 1", "/settings temperature hot", "/settings temperature", "/settings mmi true", "/nwe",
+        "/settings temperature 99", "/settings top_p 0",
         "/load /nowhere/file", "/save", "/new", "/undo", "/retry", f"/load {talk}", "/help", "/quit",
     ]  # fmt: skip
     typed = at_a_terminal(monkeypatch, list(lines))
@@ -242,7 +243,9 @@ def test_commands(
     for expected in (
         f"bot: {second}\n", "Taken back: what?", f"2 turns are in {talk}", "temperature         0.5\n",
         "top_k               7\n", "no setting 'temprature' (did you mean temperature?)",
-        "temperature hot does not fit",
+        "num_hypotheses      1\n", "temperature hot does not fit",
+        "temperature 99.0 is out of range (it must be from 0 to 5)",
+        "top_p 0.0 is out of range (it must be above 0 and at most 1)",
         "temperature has no value", "mmi is set when the chat starts (begin with --mmi)",
         "no command /nwe (did you mean /new?)",
         "/nowhere/file", "no file is named", "A new conversation.", "there is nothing to take back",

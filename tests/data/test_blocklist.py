@@ -89,6 +89,20 @@ def test_it_finds_what_a_search_through_all_phrases_finds(phrases: list[list[str
     assert (Blocklist(" ".join(phrase) for phrase in phrases).find(" - ".join(text)) is not None) == there
 
 
+@given(st.lists(st.lists(words, min_size=1, max_size=3), max_size=5), st.lists(words, max_size=8))
+def test_places_are_where_a_phrases_words_stand(phrases: list[list[str]], text: list[str]) -> None:
+    folded = [word.casefold() for word in text]
+    expected = {
+        (start, start + len(phrase))
+        for phrase in phrases
+        for start in range(len(text))
+        if folded[start : start + len(phrase)] == [word.casefold() for word in phrase]
+    }
+    found = [*Blocklist(" ".join(phrase) for phrase in phrases).places(" - ".join(text))]
+    assert [place[:2] for place in found] == sorted(expected)
+    assert all(phrase.casefold().split() == folded[start:end] for start, end, phrase in found)
+
+
 @given(st.text())
 def test_any_text_can_be_asked(text: str) -> None:
     assert Blocklist([]).find(text) is None

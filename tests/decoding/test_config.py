@@ -14,11 +14,14 @@ from dialogpt.model.checkpoint import generation_config
     {
         "max_new_tokens": (0, -1),
         "min_new_tokens": (-1, 65),
-        "temperature": (-0.1, math.nan, math.inf),
+        "temperature": (-0.1, 5.1, 99, math.nan, math.inf),
         "top_k": (-1,),
         "top_p": (0.0, -0.1, 1.1, math.nan),
-        "repetition_penalty": (0.0, -1.0, math.nan, math.inf),
-        "no_repeat_ngram": (-1,),
+        "min_p": (-0.1, 1.1, math.nan),
+        "repetition_penalty": (0.0, -1.0, 10.1, math.nan, math.inf),
+        "no_repeat_ngram": (-1, 101),
+        "no_repeat_context": (-1, 101),
+        "num_beams": (0,),
         "seed": (-1,),
     }.items(),
 )
@@ -34,7 +37,8 @@ def test_values_out_of_range(name: str, values: tuple[float, ...]) -> None:
     "settings",
     [
         {"max_new_tokens": 1}, {"min_new_tokens": 0}, {"min_new_tokens": 64}, {"temperature": 0}, {"top_k": 0},
-        {"top_p": 1.0}, {"top_p": 1e-9}, {"no_repeat_ngram": 0}, {"repetition_penalty": 0.5}, {"seed": 0},
+        {"temperature": 5}, {"top_k": 10**400}, {"top_p": 1.0}, {"top_p": 1e-9},
+        {"no_repeat_ngram": 0}, {"repetition_penalty": 0.5}, {"seed": 0},
     ],
     ids=str,
 )  # fmt: skip

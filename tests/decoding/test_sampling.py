@@ -60,7 +60,7 @@ def likeliest_first(logits: list[float]) -> list[int]:
 
 
 @settings(deadline=None)
-@given(logits=LOGITS, k=st.integers(1, 14), temperature=st.sampled_from([1e-9, 0.7, 1.0, 1e30]))
+@given(logits=LOGITS, k=st.integers(1, 14), temperature=st.sampled_from([1e-9, 0.7, 1.0, 5.0]))
 def test_top_k_keeps_exactly_k_also_on_ties(logits: list[float], k: int, temperature: float) -> None:
     row = torch.tensor([logits])
     found = candidates(TorchLogits(row), [config(top_k=k, temperature=temperature)])
@@ -163,7 +163,7 @@ def test_the_repetition_penalty_lowers_what_was_said_whatever_its_sign() -> None
 
 
 @settings(deadline=None)
-@given(logits=LOGITS, temperature=st.sampled_from([0.0, 5e-324, 1e-30, 0.5, 1.0, 1e30]), seed=st.integers(0, 99))
+@given(logits=LOGITS, temperature=st.sampled_from([0.0, 5e-324, 1e-30, 0.5, 1.0, 5.0]), seed=st.integers(0, 99))
 def test_a_draw_is_a_token_that_the_filters_left(logits: list[float], temperature: float, seed: int) -> None:
     row = torch.tensor([logits])
     row[0, likeliest_first(logits)[0]] = -math.inf

@@ -13,7 +13,7 @@ import msgspec
 
 from dialogpt.chat.bot import BOT, Chatbot
 from dialogpt.chat.keeping import Keeper
-from dialogpt.decoding import DecodingConfig, ReplyConfig
+from dialogpt.decoding import DecodingConfig, ReplyConfig, settings_by_name
 from dialogpt.errors import DataError, UsageError
 
 AT_START = ("mmi", "backward", "mmi_source", "forward_weight", "safety", "blocklist", "precision", "seed")  # of loading
@@ -61,7 +61,7 @@ class Commands:
     def do_hypotheses(self, _: str) -> None:
         """what the last reply was chosen from"""
         if not self.bot.hypotheses:
-            raise DataError("there is nothing to show", "a reply that comes piece by piece is the only one")
+            raise DataError("there is nothing to show", "they are of the last reply, where it was chosen from several")
         for hypothesis in self.bot.hypotheses:
             scores = "".join(f"  {name} {score:.1f}" for name, score in hypothesis.scores.items())
             rejected = f"  [rejected: {hypothesis.rejected}]" if hypothesis.rejected else ""
@@ -73,7 +73,8 @@ class Commands:
         if rest:
             self.bot.responder.config = config = changed(config, rest.replace("=", " ").split())
         width = max(map(len, NAMES))
-        self._say("".join(f"    {name:<{width}}  {getattr(config, name)}\n" for name in NAMES))
+        values = {name: getattr(config, name) for name in NAMES} | {"num_hypotheses": config.hypotheses}
+        self._say("".join(f"    {name:<{width}}  {values[name]}\n" for name in NAMES))
 
     def do_save(self, rest: str) -> None:
         """write the conversation to a file: `/save talk.jsonl`"""
@@ -126,7 +127,8 @@ def changed(config: ReplyConfig, words: list[str]) -> ReplyConfig:
             new[name] = msgspec.convert(value, hints[name], strict=False)
         except msgspec.ValidationError as error:
             raise UsageError(f"{name} {value} does not fit: {error}", "/settings temperature 0.9") from error
-    return dataclasses.replace(config, **new)
+    with settings_by_name():
+        return dataclasses.replace(config, **new)
 
 
 def _file(rest: str) -> Path:

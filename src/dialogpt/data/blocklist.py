@@ -21,6 +21,7 @@ LISTS = Path(__file__).parent / "lists"
 OFFENSIVE_PHRASES = "offensive_phrases.txt"
 OFFENSIVE_SUBREDDITS = "offensive_subreddits.txt"
 DISTRESS_PHRASES = "distress_phrases.txt"
+HARMLESS_PHRASES = "harmless_phrases.txt"
 
 _WORD = re.compile(r"\w+")
 # What is no `\w` in ASCII becomes a blank: translating and splitting is three times as fast as searching for words.
@@ -68,6 +69,15 @@ class Blocklist:
                     if phrase := self._parts.get(folded[start : start + length]):
                         return phrase
         return None
+
+    def places(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where listed phrases of words stand: from which word to which (not included), and each as it is listed."""
+        words = _words(_fold(text))
+        for start, word in enumerate(words):
+            for length in self._word_lengths.get(word, ()):
+                found = tuple(words[start : start + length])
+                if len(found) == length and (phrase := self._words.get(found)):
+                    yield start, start + length, phrase
 
 
 def mark(turns: Sequence[Turn], phrases: Blocklist) -> tuple[tuple[Turn, ...], int]:

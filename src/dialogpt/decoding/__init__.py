@@ -6,13 +6,47 @@
 """
 
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from dialogpt.errors import UsageError
+
+
+class Range(NamedTuple):
+    """The values that a setting may have; with `above` the least is none of them."""
+
+    least: float
+    most: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((value > self.least if self.above else value >= self.least) and value <= self.most)
+
+    def __str__(self) -> str:
+        if math.isinf(self.most):
+            return f"at least {self.least:g}"
+        between = "above {:g} and at most {:g}" if self.above else "from {:g} to {:g}"
+        return between.format(self.least, self.most)
+
+
+# Of settings of one reply, wherever they come from: the command line, /settings of the chat, a request.
+RANGES = {
+    "max_new_tokens": Range(1),
+    "temperature": Range(0, 5),  # at 5 what is likely is hardly likelier than the rest
+    "top_k": Range(0),
+    "top_p": Range(0, 1, above=True),
+    "min_p": Range(0, 1),
+    "repetition_penalty": Range(0, 10, above=True),
+    "no_repeat_ngram": Range(0, 100),
+    "no_repeat_context": Range(0, 100),
+    "num_beams": Range(1),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +69,8 @@ class DecodingConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self,
-            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            *((name, getattr(self, name) in allowed, str(allowed)) for name, allowed in RANGES.items()),
             ("min_new_tokens", 0 <= self.min_new_tokens <= self.max_new_tokens, "from 0 to max-new-tokens"),
-            ("temperature", 0 <= self.temperature < math.inf, "at least 0"),
-            ("top_k", self.top_k >= 0, "at least 0"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "at least 0"),
-            ("no_repeat_context", self.no_repeat_context >= 0, "at least 0"),
-            ("num_beams", self.num_beams >= 1, "at least 1"),
             ("length_penalty", math.isfinite(self.length_penalty), "a number"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         )
@@ -105,6 +131,17 @@ def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} is out of range", f"it must be {rule}"
             )
+
+
+@contextmanager
+def settings_by_name() -> Iterator[None]:
+    """Errors call settings top_k, as whoever has not typed --top-k knows them."""
+    try:
+        yield
+    except UsageError as error:
+        message, hint = (re.sub(r"--([a-z-]+)", lambda flag: flag[1].replace("-", "_"), text)
+                         for text in (error.message, error.hint))  # fmt: skip
+        raise UsageError(message, hint) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialogpt.data.blocklist import DISTRESS_PHRASES, OFFENSIVE_PHRASES, Blocklist, load_phrases, shipped
+from dialogpt.data.blocklist import (
+    DISTRESS_PHRASES,
+    HARMLESS_PHRASES,
+    OFFENSIVE_PHRASES,
+    Blocklist,
+    load_phrases,
+    shipped,
+)
 from dialogpt.session import Turn
 
 Guard = Callable[[Sequence[Turn], str], str | None]
@@ -64,19 +71,29 @@ class AgreesWithOffence:
 
 @dataclass(frozen=True, slots=True)
 class InDistress:
-    """Any reply to somebody who speaks of ending his life: that is not left to a model."""
+    """Any reply to somebody who speaks of ending his life: that is not left to a model.
+
+    A phrase does not count where a harmless one overlaps it and goes on beyond it: "I don't want to live in" Rome.
+    """
 
     phrases: Blocklist
+    harmless: Blocklist
 
     def __call__(self, context: Sequence[Turn], text: str) -> str | None:
-        found = self.phrases.find(context[-1].text) if context else None
-        return f"{DISTRESS}: {found}" if found is not None else None
+        said = context[-1].text if context else ""
+        if self.phrases.find(said) is None:
+            return None
+        harmless = [(start, end) for start, end, _ in self.harmless.places(said)]
+        for start, end, phrase in self.phrases.places(said):
+            if not any(a < end and start < b and (a < start or end < b) for a, b in harmless):
+                return f"{DISTRESS}: {phrase}"
+        return None
 
 
 def default_guards(blocklist: Path | None = None) -> list[Guard]:
     """The guards of `--safety`, by a list of phrases or the one that ships."""
     phrases = load_phrases(blocklist or shipped(OFFENSIVE_PHRASES))
-    distress = InDistress(load_phrases(shipped(DISTRESS_PHRASES)))
+    distress = InDistress(*(load_phrases(shipped(name)) for name in (DISTRESS_PHRASES, HARMLESS_PHRASES)))
     return [distress, empty, Blocked(phrases), AgreesWithOffence(phrases)]
 
 

@@ -11,7 +11,7 @@ from dialogpt.chat.store import Conversations, default_path
 from dialogpt.errors import UsageError
 
 Start = Callable[..., Any]
-GENERAL = "500"
+GENERAL, SERVER = "500", "100"
 ME = {"id": "7", "username": "tester", "discriminator": "0", "avatar": None, "bot": True}
 
 
@@ -84,6 +84,31 @@ def test_slash_commands(discord: Any, start: Start, fakes: Any) -> None:
     discord.say("/reset", channel="43", user="43")
     fakes.until(lambda: discord.texts("43"))
     assert discord.texts("43") == [ENGLISH.reset]
+
+
+@pytest.mark.parametrize("allow", ["5", "@ann", GENERAL, SERVER], ids=["user", "name", "channel", "server"])
+def test_whom_it_answers(discord: Any, start: Start, fakes: Any, caplog: pytest.LogCaptureFixture, allow: str) -> None:
+    caplog.set_level(logging.INFO, "dialogpt")
+    bot = start(discord, allow=(allow,), per_user=0, per_chat=0)
+    ready(discord, fakes)
+    for author in ({"username": "5"}, {"username": "ann", "discriminator": "1234"}):  # another one's number, and name
+        discord.say("hello", "46", "6", author=author)
+    if allow != "@ann":  # who gives the command
+        discord.command("help", "47", "6")
+    discord.say("<@7> hi", GENERAL, "5", mentions=[ME])
+    fakes.until(lambda: discord.texts(GENERAL))
+    bot.end()
+    assert discord.texts("46") == []
+    assert not [name for name, _ in discord.calls if "token-" in name or name.endswith("/callback")]
+    assert caplog.text.count("ignored: discord/6 in discord/46 is not among --allow") == 1
+    assert f"ignored: not among --allow: {2 + (allow != '@ann')}" in caplog.text
+
+
+def test_slash_commands_of_whom_it_answers(discord: Any, start: Start, fakes: Any) -> None:
+    start(discord, allow=("6",))
+    ready(discord, fakes)
+    discord.command("help", "47", "6")
+    fakes.until(lambda: [name for name, _ in list(discord.calls) if name.startswith("POST webhooks/7/token-")])
 
 
 def test_a_reply_that_takes_time_shows_typing(

@@ -1,5 +1,6 @@
 """The command as a user starts it: a real process, its log, its end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,22 @@ def test_replies_under_way_are_completed_at_the_end(
     assert "Traceback" not in stderr
     for private in ("a secret", telegram.texts()[0], telegram.TOKEN):
         assert private not in stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there Ctrl-C ends it as it does any program")
+def test_a_second_interrupt_waits_for_nothing(telegram: Any, process: Callable[..., Process], fakes: Any) -> None:
+    telegram.fail("sendMessage", fakes.flood(3600))
+    running = process(telegram)
+    telegram.say("hello")
+    fakes.until(lambda: telegram.called("sendMessage") or running.poll() is not None)
+    running.send_signal(signal.SIGINT)
+    assert running.stderr is not None
+    while "ending; replies under way are completed" not in running.stderr.readline():
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGINT
+    assert "Traceback" not in stderr
 
 
 def test_discord_until_it_is_told_to_end(discord: Any, process: Callable[..., Process], fakes: Any) -> None:
@@ -81,11 +98,30 @@ def test_a_platform_that_cannot_be_reached(process: Callable[..., Process], name
         ({"per_user": -1}, "--per-user -1 is below 0"),
         ({"num_beams": 4}, "bot draws its replies"),
         ({"api": "localhost"}, "--api localhost is no address"),
+        ({"allow": ("42", "ann")}, "--allow 'ann' is neither an id nor a name"),
+        ({"allow": ("",)}, "--allow '' is neither an id nor a name"),
+        ({"allow": ("telegram/42",)}, "--allow 'telegram/42' is neither an id nor a name"),
     ],
 )
 def test_what_cannot_be(telegram: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         bot(BotConfig(platform="telegram", **settings))
+
+
+def test_whom_it_answers_as_it_is_typed(telegram: Any, process: Callable[..., Process], fakes: Any) -> None:
+    """Ids of groups begin with a hyphen."""
+    running = process(telegram, "--no-log", "--allow", "7", "-100", "@Ann", "--allow", "-200")
+    for place, (chat, user, name) in enumerate(
+        [(-300, 1, "bo"), (-100, 1, "bo"), (-300, 7, "bo"), (-300, 2, "ann"), (-200, 3, "cy")], 1
+    ):
+        telegram.say("/reset@tester", chat, user, sender={"username": name})
+        fakes.until(lambda place=place: len(telegram.called("sendMessage")) == place - 1 or running.poll() is not None)
+    fakes.until(lambda: len(telegram.called("sendMessage")) == 4 or running.poll() is not None)
+    running.send_signal(signal.SIGTERM)
+    _, stderr = running.communicate(timeout=60)
+    assert [call["chat_id"] for call in telegram.called("sendMessage")] == ["-100", "-300", "-300", "-200"], stderr
+    assert "ignored: telegram/1 in telegram/-300 is not among --allow\n" in stderr
+    assert "ignored: not among --allow: 1\n" in stderr
 
 
 @pytest.mark.parametrize("name", TOKENS)

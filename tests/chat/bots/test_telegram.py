@@ -235,6 +235,38 @@ def test_a_group_that_becomes_a_supergroup(telegram: Any, start: Start, fakes: A
     assert telegram.texts(-1000) == [ENGLISH.undone]
 
 
+def test_whom_it_answers(telegram: Any, start: Start, fakes: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dialogpt")
+    bot = start(telegram, allow=("5", "@Ann", str(GROUP)), per_user=0, per_chat=0)
+    for _ in range(3):
+        telegram.say("a stranger", 6, 6)
+    telegram.say("@tester one with the number as a name", -300, 8, sender={"username": "5"})
+    telegram.say("/help@tester", -300, 5)
+    telegram.say("/help", 9, 9, sender={"username": "ANN"})
+    telegram.say("/help@tester", GROUP, 6)
+    telegram.say("/help@tester", GROUP, 10, is_topic_message=True, message_thread_id=9)
+    channel = {"id": -77, "type": "channel", "title": "of a channel"}
+    telegram.say("/help@tester", -300, 5, sender={"is_bot": True, "id": 136817688}, sender_chat=channel)
+    telegram.say("/help", 5, 5)
+    fakes.until(lambda: telegram.texts(5))
+    bot.end()
+    assert [len(telegram.texts(chat)) for chat in (6, -300, 9, GROUP, 5)] == [0, 1, 1, 2, 1]
+    assert caplog.text.count("ignored: telegram/6 in telegram/6 is not among --allow") == 1
+    assert "ignored: telegram/8 in telegram/-300" in caplog.text
+    assert "ignored: telegram/-77 in telegram/-300" in caplog.text
+    assert "ignored: not among --allow: 5" in caplog.text
+
+
+def test_a_group_that_is_allowed_stays_so_as_a_supergroup(
+    telegram: Any, start: Start, fakes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(telegram, allow=(str(GROUP),))
+    telegram.say(None, GROUP, migrate_to_chat_id=-1000)
+    telegram.say("/help@tester", -1000)
+    fakes.until(lambda: telegram.texts(-1000))
+    assert f"the chat {GROUP} is -1000 from now on: put that into --allow" in caplog.text
+
+
 def test_many_chats_at_once(telegram: Any, start: Start, fakes: Any) -> None:
     bot = start(telegram, rows=16)
     for chat in range(1, 41):

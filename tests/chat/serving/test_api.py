@@ -1,6 +1,7 @@
 """The server by its real clients: OpenAI's own for what it offers, plain HTTP for what is wrong with a request."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ import openai
 
 from dialogpt.chat.bot import Chatbot
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.decoding import ReplyConfig
+from dialogpt.chat.serving.http.messages import ChatRequest
+from dialogpt.decoding import RANGES, ReplyConfig
 from dialogpt.decoding.responder import Responder
 from dialogpt.decoding.safety import POLITE
+from dialogpt.errors import UsageError
 from dialogpt.session import Turn
 
 SAID = ["does money buy happiness?", "صباح الخير", "are you sure? 😀👍🏽"]
@@ -51,6 +54,9 @@ def test_a_reply_by_the_openai_client(serve: Callable[..., Any]) -> None:
             tokens = server.worker.batcher.tokenizer.encode_turns(map(Turn, context))
             assert answer.usage.prompt_tokens == sum(map(len, tokens))
     models = server.client().models.list().data
+    assert server.client().models.retrieve(models[0].id) == models[0]
+    with pytest.raises(openai.NotFoundError, match="no model 'another/one' here"):
+        server.client().models.retrieve("another/one")
     assert [model.id for model in models] == ["tiny"]
 
 
@@ -155,7 +161,11 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "temperature": ({"messages": user("hi"), "temperature": -1}, 422, "temperature"),
     "top_p": ({"messages": user("hi"), "top_p": 0}, 422, "top_p"),
     "n": ({"messages": user("hi"), "n": 1000}, 422, "n: "),
-    "greedy n": ({"messages": user("hi"), "n": 2, "temperature": 0}, 400, "the same hypothesis"),
+    "greedy n": (
+        {"messages": user("hi"), "n": 2, "temperature": 0},
+        400,
+        "temperature 0 gives 2 times the same hypothesis",
+    ),
     "tools": ({"messages": user("hi"), "tools": [{"type": "function"}]}, 422, "tools is not supported here"),
     "penalty": ({"messages": user("hi"), "presence_penalty": 1}, 422, "presence_penalty is not supported here"),
     "a string": ("hi", 422, ""),
@@ -171,6 +181,9 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
         error = answer.json()["error"]
         assert message in error["message"], name
         assert error["type"] == "invalid_request_error"
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", content=b"hi", headers=headers, timeout=60)
+    assert answer.json()["error"]["message"].startswith("the body is no JSON: ")
     for content in (b"{", b"\xff\xfe", b'{"messages": [{"role": "user", "content": "\\ud83d"}]}'):
         answer = httpx.post(f"{server.url}/v1/chat/completions", content=content, timeout=60)
         assert answer.status_code in (200, 422), answer.text
@@ -179,6 +192,25 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
     with pytest.raises(openai.NotFoundError, match="no model 'x' here"):
         server.client().chat.completions.create(model="x", messages=user("hi"))
     assert server.post({"messages": user("hi")}).status_code == 200
+
+
+def test_requests_have_the_ranges_of_the_command_line(serve: Callable[..., Any]) -> None:
+    server = serve(num_hypotheses=1)
+    names = {"max_new_tokens": "max_tokens"}
+    for name, allowed in RANGES.items():
+        field = names.get(name, name)
+        if field not in ChatRequest.model_fields:
+            continue
+        for value in (allowed.least - 1, allowed.most + 1):
+            if math.isfinite(value):
+                with pytest.raises(UsageError, match="is out of range"):
+                    ReplyConfig(**{name: value})
+                answer = server.post({"messages": user("hi"), field: value})
+                assert (answer.status_code, field in answer.json()["error"]["message"]) == (422, True)
+        for value in (allowed.least, allowed.most):
+            if math.isfinite(value) and value in allowed:
+                ReplyConfig(**{name: value, "min_new_tokens": 1})
+                assert server.post({"messages": user("hi"), field: value}).status_code == 200
 
 
 def test_what_is_too_long_is_cut_or_refused(serve: Callable[..., Any]) -> None:

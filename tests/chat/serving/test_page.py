@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dialogpt.decoding.safety import POLITE
+from dialogpt.decoding.safety import HELP, HELP_AR, POLITE, default_guards
 
 pytestmark = pytest.mark.browser
 Show = Callable[..., Any]
@@ -194,6 +194,22 @@ def test_what_is_not_said_is_shown_with_its_reason(show: Show, page_server: tupl
     page.tab.click(".toggle")
     assert "All were rejected" in page.tab.text_content(".why")
     assert page.tab.locator(".badge.out").first.text_content() == "rejected: listed phrase: ✗"
+
+
+@pytest.mark.parametrize("said", ["I want to end it all", "أريد أن أموت"])
+def test_under_the_line_for_somebody_in_danger_is_no_word_about_drawing(
+    show: Show, page_server: tuple[str, Any], said: str
+) -> None:
+    page, batcher = show(), page_server[1]
+    guards, batcher.guards = batcher.guards, default_guards()
+    try:
+        assert page.say(said) in (HELP, HELP_AR)
+    finally:
+        batcher.guards = guards
+    assert page.tab.locator(".note").count() == 0
+    page.tab.reload()
+    assert page.tab.locator(".message").count() == 2
+    assert page.tab.locator(".note").count() == 0
 
 
 def test_settings_reach_the_request_and_stay(show: Show) -> None:

@@ -57,6 +57,30 @@ def test_conversations_are_kept_apart(show: Show) -> None:
     assert page.tab.is_visible("#welcome")
 
 
+@pytest.mark.parametrize("text", ["tell me", "كيف حالك", "I should like to know whether you have ever been to the sea"])
+def test_conversations_that_begin_alike_have_numbers(show: Show, text: str) -> None:
+    """The number is seen however little room there is, at the end of the title in its own direction."""
+    page = show(locale="ar")
+    for _ in range(3):
+        page.tab.click("#new")
+        page.say(text)
+    begin = page.titles[2].rstrip("…")
+    assert text.startswith(begin)
+    assert page.titles == [f"{page.titles[2]} (3)", f"{page.titles[2]} (2)", page.titles[2]]
+    assert page.tab.text_content("#title") == page.titles[0]
+    places = page.tab.evaluate("""() => [...document.querySelectorAll("#conversations li:first-child *")].map(
+        (e) => { const {left, right} = e.getBoundingClientRect(); return [left, right]; })""")
+    (button_left, button_right), (name_left, name_right), (left, right) = places
+    assert button_left <= left < right <= button_right
+    assert right <= name_left if text.startswith("ك") else left >= name_right
+    page.tab.click("nav li >> nth=1")
+    assert page.tab.title() == f"{page.titles[2]} (2) · DialoGPT"
+    page.tab.click("#delete")
+    assert "(2)" in str(page.tab.text_content("#question"))
+    page.tab.click("#question .danger")
+    assert page.titles == [f"{page.titles[1]} (2)", page.titles[1]]
+
+
 def test_exports_are_sessions_and_come_back(show: Show, tmp_path: Path) -> None:
     page = show()
     page.say('صباح الخير / "quoted": <b>')

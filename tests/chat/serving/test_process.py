@@ -208,7 +208,7 @@ def test_when_it_is_killed_its_jobs_fail_and_another_begins(
         assert later.reply.text
 
     run(config, work)
-    assert "decoding has ended by itself (exit code -9)" in caplog.text
+    assert "decoding has ended (exit code -9)" in caplog.text
 
 
 def test_one_that_cannot_begin_anew_tries_again(

@@ -122,6 +122,59 @@ def test_a_signal_to_all_its_processes_lets_replies_be_completed(started: Callab
     until_gone(decoder)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_a_decoder_that_is_stopped_does_not_hold_up_the_end(started: Callable[..., tuple[Process, str]]) -> None:
+    process, _ = started()
+    decoder = decoder_of(process)
+    os.kill(decoder, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    until_gone(decoder)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_client_that_never_ends_does_not_hold_up_the_end(
+    started: Callable[..., tuple[Process, str]], twice: bool
+) -> None:
+    """It has sent half a request; the end gives it up after a while, or at once when it is asked for twice."""
+    process, url = started("--end-timeout", "3600" if twice else "1")
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+        assert httpx.get(f"{url}/health").status_code == 200  # by now the other one has been heard
+        process.send_signal(signal.SIGINT)
+        if twice:
+            listening = True
+            while listening:
+                try:
+                    socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+                except ConnectionRefusedError:
+                    listening = False
+            process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT), stderr
+    assert ("Cancel 1 running task" in stderr) is not twice
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_an_interrupt_while_decoding_begins_is_quiet(tiny_checkpoint: Path) -> None:
+    """Of the whole group, as a terminal sends it, at any time of the decoder's life."""
+    for wait_s in (0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dialogpt", "serve", str(tiny_checkpoint), "--port", "0", "--device", "cpu"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
+        )  # fmt: skip
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text():
+            assert process.poll() is None
+        time.sleep(wait_s)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert "Traceback" not in stderr
+        assert process.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT)
+
+
 def test_messages_that_no_socket_holds(started: Callable[..., tuple[Process, str]]) -> None:
     """There and back, of several at once."""
     _, url = started("--max-new-tokens", "32", "--min-new-tokens", "32", "--temperature", "2")
@@ -185,6 +238,8 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"num_beams": 4}, "serve draws its replies"),
         ({"port": 70_000}, "--port 70000 is no port"),
         ({"backend": "localhost:8000"}, "--backend localhost:8000 is no address"),
+        ({"longest_step": -1}, "--longest-step -1 is no time"),
+        ({"end_timeout": -1}, "--end-timeout -1 is below 0"),
         ({"backend_timeout": 0}, "--backend-timeout 0 is no time"),
         ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
     ],
@@ -212,7 +267,7 @@ def test_without_fastapi_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError) as caught:
         serve(ServeConfig())
-    assert str(caught.value) == 'serve needs FastAPI, httpx and uvicorn (pip install "dialogpt[server]")'
+    assert str(caught.value) == 'serve needs FastAPI, httpx, psutil and uvicorn (pip install "dialogpt[server]")'
 
 
 def test_what_the_model_is_called(tiny_checkpoint: Path, tmp_path: Path) -> None:

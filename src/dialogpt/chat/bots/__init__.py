@@ -1,8 +1,8 @@
 """Bots: one model, many chats, on Telegram and Discord.
 
-`core` answers messages of both platforms (`chats` are their histories, `limits` how much is answered, `words` what the
-bot itself says); `telegram` and `discord` (extra `bots`) tell it what was said to it; `run` is the command. All replies
-are decoded together by the worker of `chat/serving`.
+`core` answers messages of both platforms (`chats` are their histories, `allowing` whom it answers, `limits` how much,
+`words` what the bot itself says); `telegram` and `discord` (extra `bots`) tell it what was said to it; `run` is the
+command. All replies are decoded together by the worker of `chat/serving`.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ class BotConfig(WorkerConfig):
     platform: Annotated[
         Literal["telegram", "discord"], "telegram or discord; DIALOGPT_TELEGRAM_TOKEN or DIALOGPT_DISCORD_TOKEN is set"
     ]
+    allow: Annotated[
+        tuple[str, ...], "ids, and names with @, of the people and chats that are answered (default: everybody)"
+    ] = ()
     per_user: Annotated[int, "messages of one person that are answered in a minute (0: all)"] = 10
     per_chat: Annotated[int, "messages of one chat that are answered in a minute (0: all)"] = 20
     log: Annotated[bool, "keep what is said, for the next start (see `dialogpt conversations`)"] = True

@@ -16,6 +16,7 @@ import numpy as np
 
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.chat.bots import BotConfig
+from dialogpt.chat.bots.allowing import AllowList
 from dialogpt.chat.bots.chats import Chat, Chats
 from dialogpt.chat.bots.limits import RateLimit
 from dialogpt.chat.bots.words import COMMANDS, Words, command_in, words_for
@@ -41,11 +42,13 @@ class PlatformError(DialoGPTError):
 class Heard:
     """A message that is addressed to the bot, without its mention; `text` is empty for a sticker or a photo.
 
-    `chat` and `user` are names such as telegram/42; `language` is that of the user's client, where the platform tells.
+    `chat` and `user` are names such as telegram/42, `known_as` all ids and names of both (42, @ann) that --allow may
+    have; `language` is that of the user's client, where the platform tells.
     """
 
     chat: str
     user: str
+    known_as: frozenset[str]
     text: str
     language: str = ""
 
@@ -69,6 +72,11 @@ class Core:
         self._seeds = np.random.default_rng(config.seed)
         self._under_way: set[asyncio.Task[None]] = set()
         self.counts: Counter[str] = Counter()
+        self._allowed = AllowList(config.allow, self.counts)
+
+    def allows(self, heard: Heard) -> bool:
+        """Whether its author, or whoever is in its chat, is answered; else it is counted, and logged."""
+        return self._allowed.admits(heard.user, heard.chat, heard.known_as)
 
     def hear(self, heard: Heard, place: Place) -> asyncio.Task[None]:
         """Answer a message in a task of its own, after those of its chat that were heard before."""
@@ -84,6 +92,7 @@ class Core:
 
     async def rename(self, chat: str, new: str) -> None:
         """The platform has given a chat another name."""
+        self._allowed.rename(chat.partition("/")[2], new.partition("/")[2])
         await self._chats.rename(chat, new)
 
     async def _answer(self, heard: Heard, place: Place) -> None:

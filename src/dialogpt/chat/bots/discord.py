@@ -111,7 +111,8 @@ class _Client(discord.AutoShardedClient):
 
     async def on_message(self, message: discord.Message) -> None:
         assert self.user is not None
-        if self.core is not None and (heard := heard_in(message, self.user)) is not None:
+        heard = heard_in(message, self.user) if self.core is not None else None
+        if self.core is not None and heard is not None and self.core.allows(heard):
             self.core.hear(heard, _Place(message, heard.chat))
 
     def _command(self, name: str) -> Callable[[discord.Interaction], Coroutine[Any, Any, None]]:
@@ -119,9 +120,13 @@ class _Client(discord.AutoShardedClient):
             if self.core is None:
                 return
             chat, user = f"discord/{interaction.channel_id}", f"discord/{interaction.user.id}"
+            known_as = _known_as(interaction.user, interaction.channel_id, interaction.channel, interaction.guild_id)
+            heard = Heard(chat=chat, user=user, known_as=known_as, text=f"/{name}")
+            if not self.core.allows(heard):  # Discord shows, to him alone, that nothing has answered
+                return
             await interaction.response.defer(thinking=True)
             place = _Asked(interaction, chat)
-            await self.core.hear(Heard(chat=chat, user=user, text=f"/{name}"), place)
+            await self.core.hear(heard, place)
             if not place.said:  # refused, which has been said already
                 await interaction.delete_original_response()
 
@@ -213,8 +218,19 @@ def heard_in(message: discord.Message, me: discord.ClientUser) -> Heard | None:
     return Heard(
         chat=f"discord/{message.channel.id}",
         user=f"discord/{message.author.id}",
+        known_as=_known_as(
+            message.author, message.channel.id, message.channel, message.guild.id if message.guild else None
+        ),
         text=said or ("/help" if bare else ""),
     )
+
+
+def _known_as(author: Any, channel_id: int | None, channel: Any, guild_id: int | None) -> frozenset[str]:
+    """The ids of a message's author, channel, thread's channel and server, and the author's name."""
+    ids = (author.id, channel_id, getattr(channel, "parent_id", None), guild_id)
+    # Names of before 2023, which have a number behind them, are those of several people.
+    name = {f"@{author.name}"} if author.discriminator == "0" else set()
+    return frozenset(str(one) for one in ids if one is not None) | name
 
 
 def _plain(content: str, mine: set[int], names: dict[int, str]) -> str:

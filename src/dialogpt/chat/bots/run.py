@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from dialogpt.chat.bots import TOKENS, BotConfig
+from dialogpt.chat.bots.allowing import check_allowed
 from dialogpt.chat.bots.chats import Chats
 from dialogpt.chat.bots.core import Core
 from dialogpt.chat.serving.serve import load_batcher
@@ -84,6 +85,7 @@ def _check(config: BotConfig) -> None:
     for name, least in (("rows", 1), ("queue", 1), ("cache_mb", 0), ("per_user", 0), ("per_chat", 0)):
         if getattr(config, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
+    check_allowed(config.allow)
     if config.num_beams > 1:
         raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")
     if config.api and not config.api.startswith(("http://", "https://")):
@@ -91,14 +93,15 @@ def _check(config: BotConfig) -> None:
 
 
 def _stop_by_signals(stop: asyncio.Event) -> None:
-    """Set `stop` at the first Ctrl-C or SIGTERM; a second one is as usual."""
+    """Set `stop` at the first Ctrl-C or SIGTERM; a second one ends the process, also where decoding hangs."""
     loop = asyncio.get_running_loop()
 
     def told() -> None:
-        log.info("ending; replies under way are completed")
-        stop.set()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        log.info("ending; replies under way are completed")
+        stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # on Windows Ctrl-C ends it as it does any program

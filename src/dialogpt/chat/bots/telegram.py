@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from telegram import LinkPreviewOptions, Message, MessageEntity, Update, User
+from telegram import Chat, LinkPreviewOptions, Message, MessageEntity, Update, User
 from telegram.constants import ChatAction, ChatType, MessageLimit
 from telegram.error import BadRequest, InvalidToken, NetworkError, TelegramError
 from telegram.ext import AIORateLimiter, Application, Defaults, ExtBot, MessageHandler, filters
@@ -66,7 +66,7 @@ class Telegram:
 
         async def hear(update: Update, _: object) -> None:
             assert update.message is not None
-            if (heard := heard_in(update.message, self._bot.bot)) is not None:
+            if (heard := heard_in(update.message, self._bot.bot)) is not None and core.allows(heard):
                 core.hear(heard, _Place(update.message, heard.chat))
 
         async def move(update: Update, _: object) -> None:
@@ -192,9 +192,15 @@ def heard_in(message: Message, me: User) -> Heard | None:
     return Heard(
         chat=f"telegram/{message.chat_id}{topic}",
         user=f"telegram/{anonymous.id if anonymous else author.id}",
+        known_as=_known_as(anonymous or author, message.chat),
         text=said or ("/help" if mentioned else ""),
         language=author.language_code or "",
     )
+
+
+def _known_as(*these: User | Chat) -> frozenset[str]:
+    """The ids and names of people and chats."""
+    return frozenset(str(one.id) for one in these) | {f"@{one.username}" for one in these if one.username}
 
 
 def _mentions(text: str, entities: Sequence[MessageEntity], me: User) -> tuple[list[tuple[int, int]], bool]:

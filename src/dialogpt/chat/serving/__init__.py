@@ -34,6 +34,10 @@ class ServeConfig(WorkerConfig):
     api_key: Annotated[
         str, "what clients must send as their key (default: DIALOGPT_API_KEY of the environment, or nobody is asked)"
     ] = ""
+    end_timeout: Annotated[int, "seconds for which the end waits for replies under way"] = 60
+    longest_step: Annotated[
+        float, "seconds after which a step of decoding is taken for one that never ends, though it computes (0: never)"
+    ] = 1800
     cors: Annotated[tuple[str, ...], "origins whose pages may use the server, such as https://example.org"] = ()
     page: Annotated[bool, "show a page to chat at /"] = True
     backend: Annotated[

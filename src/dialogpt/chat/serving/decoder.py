@@ -30,6 +30,10 @@ PIECES_A_SECOND = 1000  # of all replies together; a single one is told each tok
 GAUGES_EVERY_S = 0.25
 
 
+class Sign(NamedTuple):
+    """Asks for a sign of life, which is a Told."""
+
+
 class Asked(NamedTuple):
     """A job; a number alone cancels the job of that number, None asks for the end."""
 
@@ -68,6 +72,7 @@ def decode(descriptor: int) -> None:
     from dialogpt.model.memory import frugal_with_memory
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback beside the server's own last words
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which the server has held back until now
     with socket.socket(fileno=descriptor) as end:
         pipe = Pipe(end)
         config, level = pipe.recv()
@@ -119,6 +124,8 @@ class Decoder:
         asked = self._pipe.recv()
         if asked is None:
             self._ending = True
+        elif isinstance(asked, Sign):
+            self._send([])
         elif isinstance(asked, int):
             self._cancel(asked)
         else:
@@ -167,9 +174,12 @@ class Decoder:
         self._events += [(number, self._pieces.pop(number)) for number in due]
         self._told_at.update(dict.fromkeys(due, now))
         if self._events or self._idle or now >= self._gauged_at + GAUGES_EVERY_S:
-            told = Told(self._events, [gauge.read() for gauge in self._gauges], self._batcher.counts)
-            self._events, self._gauged_at = [], now
-            self._pipe.send(told)
+            events, self._events = self._events, []
+            self._gauged_at = now
+            self._send(events)
+
+    def _send(self, events: list[tuple[int, str | Done | Exception]]) -> None:
+        self._pipe.send(Told(events, [gauge.read() for gauge in self._gauges], self._batcher.counts))
 
 
 def noted(error: Exception) -> Exception:

@@ -2,47 +2,59 @@
 
 Of the threads of one process a single one runs Python at a time, and HTTP is Python as much as decoding is: apart, they
 have a core each. Messages go through a pipe, which the event loop reads as it reads its sockets: no thread is between.
-Should that process die, its jobs fail, and another one begins; the server goes on.
+Should that process die, or hang (`watch.py`) and be killed for it, its jobs fail, and another one begins; the server
+goes on.
 """
 
 import asyncio
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from dialogpt.chat.serving import WorkerConfig
-from dialogpt.chat.serving.decoder import Asked, Done, Ready, Told
+from dialogpt.chat.serving.decoder import Asked, Done, Ready, Sign, Told
 from dialogpt.chat.serving.pipe import Pipe
 from dialogpt.chat.serving.replier import Gauge, ReplyError
 from dialogpt.chat.serving.worker import BusyError
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DataError
 
+if TYPE_CHECKING:
+    from dialogpt.chat.serving.watch import Watch
+
 log = logging.getLogger(__name__)
 
 BEGIN = "from dialogpt.chat.serving.decoder import decode; decode({})"
 LONGEST_PAUSE_S = 60.0
+END_S = 5.0  # for a process's end, when nothing is left to do for it
+JOBS_S = 60.0  # for the jobs that are there at the end
+POLL_S = 0.1
 GONE = (EOFError, OSError)  # what reading or writing meets when the other side has died
 
 
 class WorkerProcess:
-    """Loads a model from the moment it is made; to be used once `ready` has returned, from the loop that `attend`s."""
+    """Loads a model from the moment it is made; to be used once `ready` has returned, from the loop that `attend`s.
 
-    def __init__(self, config: WorkerConfig) -> None:
+    A step of decoding that takes longer than `longest_step_s` (0: no limit) is taken for one that never ends.
+    """
+
+    def __init__(self, config: WorkerConfig, longest_step_s: float = 0) -> None:
         self.counts: Counter[str] = Counter()
-        self._config = config
+        self._config, self._longest_step_s = config, longest_step_s
         self._jobs: dict[int, Job] = {}
         self._numbers: dict[Job, int] = {}
         self._asked = 0
         self._read: list[float] = []  # the gauges
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watch: Watch | None = None
         self._sending = threading.Lock()  # jobs come from the event loop, the end from anywhere
         self._counted: Counter[str] = Counter()  # by processes that have died
         self._pause_s = 0.0  # before the next one begins
@@ -54,7 +66,7 @@ class WorkerProcess:
         try:
             told = self._pipe.recv()
         except GONE:
-            told = DataError(f"loading the model has ended by itself ({self._end()})", "was it memory?")
+            told = DataError(f"loading the model has ended by itself ({_ended(self._process)})", "was it memory?")
         if isinstance(told, Exception):
             self.close()
             raise told
@@ -79,7 +91,7 @@ class WorkerProcess:
 
     def trouble(self) -> str | None:
         if self._is_ready and self.alive:
-            return None
+            return "decoding does not answer" if self._watch and self._watch.is_still else None
         return "decoding begins anew" if self.alive else "decoding has ended"
 
     def gauges(self) -> list[Gauge]:
@@ -89,16 +101,17 @@ class WorkerProcess:
         return [gauge(place) for place in range(len(self._read))]
 
     def attend(self) -> None:
-        """Have the running event loop read what the process tells."""
+        """Have the running event loop read what the process tells, and look whether it hangs."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pipe.fileno(), self._receive)
+        self._begin_watch(self._loop)
 
     def submit(self, job: Job) -> None:
         """Hand over a job. That too many wait comes as its error: only the process knows."""
         if self._closing:
             raise BusyError
         if not self._is_ready:
-            raise _ended()
+            raise _failed()
         self._asked += 1
         self._jobs[self._asked] = job
         self._numbers[job] = self._asked
@@ -112,15 +125,18 @@ class WorkerProcess:
             self._send(number)
 
     def close(self) -> None:
-        """Take no more jobs, have those that are there completed, and wait for the process's end."""
-        if not self._closing:
-            self._closing = True
+        """Take no more jobs, have those that are there completed, and end the process; by force where it takes long."""
+        first, self._closing = not self._closing, True
+        if not self._attended:  # nobody hears what it has to tell
+            self._pipe.close()
+        elif first:
             self._send(None)
         if not self._is_ready:  # it is loading, and has nothing to complete
             self._process.terminate()
-        self._process.wait()
-        if not self._attended:  # or the loop reads the last of it
-            self._pipe.close()
+        if self._jobs and self._attended:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(JOBS_S)
+        _ended(self._process)
 
     @property
     def _attended(self) -> bool:
@@ -131,10 +147,11 @@ class WorkerProcess:
         with theirs, ExitStack() as failed:
             failed.callback(ours.close)
             begin, path = BEGIN.format(theirs.fileno()), os.pathsep.join(filter(None, sys.path))
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", begin], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": path},
-            )  # fmt: skip
+            with _interrupts_held():  # in it, too, until it has said what they do
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", begin], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                    env={**os.environ, "PYTHONPATH": path},
+                )  # fmt: skip
             failed.pop_all()
         self._pipe = Pipe(ours)
         self._send((self._config, logging.getLogger("dialogpt").getEffectiveLevel()))
@@ -165,6 +182,8 @@ class WorkerProcess:
 
     def _receive(self) -> None:
         """In the event loop, when there is something to read."""
+        if self._watch:
+            self._watch.heard()
         try:
             for told in self._pipe.come():
                 if isinstance(told, Ready):
@@ -191,23 +210,51 @@ class WorkerProcess:
                 job.prompt_tokens = event.prompt_tokens
             _call(job.on_done, event.reply if isinstance(event, Done) else event)
 
+    def _begin_watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        from dialogpt.chat.serving import watch
+
+        watched = self._watch = watch.Watch(self._process.pid, self._longest_step_s)
+
+        def look() -> None:
+            if self._closing or self._watch is not watched:
+                return
+            if reason := watched.look():
+                log.error("decoding hangs, and is killed: %s", reason)
+                self._process.kill()
+            if watched.asks():
+                self._send(Sign())
+            loop.call_later(watch.LOOK_EVERY_S, look)
+
+        loop.call_later(watch.LOOK_EVERY_S, look)
+
     def _died(self) -> None:
-        """Fail its jobs, and begin anew, unless it was told to end."""
+        """Fail its jobs, and begin anew once it is gone, unless it was told to end."""
         assert self._loop is not None
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             remove(self._pipe.fileno())
-        end = self._end()
-        self._is_ready = False
+        self._pipe.close()
+        self._is_ready, self._watch = False, None
         self._read, self._counted = [0.0] * len(self._read), self.counts
         jobs = list(self._numbers)
         self._jobs.clear()
         self._numbers.clear()
         for job in jobs:
-            _call(job.on_done, _ended())
-        if not self._closing:
-            log.error("decoding has ended by itself (%s)", end)
-            self._loop.call_later(self._pause_s, self._begin_anew)
-            self._pause_s = min(max(2 * self._pause_s, 1.0), LONGEST_PAUSE_S)
+            _call(job.on_done, _failed())
+        self._bury(END_S)
+
+    def _bury(self, patience_s: float) -> None:
+        """Begin anew once the process is gone, which is killed after a while; the loop goes on meanwhile."""
+        if self._closing:
+            return
+        assert self._loop is not None
+        if (code := self._process.poll()) is None:
+            if patience_s <= 0:
+                self._process.kill()
+            self._loop.call_later(POLL_S, self._bury, patience_s - POLL_S)
+            return
+        log.error("decoding has ended (exit code %d)", code)
+        self._loop.call_later(self._pause_s, self._begin_anew)
+        self._pause_s = min(max(2 * self._pause_s, 1.0), LONGEST_PAUSE_S)
 
     def _begin_anew(self) -> None:
         if self._closing:
@@ -220,10 +267,26 @@ class WorkerProcess:
             log.error("decoding does not begin anew: %s", error)
             self._loop.call_later(LONGEST_PAUSE_S, self._begin_anew)
 
-    def _end(self) -> str:
-        """How the process has ended."""
-        self._pipe.close()
-        return f"exit code {self._process.wait()}"
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes when this is over; what is started meanwhile holds it back, too, until it lets it come."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> str:
+    """How the process has ended, which it is about to do; one that does not is killed."""
+    try:
+        return f"exit code {process.wait(END_S)}"
+    except subprocess.TimeoutExpired:
+        process.kill()
+    with suppress(subprocess.TimeoutExpired):  # it waits for a device, and will be gone when that answers
+        process.wait(END_S)
+    return "killed"
 
 
 def _call(listener: Callable[[Any], object], event: object) -> None:
@@ -233,5 +296,5 @@ def _call(listener: Callable[[Any], object], event: object) -> None:
         log.exception("a reply's listener failed")
 
 
-def _ended() -> ReplyError:
+def _failed() -> ReplyError:
     return ReplyError("decoding has ended by itself", "try again in a moment", status=503, retry_after="1")

@@ -1,5 +1,6 @@
 """The `serve` command: a model, or another engine that has one -> a server that listens until it is told to end."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -31,24 +32,31 @@ def serve(config: ServeConfig) -> None:
     config = replace(config, api_key=config.api_key or os.environ.get("DIALOGPT_API_KEY", ""))
     listening = _listen(config.host, config.port)
     with listening, ExitStack() as ends:
-        process = None if config.backend or os.name == "nt" else WorkerProcess(config)  # it loads from now on
+        apart = not config.backend and os.name != "nt"
+        process = WorkerProcess(config, config.longest_step) if apart else None  # it loads from now on
         if process:
             ends.callback(process.close)
         try:
+            import psutil  # noqa: F401  # which `watch` needs when the model is loaded
             import uvicorn
 
             from dialogpt.chat.serving.backend.opening import open_backend
             from dialogpt.chat.serving.http.api import make_app
         except ImportError as error:
-            raise UsageError("serve needs FastAPI, httpx and uvicorn", 'pip install "dialogpt[server]"') from error
+            needs = "serve needs FastAPI, httpx, psutil and uvicorn"
+            raise UsageError(needs, 'pip install "dialogpt[server]"') from error
         replier, name = open_backend(config) if config.backend else open_worker(config, process)
         ends.callback(replier.close)
         gc.collect()
         gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         host, port = listening.getsockname()[:2]
         server = uvicorn.Server(
-            uvicorn.Config(make_app(config, replier, name), log_level="warning", access_log=False, server_header=False)
-        )
+            uvicorn.Config(
+                make_app(config, replier, name), log_level="warning", access_log=False, server_header=False,
+                timeout_graceful_shutdown=config.end_timeout,
+            )
+        )  # fmt: skip
         log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listening])
     for reason, count in sorted(replier.counts.items()):
@@ -96,8 +104,14 @@ def model_name(config: ServeConfig) -> str:
     return (asked if asked.is_dir() else path).resolve().name if path.exists() else config.model
 
 
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """That what is under way at the end is given up is no error of the application, whose traceback would be logged."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (cancelled or record.getMessage().rstrip().endswith("asyncio.exceptions.CancelledError"))
+
+
 def _check(config: ServeConfig) -> None:
-    for name, least in (("rows", 1), ("queue", 1), ("max_body", 1), ("cache_mb", 0)):
+    for name, least in (("rows", 1), ("queue", 1), ("max_body", 1), ("cache_mb", 0), ("end_timeout", 0)):
         if getattr(config, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
     if not 0 <= config.port < 1 << 16:
@@ -105,6 +119,8 @@ def _check(config: ServeConfig) -> None:
     for name in ("backend_timeout", "backend_wait"):
         if not 0 < getattr(config, name) < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is no time", "name some seconds")
+    if not 0 <= config.longest_step < float("inf"):
+        raise UsageError(f"--longest-step {config.longest_step} is no time", "name some seconds, or 0 for no limit")
     if config.num_beams > 1:
         raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
 

@@ -1,1 +1,1 @@
-"""The server's HTTP side: routes, messages, limits, numbers. It and `backend` alone need the extra `server`."""
+"""The HTTP side: routes, messages, limits, numbers. It, `backend` and `watch` alone need the extra `server`."""

@@ -79,6 +79,9 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     app.post("/v1/chat/completions", dependencies=needs_key, responses=told | errors)(server.chat)
     app.post("/v1/completions", dependencies=needs_key, responses=told | errors)(server.text)
     app.get("/v1/models", dependencies=needs_key, responses={401: errors[401]})(server.models)
+    app.get("/v1/models/{name:path}", dependencies=needs_key, responses={401: errors[401], 404: errors[404]})(
+        server.model
+    )
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
     app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
@@ -125,11 +128,15 @@ class _Server:
 
     async def models(self) -> dict[str, Any]:
         """The one model that is served, and how it replies where a request says nothing."""
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "dialogpt",
-                 "max_model_len": self.replier.n_ctx,
-                 "dialogpt": {"version": __version__, "mmi": self.replier.ranks, "defaults": defaults_of(self.config)},
-                 }  # fmt: skip
-        return {"object": "list", "data": [model]}
+        return {"object": "list", "data": [await self.model(self.name)]}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """The model of that name, as in the list."""
+        check_model(name, self.name)
+        return {"id": self.name, "object": "model", "created": 0, "owned_by": "dialogpt",
+                "max_model_len": self.replier.n_ctx,
+                "dialogpt": {"version": __version__, "mmi": self.replier.ranks, "defaults": defaults_of(self.config)},
+                }  # fmt: skip
 
     async def health(self) -> Response:
         """Whether replies are being made."""
@@ -241,6 +248,8 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
 
 
 def _fault(fault: dict[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"the body is no JSON: {fault['ctx']['error']}"
     where = ".".join(str(part) for part in fault["loc"] if part != "body")
     return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.chat.serving import ServeConfig
 from dialogpt.data.readers import tidy
-from dialogpt.decoding import Hypothesis, ReplyConfig
+from dialogpt.decoding import RANGES, Hypothesis, ReplyConfig, settings_by_name
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import END_TEXT
@@ -26,6 +26,13 @@ LONGEST_STOP = 256  # characters: each token of a reply is looked at for every s
 NOT_HERE = ("tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty")
 
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
+
+
+def _setting(name: str) -> Any:
+    """The field of a setting that a request may leave out, in the range that it has everywhere."""
+    least, most, above = RANGES[name]
+    from_, beyond = (None, least) if above else (least, None)
+    return Field(None, ge=from_, gt=beyond, le=most if math.isfinite(most) else None)
 
 
 class Part(BaseModel):
@@ -44,15 +51,15 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str = ""
-    temperature: float | None = Field(None, ge=0, le=5)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
-    min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0, le=10)
-    no_repeat_ngram: int | None = Field(None, ge=0, le=100)
+    temperature: float | None = _setting("temperature")
+    top_p: float | None = _setting("top_p")
+    top_k: int | None = _setting("top_k")
+    min_p: float | None = _setting("min_p")
+    repetition_penalty: float | None = _setting("repetition_penalty")
+    no_repeat_ngram: int | None = _setting("no_repeat_ngram")
     n: int = Field(1, ge=1, le=MOST)
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST)] | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = _setting("max_new_tokens")
     seed: int | None = Field(None, ge=0, lt=2**63)
     stream: bool = False
     stream_options: dict[str, Any] | None = None
@@ -84,10 +91,11 @@ class Request(BaseModel):
         if self.max_tokens is not None:
             asked["max_new_tokens"] = self.max_tokens
             asked["min_new_tokens"] = min(made.min_new_tokens, self.max_tokens)
-        if asked:
-            made = replace(made, **asked)
-        if self.n > made.hypotheses:
-            made = replace(made, num_hypotheses=self.n)
+        with settings_by_name():
+            if asked:
+                made = replace(made, **asked)
+            if self.n > made.hypotheses:
+                made = replace(made, num_hypotheses=self.n)
         return made
 
 
@@ -105,7 +113,7 @@ class ChatRequest(Request):
     """`POST /v1/chat/completions`."""
 
     messages: list[Message] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = _setting("max_new_tokens")
 
     @model_validator(mode="after")
     def _one_limit(self) -> "ChatRequest":

@@ -10,7 +10,7 @@ import { fileName, fromSessions, toSessions } from "./sessions.js";
 import { openSettings } from "./settings-dialog.js";
 import { Settings } from "./settings.js";
 import { closeSide, openSide, showList, sideIsOpen } from "./side.js";
-import { Store, newConversation, titleOf } from "./store.js";
+import { Store, newConversation, numbersOf, titleOf } from "./store.js";
 import { applyTexts, setLanguage, t } from "./texts.js";
 
 const NEAR = 80; // pixels from the end that count as being there
@@ -121,7 +121,7 @@ class Page {
     this.conversation = run?.conversation ?? this.store.get(id) ?? this.conversation;
     const { messages } = this.conversation;
     this.view.show(messages, run);
-    const title = titleOf(this.conversation);
+    const title = this.name;
     byId("title").textContent = title;
     document.title = title ? `${title} · DialoGPT` : "DialoGPT";
     byId("welcome").hidden = messages.length > 0;
@@ -131,6 +131,13 @@ class Page {
     byId("stop").hidden = !run;
     byId("send").hidden = Boolean(run);
     if (end) toEnd();
+  }
+
+  /** The title of the conversation that is shown, with its number where others are called the same. */
+  get name() {
+    const title = titleOf(this.conversation);
+    const number = numbersOf(this.store.list).get(this.conversation.id);
+    return number ? `${title} (${number})` : title;
   }
 
   /** What is told below the messages: waiting, an error and a way out of it, or a reply that is missing. */
@@ -198,7 +205,7 @@ class Page {
 
   async remove() {
     const { id } = this.conversation;
-    const text = t("deleteText", { title: titleOf(this.conversation) || t("untitled") });
+    const text = t("deleteText", { title: this.name || t("untitled") });
     if (!(await question({ title: t("deleteTitle"), text, yes: t("deleteYes"), danger: true }))) return;
     this.chat.remove(id);
     if (this.conversation.id === id) this.open("");
@@ -229,7 +236,7 @@ class Page {
     click("shade", closeSide);
     click("rename", () => this.rename());
     click("delete", () => this.remove());
-    click("export", () => download(fileName(titleOf(this.conversation)), toSessions([this.conversation])));
+    click("export", () => download(fileName(this.name), toSessions([this.conversation])));
     click("export-all", () => download("dialogpt-conversations.jsonl", toSessions(this.store.list)));
     click("import", () => byId("file").click());
     click("stop", () => this.stop());

@@ -59,7 +59,8 @@ export class MessageView {
   #item(message, place) {
     const user = message.role === "user";
     const item = element("li", { class: `message ${message.role}`, "data-place": place });
-    const note = NOTES.includes(message.finish) ? element("p", { class: "note" }, t(message.finish)) : null;
+    const noted = NOTES.includes(message.finish) && !inDistress(message);
+    const note = noted ? element("p", { class: "note" }, t(message.finish)) : null;
     item.append(
       element("span", { class: "unseen" }, t(user ? "youSaid" : "modelSaid")),
       element("p", { class: "text", dir: "auto" }, message.text),
@@ -115,6 +116,11 @@ export class MessageView {
     fit(area);
     area.focus();
   }
+}
+
+/** Whether the line was said that is for somebody in danger: nothing about drawing is to stand under it. */
+function inDistress({ finish, hypotheses = [] }) {
+  return finish === "content_filter" && hypotheses.some(({ rejected }) => rejected?.startsWith("distress"));
 }
 
 function pictureButton(key, picture, onclick) {

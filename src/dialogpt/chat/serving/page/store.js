@@ -23,6 +23,20 @@ export function titleOf({ title, messages }) {
   return `${cut.slice(0, cut.lastIndexOf(" ") > TITLE_LENGTH / 2 ? cut.lastIndexOf(" ") : undefined)}…`;
 }
 
+/** Numbers for conversations whose titles are alike, by id: 2 for the second that was begun, and so on. */
+export function numbersOf(conversations) {
+  const begun = ({ created, changed }) => (Number.isFinite(created) ? created : changed);
+  const numbers = new Map();
+  const alike = new Map();
+  for (const conversation of [...conversations].sort((a, b) => begun(a) - begun(b) || (a.id < b.id ? -1 : 1))) {
+    const title = titleOf(conversation);
+    const number = (alike.get(title) ?? 0) + 1;
+    alike.set(title, number);
+    if (number > 1) numbers.set(conversation.id, number);
+  }
+  return numbers;
+}
+
 /** A conversation in which nothing has been said; it is not stored before `save`. */
 export function newConversation(messages = [], title = "") {
   return { version: VERSION, id: newId(), title, created: Date.now(), changed: 0, revision: "", messages };
