@@ -150,8 +150,10 @@ def _forget(file: BinaryIO) -> None:
 
 
 def _of_model(mapped: Mapped, folder: Path) -> dict[str, str]:
-    """Our names of a model's tensors -> those in the files: without masks, and without the output layer that repeats the
-    embedding. CheckpointError when two names mean one weight: which of them was checked would not be clear."""
+    """Our names of a model's tensors -> those in the files, without masks and without the repeated embedding.
+
+    CheckpointError when two names mean one weight: the one that is checked might not be the one that is read.
+    """
     found: dict[str, str] = {}
     for name in mapped.tensors:
         if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":
@@ -192,14 +194,13 @@ def _fill(
 
 
 def check(mapped: Mapped, folder: Path, config: GPTConfig) -> dict[str, str]:
-    """Our names -> those in the files; CheckpointError when the tensors are not those that the configuration asks for."""
+    """Our names -> those in the files; CheckpointError when the tensors are not what the configuration asks for."""
     names = _of_model(mapped, folder)
     stored = {ours: mapped.tensors[name].shape for ours, name in names.items()}
     shapes = {name: shape[::-1] if name.endswith(TRANSPOSED) else shape for name, shape in stored.items()}
     check_names_and_shapes(folder, shapes, expected_shapes(config))
-    if "lm_head.weight" in mapped.tensors:
-        if not mapped.same("lm_head.weight", names["transformer.wte.weight"]):
-            raise CheckpointError(
-                f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
-            )
+    if "lm_head.weight" in mapped.tensors and not mapped.same("lm_head.weight", names["transformer.wte.weight"]):
+        raise CheckpointError(
+            f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
+        )
     return names
