@@ -220,11 +220,11 @@ def test_what_cannot_be_read_is_said(folder: Path) -> None:
 
 
 def test_damaged_weights_make_logits_that_are_no_numbers(
-    kernels: str, make_model: Callable[..., Any], save: Callable[[Any], Path]
+    kernels: str, bits: int, make_model: Callable[..., Any], save: Callable[[Any], Path]
 ) -> None:
     for name in ("transformer.h.0.attn.c_attn.weight", "transformer.h.1.mlp.c_fc.bias", "transformer.ln_f.weight"):
         model = make_model(seed=1)
         with torch.no_grad():
             model.get_parameter(name).view(-1)[5] = torch.nan
-        logits = opened(save(model)).prefill([[1, 2, 3]], 0)[0]
+        logits = opened(save(model), bits).prefill([[1, 2, 3]], 0)[0]
         assert not np.isfinite(logits.logsumexp()).any(), name

@@ -1,6 +1,7 @@
 """Weights in every kind of file that a folder has them in: the native engine reads the same of each, without torch."""
 
 import json
+import mmap
 import os
 import pickle
 import shutil
@@ -20,7 +21,9 @@ from transformers import GPT2LMHeadModel
 from dialogpt.decoding.loading import load_engine
 from dialogpt.errors import CheckpointError
 from dialogpt.native.engine import open_native
+from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.packed import NAMES
+from dialogpt.native.pickled import find_tensors
 
 Weights = dict[str, torch.Tensor]
 TOKENS = [5, 6, 7, 8, 9]
@@ -139,6 +142,72 @@ def test_pickled_code_is_never_run(
     with pytest.raises(CheckpointError, match=r"it names code to run, posix.mkdir"):
         load_engine(str(folder), device="cpu")
     assert not (tmp_path / "ran").exists()
+
+
+FLOATS, REBUILD = b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n"
+STORAGE = b"(X\x07\0\0\0storage" + FLOATS + b"X\x01\0\0\0" + b"0X\x03\0\0\0cpuK\x04tQ"
+
+
+def numbers(*values: int) -> bytes:
+    """A pickled tuple."""
+    return b"(" + b"".join(b"\x8a\x09" + value.to_bytes(9, "little", signed=True) for value in values) + b"t"
+
+
+def tensor(shape: bytes, strides: bytes, offset: bytes = b"K\0") -> bytes:
+    made = REBUILD + b"(" + STORAGE + offset + shape + strides + b"\x89ccollections\nOrderedDict\n)RtR"
+    return b"}X\x01\0\0\0a" + made + b"s."
+
+
+@pytest.mark.parametrize(
+    "script, said",
+    [
+        (b"Nr\xff\xff\xff\x7f.", "no dictionary"),
+        (b"})" + b"2\x86" * 60 + b"Ns.", "DUP"),
+        (b"}(h\0" + b")q\0h\0h\0\x86q\0" * 60 + b"Nu.", "0"),
+        (REBUILD + b"N}X\x0c\0\0\0__defaults__)s\x86b.", "has objects"),
+        (tensor(numbers(2**32, 2**32), numbers(2**32, 1)), "not inside its storage"),
+        (tensor(numbers(2, -2), numbers(2, 1)), "sizes that cannot be"),
+        (tensor(numbers(4), numbers(1), b"K\x01"), "not inside its storage"),
+        (tensor(b"(G\x40\x10\0\0\0\0\0\0t", numbers(1)), "has a float where a int"),
+        (tensor(numbers(*[1] * 65), numbers(*[1] * 65)), "do not fit"),
+    ],
+    ids=["a memo's number", "tuples of tuples", "memo", "a function's attributes", "overflow", "negative", "beyond",
+         "floats", "dimensions"],
+)  # fmt: skip
+def test_crafted_pickles_end_at_once(tmp_path: Path, script: bytes, said: str) -> None:
+    file = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02" + script)
+        archive.writestr("m/data/0", bytes(16))
+    with (
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        pytest.raises((NotKnown, ValueError, KeyError), match=said),
+    ):
+        find_tensors(file, mapped)
+
+
+def test_a_name_and_its_short_form(folder: Path) -> None:
+    """The shape that is checked is that of the weights that are read."""
+    stored = load_file(folder / "model.safetensors")
+    save_file({"wte.weight": torch.ones(1), **stored}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="which mean one weight"):
+        open_native(folder)
+
+
+def test_a_mask_that_is_a_view_is_no_harm(folder: Path, weights: Weights) -> None:
+    expected = logits(folder)
+    pickled(folder, weights | {"transformer.h.1.attn.bias": torch.ones(1).expand(1, 1, 4, 4)})
+    assert np.array_equal(logits(folder), expected)
+
+
+def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dialogpt.native.weights.mmap.mmap", refused)
+    with pytest.raises(CheckpointError, match=r"cannot be read: Permission denied .*rights"):
+        open_native(folder)
 
 
 def shorter(file: Path) -> None:

@@ -17,7 +17,8 @@ GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # what a config.json may say, GPT-
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # in files
 NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
 Shapes = dict[str, tuple[int, ...]]  # of weights, by name
-Size = Annotated[int, msgspec.Meta(ge=1)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # each has its names listed before weights are looked at
 
 
 class _HFConfig(msgspec.Struct, kw_only=True):
@@ -26,7 +27,7 @@ class _HFConfig(msgspec.Struct, kw_only=True):
     vocab_size: Size
     n_positions: Size | None = None
     n_ctx: Size | None = None
-    n_layer: Size
+    n_layer: Layers
     n_head: Size
     n_embd: Size
     resid_pdrop: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1

@@ -46,6 +46,8 @@ def _parts(index: Path) -> list[Path]:
         named = read_json(index, _Index).weight_map.values()
     except DataError as error:
         raise CheckpointError(error.message, "the file is damaged; fetch it again") from error
+    if not named:
+        raise CheckpointError(f"{index} names no files", "the file is damaged; fetch it again")
     return [index.parent / Path(name).name for name in sorted(set(named))]
 
 

@@ -25,8 +25,8 @@ from dialogpt.model import GPTConfig
 from dialogpt.model.config import NOT_WEIGHTS, TRANSPOSED, check_names_and_shapes, expected_shapes
 from dialogpt.model.files import weight_files
 from dialogpt.native.library import Shape, call, pointer, threads
-from dialogpt.native.pickled import NotKnown
-from dialogpt.native.stored import TYPES, Stored
+from dialogpt.native.opcodes import NotKnown
+from dialogpt.native.stored import TYPES
 from dialogpt.native.weights import Mapped, open_weights
 
 VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
@@ -51,7 +51,8 @@ def supported(folder: Path) -> bool:
     """Whether the folder's weights are in files and a precision that are read here; torch reads others too."""
     try:
         with open_weights(folder) as mapped:
-            return all(stored.dtype in TYPES for name, stored in _of_model(mapped).items())
+            used = {*_of_model(mapped, folder).values(), *({"lm_head.weight"} & mapped.tensors.keys())}
+            return all(mapped.tensors[name].dtype in TYPES for name in used)
     except NotKnown:
         return False
 
@@ -148,23 +149,30 @@ def _forget(file: BinaryIO) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _of_model(mapped: Mapped) -> dict[str, Stored]:
-    """The tensors of a model by our names: without masks, and without the output layer that repeats the embedding."""
-    return {
-        name if name.startswith("transformer.") else f"transformer.{name}": stored
-        for name, stored in mapped.tensors.items()
-        if not name.endswith(NOT_WEIGHTS) and name != "lm_head.weight"
-    }
+def _of_model(mapped: Mapped, folder: Path) -> dict[str, str]:
+    """Our names of a model's tensors -> those in the files, without masks and without the repeated embedding.
+
+    CheckpointError when two names mean one weight: the one that is checked might not be the one that is read.
+    """
+    found: dict[str, str] = {}
+    for name in mapped.tensors:
+        if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":
+            continue
+        ours = name if name.startswith("transformer.") else f"transformer.{name}"
+        if ours in found:
+            raise CheckpointError(
+                f"the weights in {folder} have {name} and {found[ours]}, which mean one weight", "leave one of them out"
+            )
+        found[ours] = name
+    return found
 
 
 def _fill(
     body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, folder: Path, config: GPTConfig, bits: int
 ) -> None:
     """Put each tensor of a checkpoint into its place; CheckpointError when they are not those of the model."""
-    check(mapped, folder, config)
+    names = check(mapped, folder, config)
     shape, workers = Shape.of(config, bits), threads()
-    file_name = {name: name for name in mapped.tensors}
-    file_name |= {f"transformer.{name}": name for name in mapped.tensors}
 
     def put(layer: int, name: str, weight: str, bias: str | None = None) -> None:
         arguments: list[int | None] = []
@@ -172,8 +180,8 @@ def _fill(
             if tensor is None:
                 arguments += [None, 0]
                 continue
-            stored = mapped.tensors[file_name[f"transformer.{tensor}"]]
-            arguments += [pointer(mapped.bytes_of(file_name[f"transformer.{tensor}"])), TYPES[stored.dtype][0]]
+            name_there = names[f"transformer.{tensor}"]
+            arguments += [pointer(mapped.bytes_of(name_there)), TYPES[mapped.tensors[name_there].dtype][0]]
         call("pack", shape.address, pointer(body), layer, name.encode(), *arguments, workers)
         mapped.release()
 
@@ -185,16 +193,14 @@ def _fill(
             put(layer, name, f"h.{layer}.{name}.weight", f"h.{layer}.{name}.bias")
 
 
-def check(mapped: Mapped, folder: Path, config: GPTConfig) -> None:
-    """CheckpointError when the file's tensors are not those that the configuration asks for."""
-    shapes = {
-        name: stored.shape[::-1] if name.endswith(TRANSPOSED) else stored.shape
-        for name, stored in _of_model(mapped).items()
-    }
+def check(mapped: Mapped, folder: Path, config: GPTConfig) -> dict[str, str]:
+    """Our names -> those in the files; CheckpointError when the tensors are not what the configuration asks for."""
+    names = _of_model(mapped, folder)
+    stored = {ours: mapped.tensors[name].shape for ours, name in names.items()}
+    shapes = {name: shape[::-1] if name.endswith(TRANSPOSED) else shape for name, shape in stored.items()}
     check_names_and_shapes(folder, shapes, expected_shapes(config))
-    if "lm_head.weight" in mapped.tensors:
-        wte = next(name for name in ("transformer.wte.weight", "wte.weight") if name in mapped.tensors)
-        if not np.array_equal(mapped.bytes_of("lm_head.weight"), mapped.bytes_of(wte)):
-            raise CheckpointError(
-                f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
-            )
+    if "lm_head.weight" in mapped.tensors and not mapped.same("lm_head.weight", names["transformer.wte.weight"]):
+        raise CheckpointError(
+            f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
+        )
+    return names

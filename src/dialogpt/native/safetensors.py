@@ -3,10 +3,10 @@
 Layout: 8 bytes of length, a JSON header of that length (name -> dtype, shape, place), the tensors.
 """
 
+import math
 import mmap
 
 import msgspec
-import numpy as np
 
 from dialogpt.native.stored import TYPES, Stored
 
@@ -33,7 +33,7 @@ def find_tensors(mapped: mmap.mmap) -> dict[str, Stored]:
         size = TYPES[entry.dtype][1] if entry.dtype in TYPES else 0
         if not 8 + length <= begin <= end <= len(mapped) or min(entry.shape, default=0) < 0:
             raise ValueError(f"{name} is not inside the file")
-        if size and end - begin != size * int(np.prod(entry.shape, dtype=np.int64)):
+        if size and end - begin != size * math.prod(entry.shape):
             raise ValueError(f"{name} has {end - begin} bytes for the shape {list(entry.shape)} of {entry.dtype}")
         found[name] = Stored(entry.dtype, entry.shape, begin, end)
     return found

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from dialogpt.errors import CheckpointError
 from dialogpt.model.files import todays_names, weight_files
 from dialogpt.native import pickled, safetensors
+from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.stored import Stored
+
+PIECE = 1 << 24  # bytes that are compared at a time
 
 
 class Mapped:
@@ -29,6 +32,15 @@ class Mapped:
         stored = self.tensors[name]
         return np.frombuffer(self._maps[name], np.uint8, stored.end - stored.begin, stored.begin)
 
+    def same(self, name: str, other: str) -> bool:
+        """Whether two tensors have the same bytes, of which some are in memory at a time."""
+        if self._maps[name] is self._maps[other] and self.tensors[name] == self.tensors[other]:
+            return True
+        a, b = self.bytes_of(name), self.bytes_of(other)
+        return len(a) == len(b) and all(
+            np.array_equal(a[begin : begin + PIECE], b[begin : begin + PIECE]) for begin in range(0, len(a), PIECE)
+        )
+
     def release(self) -> None:
         if hasattr(mmap, "MADV_DONTNEED"):
             for map in set(self._maps.values()):
@@ -45,8 +57,12 @@ def open_weights(folder: Path) -> Iterator[Mapped]:
                 file = opened.enter_context(path.open("rb"))
                 map = opened.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 found.add(_tensors(path, map), map)
-            except pickled.NotKnown:
+            except NotKnown:
                 raise
+            except OSError as error:
+                raise CheckpointError(
+                    f"the weights in {path} cannot be read: {error.strerror or error}", "check the file and its rights"
+                ) from error
             except Exception as error:  # a damaged pickle raises nearly anything
                 reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
                 raise CheckpointError(
