@@ -40,14 +40,15 @@ class BuildFailed(Exception):
     pass
 
 
-def compile_library(
-    sources: Path, library: Path, extra: tuple[str, ...] = (), machine: str = platform.machine()
-) -> str:
-    """Build `library` from the C++ files of a folder; returns how, and raises BuildFailed with the reason why not."""
+def compile_library(sources: Path, library: Path, extra: tuple[str, ...] = (), machine: str | None = None) -> str:
+    """Build `library` from the C++ files of a folder; returns how, and raises BuildFailed with the reason why not.
+
+    `machine` is the kind that it is for, as `platform` names them, where the compiler (CXX) is one for another kind.
+    """
     compiler, why = _compiler(), ""
     of_some = {source for source, _ in KERNELS.values()}
     plain: list[tuple[Path, list[str]]] = [(p, []) for p in sorted(sources.glob("*.cpp")) if p.name not in of_some]
-    for names, flags in _choices(machine.lower()):
+    for names, flags in _choices((machine or platform.machine()).lower()):
         own = [(sources / KERNELS[name][0], KERNELS[name][1]) for name in names]
         try:
             _build(compiler, [*plain, *own], [*flags, *extra], library)

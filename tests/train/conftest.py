@@ -15,6 +15,8 @@ from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import tokenize
 from dialogpt.train import TrainConfig
 
+collect_ignore = [] if torch.cuda.is_available() else ["test_cuda.py"]
+
 SESSIONS = [
     Session(tuple(map(Turn, turns)), id=str(number))
     for number, turns in enumerate([

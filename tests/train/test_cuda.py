@@ -23,7 +23,7 @@ from dialogpt.train.loop import train
 from dialogpt.train.parallel import Parallel
 from dialogpt.train.world import World
 
-pytestmark = [
+pytestmark = [  # without a GPU conftest.py leaves this file out, unless it is named
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
     pytest.mark.filterwarnings("ignore"),  # the compiler's advice depends on the card
 ]
