@@ -36,7 +36,7 @@ def test_four_bits_are_native_or_refused(
     assert isinstance(load_engine(str(folder), device="cpu", precision="int4")[0], NativeEngine)
     assert (folder / "model.int4").is_file()
     monkeypatch.setenv("DIALOGPT_CPU", "off")
-    with pytest.raises(UsageError, match=r"--precision int4 takes the native engine, which does not run .* on cpu"):
+    with pytest.raises(UsageError, match=r"--precision int4 takes the native engine, which does not run .* here"):
         load_engine(str(folder), device="cpu", precision="int4")
 
 

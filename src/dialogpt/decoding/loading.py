@@ -47,8 +47,8 @@ def load_engine(
             return engine, tokenizer
     if precision == "int4":
         raise UsageError(
-            f"--precision int4 takes the native engine, which does not run {name or 'the bundled one'} on {device}",
-            "see `dialogpt info --cpu`, add --device cpu where there is a GPU, or use --precision auto",
+            f"--precision int4 takes the native engine, which does not run {name or 'the bundled one'} here",
+            "see `dialogpt info --cpu`; it runs folders, on --device cpu where there is a GPU; or use --precision auto",
         )
     with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
         from dialogpt.model.opening import open_engine
