@@ -25,9 +25,7 @@ class Ours:
     """A checkpoint, opened as every command of ours opens it."""
 
     def __init__(self, work: Work, folder: str) -> None:
-        if (
-            work.precision in ("int8", "int4") and work.device == "cpu"
-        ):  # the native engine, where it is: it needs no torch
+        if work.precision in ("int8", "int4") and work.device == "cpu":  # the native engine, which needs no torch
             os.environ["DIALOGPT_THREADS"] = str(work.threads)
         else:
             import torch

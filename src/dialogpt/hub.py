@@ -6,7 +6,7 @@ from dialogpt.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "bundled"
 HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "merges.txt")
-OLD_WEIGHTS = "pytorch_model.bin"  # what a model has where it has no safetensors, as microsoft/DialoGPT-*
+OLD_WEIGHTS = "pytorch_model.bin"  # what models of before safetensors have, DialoGPT's among them
 
 
 def model_path(name: str | Path | None) -> Path:

@@ -17,6 +17,7 @@ DISTRESS = [
     "I can't go on living like this", "the world would be better without me", "I want to jump in front of a train",
     "I want to UN-ALIVE myself, I mean unalive myself", "I'd like to be dead: self-harm", "مش عايز اعيش",
     "ياريتني أموت", "أُفكّر في الانتحار كل يوم", "سأقتل نفسي", "انا عايزة اموت", "بدي انتحر", "بغيت نموت",
+    "I don't want to live in this hell anymore", "I don't want to live with this pain", "لا أريد أن أعيش في هذا الجحيم",
     "لا أريد أن أعيش في هذه الدنيا", "فقدت الرغبة في الحياة", "أنا راح أنتحر", "ليتني لم أولد", "لدي أفكار انتحارية",
 ]  # fmt: skip
 HARMLESS = [

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +128,13 @@ def test_it_exports_and_chats(released: GPT, weights: Weights, file: Path, tmp_p
     bot = Chatbot.load(file)
     bot.reply("does money buy happiness?")
     assert len(bot.history) == 2
+
+
+def test_chat_opens_it(weights: Weights, file: Path) -> None:
+    torch.save(as_released(weights), file)
+    command = [sys.executable, "-m", "dialogpt", "chat", str(file), "--device", "cpu", "--max-new-tokens", "4"]
+    done = subprocess.run(command, input="hello\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_names_lead_where_they_should(weights: Weights, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ class Importer:
 
     def _read(self, path: Path, bar: Progress) -> Iterator[Session]:
         file = TextFile(path, self.config.encoding, bar.advance)
-        name: str | None = "script" if self.config.columns else self.config.from_
+        name: str | None = "script" if self.config.columns and any(map(str.strip, file.head())) else self.config.from_
         if name == "auto":
             name = recognise(file)
         if name is None:

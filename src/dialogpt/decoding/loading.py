@@ -15,7 +15,7 @@ from dialogpt.artifact import is_backward
 from dialogpt.decoding import ReplyConfig
 from dialogpt.engine import Engine
 from dialogpt.errors import UsageError, needs_torch
-from dialogpt.hub import model_folder, model_path
+from dialogpt.hub import model_path
 from dialogpt.model.config import check_vocabulary, load_config
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -99,8 +99,8 @@ def load_backward(
 
 def companion_of(model: str | None) -> Path | None:
     """The folder of a model's backward companion, or None where it has none."""
-    companion = model_folder(model) / BACKWARD
-    return companion if not model_path(model).is_file() and (companion / "config.json").is_file() else None
+    companion = model_path(model) / BACKWARD  # of a single file there is none
+    return companion if (companion / "config.json").is_file() else None
 
 
 def with_companion(config: Config, model: str | None) -> Config:

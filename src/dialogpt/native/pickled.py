@@ -20,13 +20,19 @@ STORAGES = {  # -> type, bytes of a number
     "ByteStorage": ("", 1), "BoolStorage": ("", 1),
 }  # fmt: skip
 MAGIC = 0x1950A86A20F9469CFC6C  # of files that are no zips
+ZIP, PICKLE = b"PK", b"\x80"  # how files begin
 LOCAL_HEADER = 30  # bytes of a zip's entry before its name
 
 
 def find_tensors(path: Path, mapped: mmap.mmap) -> dict[str, Stored]:
     """By name. Raises NotKnown for what is no plain state dict, and nearly anything when the file is damaged."""
     with path.open("rb") as file:
-        found, begins = _read_zip(file) if zipfile.is_zipfile(file) else _read_pickles(file)
+        zipped = zipfile.is_zipfile(file)
+        if not zipped and mapped[:2] == ZIP:
+            raise ValueError("it is cut off")
+        if not zipped and mapped[:1] != PICKLE:
+            raise ValueError("it is no file of tensors")
+        found, begins = _read_zip(file) if zipped else _read_pickles(file)
     state = found.value
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise NotKnown("it is no dictionary of tensors by name")

@@ -14,6 +14,7 @@ from dialogpt.native import pickled, safetensors
 from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.stored import Stored
 
+POINTER = b"version https://git-lfs."  # what a clone has in the place of a large file
 PIECE = 1 << 24  # bytes that are compared at a time
 
 
@@ -56,6 +57,8 @@ def open_weights(folder: Path) -> Iterator[Mapped]:
             try:
                 file = opened.enter_context(path.open("rb"))
                 map = opened.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                if map[: len(POINTER)] == POINTER:
+                    raise ValueError("it is a pointer of Git LFS, for which `git lfs pull` fetches the file")
                 found.add(_tensors(path, map), map)
             except NotKnown:
                 raise
@@ -66,7 +69,7 @@ def open_weights(folder: Path) -> Iterator[Mapped]:
             except Exception as error:  # a damaged pickle raises nearly anything
                 reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
                 raise CheckpointError(
-                    f"the weights in {folder} do not load: {reason}", "the file is damaged; fetch it again"
+                    f"the weights in {path} do not load: {reason}", "the file is damaged; fetch it again"
                 ) from error
         yield found
 
