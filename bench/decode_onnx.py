@@ -1,10 +1,11 @@
-"""ONNX Runtime as a `Decoder` of `bench/decode_tasks.py`: a graph of its own fused operators, of 8-bit weights.
+"""ONNX Runtime as a `Decoder` of `bench/decode_tasks.py`: a graph of its own fused operators, weights of 8 or 4 bits.
 
 `convert` writes the graph from the checkpoint, as ONNX Runtime's generation tools write those of newer models:
 attention with the cache in place (`GroupQueryAttention`), and `DynamicQuantizeMatMul` with a scale for each output, the
-tied output layer too. Optimum's export of GPT-2 in the same 8 bits is slower: attention is a dozen operators,
-activations are put into 8 bits and back by operators of their own, and the cache is copied each step. The
-output layer reads the places alone that are asked for; drawing sees the likeliest, scoring the targets.
+tied output layer too; of `int4`, the layers are `MatMulNBits`. Optimum's export of GPT-2 in the same 8 bits is slower:
+attention is a dozen operators, activations are put into 8 bits and back by operators of their own, and the cache is
+copied each step. The output layer reads the places alone that are asked for; drawing sees the likeliest, scoring the
+targets.
 """
 
 import json
@@ -19,7 +20,7 @@ from decode_tasks import CONVERT, TOP_K, Measured, Work, answer, measure
 from onnx_graph import LIKELIEST, SCORES, write
 
 NEEDS = {"onnxruntime": ["onnx", "onnxruntime", "safetensors"]}
-OWN = "onnx"  # its files' folder, in a checkpoint's
+FOLDERS = {"int8": "onnx", "int4": "onnx-int4"}  # its files, in a checkpoint's folder
 
 
 class OnnxRuntime(Steps):
@@ -33,7 +34,7 @@ class OnnxRuntime(Steps):
         options.intra_op_num_threads = work.threads  # they spin while they wait, which is the default
         scores = folder == work.backward
         self.outputs = ["logprobs"] if scores else ["logits", "tokens"]
-        path = Path(folder) / OWN / f"{SCORES if scores else LIKELIEST}.onnx"
+        path = Path(folder) / FOLDERS[work.precision] / f"{SCORES if scores else LIKELIEST}.onnx"
         self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.shapes = {given.name: given.shape for given in self.session.get_inputs() if given.name.startswith("past.")}
         self.cache: dict[str, np.ndarray] = {}
@@ -129,7 +130,7 @@ def onnx_peer(work: Work) -> Measured:
     if work.task != CONVERT:
         return measure(work, OnnxRuntime)
     for folder in map(Path, (work.model, work.backward)):
-        write(folder, folder / OWN)
+        write(folder, folder / FOLDERS[work.precision], bits=4 if work.precision == "int4" else 8)
     return Measured()
 
 

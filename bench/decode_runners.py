@@ -11,7 +11,7 @@ OURS = "dialogpt"
 PEERS = ["transformers", "ctranslate2", "llama.cpp", "openvino", "onnxruntime"]
 BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "q8_0": 34 / 32, "int4": 17 / 32, "q4_1": 5 / 8}
 EIGHT_BITS = {"ctranslate2": "int8", "llama.cpp": "q8_0", "openvino": "int8", "onnxruntime": "int8"}
-FOUR_BITS = {"llama.cpp": "q4_1", "openvino": "int4"}  # beside ours in int4
+FOUR_BITS = {"llama.cpp": "q4_1", "openvino": "int4", "onnxruntime": "int4"}  # beside ours in int4
 UNABLE = {("llama.cpp", "beam"), ("onnxruntime", "beam")}
 
 

@@ -1,4 +1,4 @@
-"""A GPT-2 checkpoint -> a graph of ONNX Runtime's own operators, with 8-bit weights, for `bench/decode_onnx.py`.
+"""A GPT-2 checkpoint -> a graph of ONNX Runtime's own operators, weights in 8 or 4 bits, for `bench/decode_onnx.py`.
 
 Two files of one set of weights: `likeliest.onnx` gives the `number` likeliest tokens of each place, `scores.onnx` log p
 of a target for each. Inputs: ids and positions (rows, new); ends (rows), each row's last position; total, the longest
@@ -17,12 +17,14 @@ LOGITS = "lm_head.out"
 OPSET, IR_VERSION = 18, 10
 OWN = "com.microsoft"  # the domain of ONNX Runtime's operators
 WEIGHTS = "weights.bin"
+GROUP = 32  # inputs with one scale, of weights of 4 bits
 
 
 @dataclass(slots=True)
 class Graph:
     """What is written of a graph; values go by their names."""
 
+    bits: int = 8  # of the layers' weights
     nodes: list[Any] = field(default_factory=list)
     weights: list[Any] = field(default_factory=list)
 
@@ -39,6 +41,27 @@ class Graph:
         self.nodes.append(helper.make_node(kind, inputs, outputs, domain=domain, **options))
         return outputs[0]
 
+    def layer(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """A product of the graph's bits; of 4, each 32 inputs of an output have a scale."""
+        if self.bits == 8:
+            return self.product(x, name, weight, bias)
+        inputs, outputs = weight.shape
+        groups = weight.T.reshape(outputs, inputs // GROUP, GROUP)
+        ends = np.take_along_axis(groups, np.abs(groups).argmax(2, keepdims=True), 2)  # of which -8 is the farthest
+        scales = np.where(ends == 0, 1, ends / -8).astype(np.float32)
+        places = np.clip(np.rint(groups / scales) + 8, 0, 15).astype(np.uint8)
+        stored = self.weight(f"{name}.int4", places[..., ::2] | places[..., 1::2] << 4)
+        given = [
+            x,
+            stored,
+            self.weight(f"{name}.scales", scales.reshape(-1)),
+            "",
+            "",
+            self.weight(f"{name}.bias", bias),
+        ]
+        options = {"K": inputs, "N": outputs, "bits": 4, "block_size": GROUP, "accuracy_level": 4}  # 4: `x` in 8 bits
+        return self.node("MatMulNBits", given, [f"{name}.out"], **options)
+
     def product(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
         """Of (in, out) weights in 8 bits, a scale for each output; `x` is put into 8 bits as it comes."""
         scales = np.maximum(np.abs(weight).max(0), 1e-9) / 127
@@ -50,14 +73,14 @@ class Graph:
         return self.node("DynamicQuantizeMatMul", inputs, [f"{name}.out"])
 
 
-def write(folder: Path, target: Path) -> None:
-    """Both graphs of the checkpoint in `folder`."""
+def write(folder: Path, target: Path, bits: int) -> None:
+    """Both graphs of the checkpoint in `folder`; the output layer's weights are in 8 bits."""
     import onnx
     from safetensors.numpy import load_file
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     tensors = load_file(folder / "model.safetensors")
-    graph = Graph()
+    graph = Graph(bits)
     _body(graph, config, {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()})
     target.mkdir(exist_ok=True)
     (target / WEIGHTS).unlink(missing_ok=True)  # else it grows
@@ -80,7 +103,7 @@ def _body(graph: Graph, config: dict[str, Any], tensors: dict[str, np.ndarray]) 
         return [graph.weight(f"{name}.{kind}", tensors[f"{name}.{kind}"]) for kind in ("weight", "bias")]
 
     def product(x: str, name: str) -> str:
-        return graph.product(x, name, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        return graph.layer(x, name, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
     def added(of: str, x: str, name: str) -> tuple[str, str]:
         """The norm of the sum, and the sum."""

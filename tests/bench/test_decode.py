@@ -153,9 +153,10 @@ def test_a_peer_is_run_at_its_best(bench: Any) -> None:
     assert tasks["llama.cpp q8_0, 1 thread"] == ["interactive", "turns", "mmi", "bulk"]
     assert tasks["onnxruntime int8, 4 threads"] == tasks["llama.cpp q8_0, 1 thread"]
     four = bench.arguments_of(["--tokenizer", "x", "--threads", "1", "--ours-precisions", "int4", "int8"])
-    titles = [runner.title for runner in bench.runners_of(four, ["llama.cpp", "openvino"])]
+    titles = [runner.title for runner in bench.runners_of(four, ["llama.cpp", "openvino", "onnxruntime"])]
     assert titles[:2] == ["dialogpt int4, 1 thread", "dialogpt int8, 1 thread"]
     assert {"llama.cpp q8_0, 1 thread", "llama.cpp q4_1, 1 thread", "openvino int4 f32, 1 thread"} <= set(titles)
+    assert {"onnxruntime int8, 1 thread", "onnxruntime int4, 1 thread"} <= set(titles)
     on_cuda = bench.arguments_of(["--tokenizer", "x", "--device", "cuda"])
     assert {runner.precision for runner in bench.runners_of(on_cuda, ["transformers"])} == {"bf16"}
 
@@ -283,19 +284,25 @@ def test_a_cache_is_kept_from_turn_to_turn(tasks: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def onnx_peer(tasks: Any, work: Any) -> Any:
-    """bench/decode_onnx.py, which has converted the checkpoints."""
+def onnx_peer() -> Any:
+    """bench/decode_onnx.py."""
     for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package)
-    peer = importlib.import_module("decode_onnx")
-    peer.onnx_peer(tasks.Work(**asdict(work) | {"task": tasks.CONVERT}))
-    return peer
+    return importlib.import_module("decode_onnx")
 
 
-def test_onnx_runtime_reads_the_same_model(bench: Any, tasks: Any, work: Any, onnx_peer: Any) -> None:
+@pytest.fixture(scope="module", params=["int8", "int4"])
+def onnx_work(tasks: Any, work: Any, onnx_peer: Any, request: pytest.FixtureRequest) -> Any:
+    """The work of a precision, for which the checkpoints are converted."""
+    made = tasks.Work(**asdict(work) | {"precision": request.param})
+    onnx_peer.onnx_peer(replace(made, task=tasks.CONVERT))
+    return made
+
+
+def test_onnx_runtime_reads_the_same_model(bench: Any, tasks: Any, work: Any, onnx_peer: Any, onnx_work: Any) -> None:
     ours = importlib.import_module("decode_ours")
     contexts = tasks.draw(work, [12, 5, 30, 7, 9, 18])
-    decoder = onnx_peer.OnnxRuntime(work, work.model)
+    decoder = onnx_peer.OnnxRuntime(onnx_work, work.model)
     replies = [decoder.reply(context, 6, lambda: None) for context in contexts]
     assert decoder.bulk(contexts, 6, 1) == replies
     assert [len(tokens) for tokens in decoder.bulk(contexts, 6, 4)] == [6] * 6
@@ -305,13 +312,15 @@ def test_onnx_runtime_reads_the_same_model(bench: Any, tasks: Any, work: Any, on
     assert len(set(map(tuple, drawn))) > 1
     hypotheses = tasks.draw(work, [6, 6, 6])
     expected = ours.Ours(work, work.backward).nats(hypotheses, contexts[1])
-    found = onnx_peer.OnnxRuntime(work, work.backward).nats(hypotheses, contexts[1])
+    found = onnx_peer.OnnxRuntime(onnx_work, work.backward).nats(hypotheses, contexts[1])
     assert found == pytest.approx(expected, rel=bench.AGREED)
     assert found != pytest.approx(ours.Ours(work, work.model).nats(hypotheses, contexts[1]), rel=1e-4)
 
 
-def test_rows_that_onnx_runtime_pads_read_their_own_context(tasks: Any, work: Any, onnx_peer: Any) -> None:
-    decoder = onnx_peer.OnnxRuntime(work, work.model)
+def test_rows_that_onnx_runtime_pads_read_their_own_context(
+    tasks: Any, work: Any, onnx_peer: Any, onnx_work: Any
+) -> None:
+    decoder = onnx_peer.OnnxRuntime(onnx_work, work.model)
     long, short = tasks.draw(work, [12, 5])
 
     def logits(rows: list[list[int]], past: list[int], lengths: list[int]) -> np.ndarray:

@@ -103,6 +103,7 @@ BINARY(Floats, *)
 BINARY(Floats, /)
 BINARY(Ints, +)
 BINARY(Ints, -)
+BINARY(Ints, *)
 BINARY(Ints, &)
 BINARY(Ints, |)
 #undef BINARY
@@ -110,6 +111,12 @@ BINARY(Ints, |)
 inline Ints operator<<(const Ints& a, int by) {
   Ints r;
   EACH_PART r.part[i] = a.part[i] << by;
+  return r;
+}
+
+inline Ints operator>>(const Ints& a, int by) {
+  Ints r;
+  EACH_PART r.part[i] = a.part[i] >> by;
   return r;
 }
 

@@ -33,14 +33,21 @@ inline Grids load_grids(const uint8_t* p) {
   return r;
 }
 
-// The integers of the low halves of 64 bytes, or of the high ones.
-inline Bytes integers(const uint8_t* nibbles, bool high, const Grids& grids) {
+// The low halves of 64 bytes, or the high ones.
+inline Bytes halves(const uint8_t* nibbles, bool high) {
   Bytes r;
   EACH_PART {
     WordPart words;
     std::memcpy(&words, nibbles + 4 * kWide * i, sizeof words);
-    r.part[i] = (BytePart)(((high ? words >> 4 : words) & 0x0f0f) * grids.step[i]) - grids.zero[i];
+    r.part[i] = (BytePart)((high ? words >> 4 : words) & 0x0f0f);
   }
+  return r;
+}
+
+// The integers of the low halves of 64 bytes, or of the high ones.
+inline Bytes integers(const uint8_t* nibbles, bool high, const Grids& grids) {
+  Bytes r = halves(nibbles, high);
+  EACH_PART r.part[i] = (BytePart)((WordPart)r.part[i] * grids.step[i]) - grids.zero[i];
   return r;
 }
 
