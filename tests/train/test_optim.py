@@ -44,7 +44,7 @@ def test_after_the_warm_up(make_config: Make) -> None:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "noam"])
 @pytest.mark.parametrize("warmup, total", [(0, 1), (0, 5), (10, 5), (5, 5)])
-def test_every_step_of_a_run_of_odd_length_has_a_rate(make_config: Make, schedule: str, warmup: int, total: int) -> None:
+def test_every_step_of_an_odd_length_has_a_rate(make_config: Make, schedule: str, warmup: int, total: int) -> None:
     config = make_config(schedule=schedule, lr=1e-3, warmup=warmup)
     rates = [learning_rate(config, step, total, 32) for step in range(1, total + 1)]
     assert all(0 < rate <= 2 for rate in rates)  # an update at 0 would learn nothing; a run may have one alone
