@@ -167,6 +167,14 @@ def test_another_activation(folder: Path) -> None:
     assert_fails(folder, "activation_function 'gelu'")
 
 
+def test_another_width_inside_is_named(folder: Path) -> None:
+    width = 4 * json.loads((folder / "config.json").read_text())["n_embd"]
+    edit_config(folder, n_inner=width)
+    checkpoint.load(folder)
+    edit_config(folder, n_inner=64 + width)
+    assert_fails(folder, f"n_inner {64 + width} is not GPT-2's {width}")
+
+
 @pytest.mark.parametrize("name, value", [("scale_attn_weights", False), ("scale_attn_by_inverse_layer_idx", True)])
 def test_another_kind_of_gpt2(folder: Path, name: str, value: bool) -> None:
     """Variants that transformers knows and this model is not: they would load, and talk nonsense."""

@@ -7,6 +7,7 @@ import pytest
 
 from dialogpt.session import Session, Turn
 from dialogpt.tokens import TokenizeConfig
+from dialogpt.tokens.batches import IGNORE, collate
 from dialogpt.tokens.chains import Chains
 from dialogpt.tokens.shards import TokenShards, tokenize
 
@@ -44,6 +45,18 @@ def test_where_the_subject_changes_nothing_is_learned(shards: TokenShards) -> No
     for i in range(len(chains)):
         for turn, learn in zip(chains[i].turns, chains[i].learn, strict=True):
             assert learn is (turn.tobytes() not in openings)
+
+
+def test_read_last_to_first_a_session_begins_with_its_last_turn(shards: TokenShards) -> None:
+    closings = {shards[i].turns[-1].tobytes() for i in range(len(shards))}
+    chains = Chains(shards, 3, 10**6, seed=1, reverse=True)
+    for chain in (chains[i] for i in range(len(chains))):
+        targets = collate([chain], reverse=True).targets[0]
+        start = 0  # of a turn, in the order in which the turns are read
+        for turn in chain.turns[::-1]:
+            if start:
+                assert (targets[start - 1] == IGNORE) == (turn.tobytes() in closings)
+            start += len(turn)
 
 
 def test_the_seed_shares_out(shards: TokenShards) -> None:

@@ -33,22 +33,21 @@ def test_warm_up_is_a_line_to_the_peak(make_config: Make, schedule: str) -> None
 def test_after_the_warm_up(make_config: Make) -> None:
     def rates(schedule: str) -> list[float]:
         config = make_config(schedule=schedule, lr=1.0, warmup=10)
-        return [learning_rate(config, step, 110, 32) for step in (10, 60, 110, 500)]
+        return [learning_rate(config, step, 109, 32) for step in (10, 60, 110, 500)]
 
     assert rates("linear") == pytest.approx([1, 0.5, 0, 0])
     assert rates("cosine") == pytest.approx([1, 0.5, 0, 0])
     assert rates("constant") == [1, 1, 1, 1]
     cosine = make_config(schedule="cosine", lr=1.0, warmup=10)
-    assert learning_rate(cosine, 35, 110, 32) == pytest.approx(0.8536, abs=1e-4)  # (1 + cos 45 degrees) / 2
+    assert learning_rate(cosine, 35, 109, 32) == pytest.approx(0.8536, abs=1e-4)  # (1 + cos 45 degrees) / 2
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "noam"])
 @pytest.mark.parametrize("warmup, total", [(0, 1), (0, 5), (10, 5), (5, 5)])
-def test_odd_lengths_give_rates_from_zero_up(make_config: Make, schedule: str, warmup: int, total: int) -> None:
+def test_every_step_of_an_odd_length_has_a_rate(make_config: Make, schedule: str, warmup: int, total: int) -> None:
     config = make_config(schedule=schedule, lr=1e-3, warmup=warmup)
     rates = [learning_rate(config, step, total, 32) for step in range(1, total + 1)]
-    assert all(0 <= rate <= 2 for rate in rates)
-    assert rates[0] > 0 or total == 1
+    assert all(0 < rate <= 2 for rate in rates)  # an update at 0 would learn nothing; a run may have one alone
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:

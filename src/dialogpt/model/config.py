@@ -48,6 +48,10 @@ def load_config(folder: Path) -> GPTConfig:
                     f"{folder}: {name} {hf[name]!r} is not GPT-2's {known[0]}", "another model is needed"
                 )
         read = msgspec.convert(hf, _HFConfig)
+        if hf.get("n_inner") not in (None, 4 * read.n_embd):
+            raise CheckpointError(
+                f"{folder}: n_inner {hf['n_inner']!r} is not GPT-2's {4 * read.n_embd}", "another model is needed"
+            )
         n_ctx = read.n_positions or read.n_ctx
         if n_ctx is None:
             raise ValueError("it has no n_positions")

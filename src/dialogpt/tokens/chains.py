@@ -1,7 +1,8 @@
 """Sessions that are read one after another as one: a talk that changes its subject.
 
 A model that has only seen whole sessions goes on with a subject long after it was left. In a chain the first turn of a
-later session carries no loss, as nothing before it tells what it will be.
+later session carries no loss, as nothing before it tells what it will be; where turns are read last to first, that is a
+session's last turn.
 """
 
 import numpy as np
@@ -10,10 +11,13 @@ from dialogpt.tokens.shards import TokenSession, TokenShards
 
 
 class Chains:
-    """`chains[i]` is up to `count` sessions of at most `most` tokens together; the seed shares all sessions out."""
+    """`chains[i]` is up to `count` sessions of at most `most` tokens together; the seed shares all sessions out.
 
-    def __init__(self, shards: TokenShards, count: int, most: int, seed: int) -> None:
-        self._shards = shards
+    Turns stand in the order of writing, with `reverse` too: `collate` turns them round.
+    """
+
+    def __init__(self, shards: TokenShards, count: int, most: int, seed: int, *, reverse: bool = False) -> None:
+        self._shards, self._reverse = shards, reverse
         self._order = np.random.default_rng([seed, count]).permutation(len(shards))
         ends: list[int] = []  # of each chain, in the order
         lengths: list[int] = []
@@ -37,5 +41,8 @@ class Chains:
         first, last = self._ends[index - 1] if index else 0, self._ends[index]
         sessions = [self._shards[int(session)] for session in self._order[first:last]]
         turns = [turn for session in sessions for turn in session.turns]
-        learn = [place > 0 and told for session in sessions for place, told in enumerate(session.learn)]
+        learn: list[bool] = []
+        for session in sessions:
+            opening = len(session.learn) - 1 if self._reverse else 0  # the turn of it that is read first
+            learn += [place != opening and told for place, told in enumerate(session.learn)]
         return TokenSession(tuple(turns), tuple(learn))

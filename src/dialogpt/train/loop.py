@@ -77,7 +77,9 @@ class Trainer:
         self.folder.restore_optimizer(self.model, self.optimizer, self.state)
         n_ctx = self.model.config.n_ctx
         self.feed = Feed(
-            shards=Chains(self.shards, config.chain, n_ctx, config.seed) if config.chain > 1 else self.shards,
+            shards=Chains(self.shards, config.chain, n_ctx, config.seed, reverse=config.reverse)
+            if config.chain > 1
+            else self.shards,
             micro_batch_tokens=min(config.micro_batch_tokens, config.batch_tokens),
             accumulate=max(round(config.batch_tokens / config.micro_batch_tokens), 1), seed=config.seed,
             reverse=config.reverse, rank=world.rank, size=world.size,

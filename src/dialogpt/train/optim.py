@@ -12,12 +12,15 @@ from dialogpt.train import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int, n_embd: int) -> float:
-    """The rate of update `step`, 1..total_steps, under the configured schedule."""
+    """The rate of update `step`, 1..total_steps, under the configured schedule.
+
+    `linear` and `cosine` come to 0 one step after the last, so that no update is for nothing.
+    """
     if config.schedule == "noam":
         return noam(step, config.lr, config.warmup, n_embd)
     if step <= config.warmup:
         return config.lr * step / config.warmup
-    done = (step - config.warmup) / max(total_steps - config.warmup, 1)
+    done = (step - config.warmup) / max(total_steps + 1 - config.warmup, 1)
     if config.schedule == "linear":
         return config.lr * max(1.0 - done, 0.0)
     if config.schedule == "cosine":
