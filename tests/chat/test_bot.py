@@ -1,7 +1,9 @@
 """A conversation in Python: its history, its pieces, its seeds."""
 
 import asyncio
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import unicodedata
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from dialogpt import GPT, Chatbot, Tokenizer, Turn
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.responder import Responder
-from dialogpt.errors import CheckpointError, DataError
+from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
@@ -265,7 +267,7 @@ def test_the_event_loop_goes_on(tiny_model: Pair, slowed: Callable[[Any, float],
 
 
 def test_threads_that_share_a_bot_wait_for_each_other(tiny_checkpoint: Path) -> None:
-    """Without that they wrote to one cache at once, and the process died."""
+    """Without that turns were lost, and they wrote to one cache at once."""
     bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(max_new_tokens=8), device="cpu")
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(bot.reply, ["hello"] * 24))
@@ -284,3 +286,17 @@ def test_a_reply_while_a_stream_is_under_way(tiny_checkpoint: Path, precision: s
         assert pool.submit(bot.reply, "does money buy happiness?").result() == alone[1]
     assert first + "".join(pieces) == alone[0]
     assert bot.reply("does money buy happiness?") != ""
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda function: function.__name__)
+def test_the_native_engine_is_not_copied(tiny_checkpoint: Path, copied: Callable[[Any], Any]) -> None:
+    """A copy would free the library's memory a second time, which killed the process."""
+    bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(precision="int8", temperature=0), device="cpu")
+    before = bot.reply("hello")
+    for held in (bot.responder.engine._model, bot._kept.cache):  # type: ignore[union-attr]
+        with pytest.raises(UsageError, match="cannot be copied or pickled"):
+            copied(held)
+    if copied is not copy.copy:  # that of the bot shares what it holds
+        with pytest.raises(UsageError, match="cannot be copied or pickled"):
+            copied(bot)
+    assert Chatbot(bot.responder).reply("hello") == before

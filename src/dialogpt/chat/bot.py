@@ -160,7 +160,7 @@ class Chatbot:
             await task
 
     def _say(self, text: str) -> tuple[list[Turn], int, Kept | None]:
-        """The turns so far, a seed, and what was kept, which is taken: two threads that wrote to it would crash."""
+        """The turns so far, a seed, and what was kept, which is taken: no two threads may write to it."""
         if len(text) > LONGEST:
             raise DataError(f"the message has {len(text):,} characters", f"a message has {LONGEST:,} at most")
         said = tidy(text)

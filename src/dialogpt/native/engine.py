@@ -13,7 +13,7 @@ from dialogpt.engine import Floats, Joining, Kept, common_length
 from dialogpt.errors import UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.native.cache import NativeCache
-from dialogpt.native.library import Shape, call, ints, kernels, pointer, threads
+from dialogpt.native.library import OfLibrary, Shape, call, ints, kernels, pointer, threads
 from dialogpt.native.logits import NativeLogits
 from dialogpt.native.packed import HEADER, packed, readable
 
@@ -31,7 +31,7 @@ def open_native(source: Path, bits: int = 8) -> "NativeEngine | None":
     return NativeEngine(source, config, chosen, bits)
 
 
-class _Model:
+class _Model(OfLibrary):
     """The library's object, for as long as anything made with it is used."""
 
     def __init__(self, path: Path, config: GPTConfig, chosen: str, bits: int, workers: int) -> None:
