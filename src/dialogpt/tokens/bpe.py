@@ -133,8 +133,10 @@ class Tokenizer:
     @property
     def rows_needed(self) -> int:
         """Rows of an embedding for all tokens that are made of text, and the end token: special ones may have none."""
-        special = {number for number, token in self._bpe.get_added_tokens_decoder().items() if token.special}
-        return max({*self._bpe.get_vocab().values()} - special | {self.end_id}) + 1
+        added = [number for number, token in self._bpe.get_added_tokens_decoder().items() if not token.special]
+        return max(
+            self._bpe.get_vocab_size(with_added_tokens=False), self.end_id + 1, *(number + 1 for number in added)
+        )
 
     @property
     def digest(self) -> str:
