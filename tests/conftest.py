@@ -189,12 +189,12 @@ class ScriptedEngine:
     """Plays the engine's calls: row r's reply is `scripts[r]`, whatever it is asked; `contexts` are those seen."""
 
     def __init__(self, scripts: Sequence[Sequence[int]], vocab_size: int, n_ctx: int = 256) -> None:
-        self.scripts, self.vocab_size, self.n_ctx = scripts, vocab_size, n_ctx
+        self.scripts, self.vocabulary, self.n_ctx = scripts, vocab_size, n_ctx
         self.contexts: list[list[int]] = []
         self.decoded_rows: list[list[int]] = []
 
     def _logits(self, cache: ScriptedCache) -> ArrayLogits:
-        logits = np.zeros((cache.rows, self.vocab_size))
+        logits = np.zeros((cache.rows, self.vocabulary))
         for place, row in enumerate(cache.scripts):
             logits[place, self._token(row, cache.step)] = 100.0
         return ArrayLogits(logits)

@@ -16,7 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dialogpt.errors import CheckpointError
+from dialogpt.model import checkpoint
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PARTS = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
 SCRIPT = """
 import sys
 from dialogpt import Chatbot
@@ -29,6 +33,7 @@ class Hub(BaseHTTPRequestHandler):
 
     folder: ClassVar[Path]
     fetched: ClassVar[list[str]]
+    refuses: ClassVar[tuple[int, str] | None] = None  # a status, and the hub's name for why
 
     def do_HEAD(self) -> None:
         self.answer(with_body=False)
@@ -37,6 +42,11 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(with_body=True)
 
     def answer(self, *, with_body: bool) -> None:
+        if self.refuses:
+            self.send_response(self.refuses[0])
+            self.send_header("X-Error-Code", self.refuses[1])
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         path = self.path.partition("?")[0]
         files = {file.name: file for file in self.folder.iterdir()}
         if path.startswith("/people/talker/resolve/"):
@@ -97,24 +107,135 @@ def both(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(safe)
 
 
+def old_parts(folder: Path) -> None:
+    stored = load_file(folder / "model.safetensors")
+    parts = {name: f"pytorch_model-0000{1 + i % 2}-of-00002.bin" for i, name in enumerate(sorted(stored))}
+    for part in PARTS:
+        torch.save({name: weight for name, weight in stored.items() if parts[name] == part}, folder / part)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": parts}))
+    (folder / "model.safetensors").unlink()
+
+
+def ask(endpoint: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Another process talks with the hub's model, which is then in a cache in the folder."""
+    environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "0", **more}
+    command = [sys.executable, "-c", SCRIPT, "people/talker"]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize(
-    "change, weights", [(as_old, "pytorch_model.bin"), (both, "model.safetensors")], ids=["old", "both"]
+    "change, weights",
+    [(as_old, {"pytorch_model.bin"}), (both, {"model.safetensors"}), (old_parts, set(PARTS))],
+    ids=["old", "both", "old parts"],
 )
 def test_a_model_of_the_hub_talks(
-    served: tuple[type[Hub], str], tmp_path: Path, change: Callable[[Path], None], weights: str
+    served: tuple[type[Hub], str], tmp_path: Path, change: Callable[[Path], None], weights: set[str]
 ) -> None:
     hub, endpoint = served
     change(hub.folder)
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
 
     def reply(**more: str) -> str:
-        command = [sys.executable, "-c", SCRIPT, "people/talker"]
-        done = subprocess.run(command, env={**environment, **more}, capture_output=True, text=True, check=False)
+        done = ask(endpoint, tmp_path, **more)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert reply().endswith(" []\n")  # the native engine read the weights
-    assert {name for name in hub.fetched if "model" in Path(name).stem} == {weights}
+    assert {name for name in hub.fetched if "model" in Path(name).stem and name.endswith(("bin", "rs"))} == weights
     fetched = list(hub.fetched)
     assert reply(HF_HUB_OFFLINE="1").endswith(" []\n")
     assert hub.fetched == fetched
+
+
+@pytest.mark.parametrize(
+    "refusal, said",
+    [
+        ((403, "GatedRepo"), "gives 'people/talker' only to whom its owners let in (ask for access"),
+        ((401, "RepoNotFound"), "has no model 'people/talker' (check the name; a private one needs your token"),
+        ((404, "RepoNotFound"), "has no model 'people/talker'"),
+        ((500, "Down"), "the Hugging Face hub cannot be reached"),
+    ],
+)
+def test_what_the_hub_refuses(
+    served: tuple[type[Hub], str], tmp_path: Path, refusal: tuple[int, str], said: str
+) -> None:
+    hub, endpoint = served
+    hub.refuses = refusal
+    last = ask(endpoint, tmp_path).stderr.splitlines()[-1]
+    assert last.startswith("dialogpt.errors.CheckpointError: ")
+    assert said in last
+
+
+def an_adapter(folder: Path) -> None:
+    for file in (folder / "config.json", folder / "model.safetensors"):
+        file.unlink()
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (an_adapter, "holds an adapter of PEFT, which is a part of a model (merge it"),
+        (without_weights, "holds no model.safetensors or pytorch_model.bin"),
+    ],
+)
+def test_what_is_no_model(
+    served: tuple[type[Hub], str], tmp_path: Path, change: Callable[[Path], None], said: str
+) -> None:
+    hub, endpoint = served
+    change(hub.folder)
+    assert said in ask(endpoint, tmp_path).stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("adapter_config.json", "an adapter of PEFT"),
+        ("model.Q4_K_M.gguf", r"a model for llama\.cpp"),
+        ("onnx/model.onnx", "a model for ONNX"),
+        ("tf_model.h5", "weights for TensorFlow"),
+        ("flax_model.msgpack", "weights for Flax"),
+    ],
+)
+@pytest.mark.parametrize("config", [True, False], ids=["with config.json", "without"])
+def test_weights_of_other_programs(tiny_checkpoint: Path, tmp_path: Path, name: str, said: str, config: bool) -> None:
+    if config:
+        shutil.copytree(tiny_checkpoint, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.*"))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=f"{tmp_path} holds {said}"):
+        checkpoint.load(tmp_path)
+    if "onnx/" not in name:
+        with pytest.raises(CheckpointError, match=f"{name} is {said}"):
+            checkpoint.load(tmp_path / name)
+
+
+def test_folders_that_a_trainer_left(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for step in (500, 1000):
+        shutil.copytree(tiny_checkpoint, tmp_path / f"checkpoint-{step}")
+    with pytest.raises(CheckpointError, match="has no config") as caught:
+        checkpoint.load(tmp_path)
+    assert caught.value.hint == f"name a folder in it: {tmp_path / 'checkpoint-1000'}"
+    with pytest.raises(CheckpointError, match="is a folder's weights"):
+        checkpoint.load(tmp_path / "checkpoint-500" / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "is quantised by another program"),
+        ({"model_type": ...}, r"config\.json has no model_type"),
+        ({"model_type": "gptj"}, "is a 'gptj' model"),
+    ],
+)
+def test_configurations_of_other_models(
+    tiny_checkpoint: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    file = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model")) / "config.json"
+    config = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint.load(file.parent)

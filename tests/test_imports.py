@@ -95,3 +95,8 @@ def test_every_module_imports_with_the_core_dependencies_alone(extras: tuple[str
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_types_are_for_users_too() -> None:
+    """Without this file mypy takes all of a package's names for Any."""
+    assert (ROOT / "src/dialogpt/py.typed").is_file()

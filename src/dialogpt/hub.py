@@ -6,13 +6,32 @@ from dialogpt.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "bundled"
 HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "merges.txt")
-OLD_WEIGHTS = "pytorch_model.bin"  # what models of before safetensors have, DialoGPT's among them
+OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin")  # of models of before safetensors, DialoGPT's among them
+TAKE = "take the same model with model.safetensors or pytorch_model.bin"
+OTHERS = {  # files of what is not read here: what it is, the way out
+    "adapter_config.json": (
+        "an adapter of PEFT, which is a part of a model",
+        "merge it into its base model with peft: merge_and_unload, save_pretrained",
+    ),
+    "*.gguf": ("a model for llama.cpp (GGUF)", TAKE),
+    "*.onnx": ("a model for ONNX", TAKE),
+    "onnx/*.onnx": ("a model for ONNX", TAKE),
+    "tf_model*.h5": ("weights for TensorFlow", f"{TAKE}; transformers 4 converts it: from_tf=True, save_pretrained"),
+    "flax_model*.msgpack": ("weights for Flax", f"{TAKE}; transformers 4 converts it: from_flax=True, save_pretrained"),
+}
 
 
 def model_path(name: str | Path | None) -> Path:
     """A file of weights, such as the authors' medium_ft.pkl, as it is; every other name by `model_folder`."""
     file = Path(str(name))
-    return file if name is not None and str(name) != "bundled" and file.is_file() else model_folder(name)
+    if name is None or str(name) == "bundled" or not file.is_file():
+        return model_folder(name)
+    for pattern, (what, way_out) in OTHERS.items():
+        if file.match(pattern):
+            raise CheckpointError(f"{file} is {what}", way_out)
+    if file.suffix == ".safetensors":
+        raise CheckpointError(f"{file} is a folder's weights", "name the folder, whose config.json tells their shape")
+    return file
 
 
 def model_folder(name: str | Path | None) -> Path:
@@ -31,11 +50,22 @@ def model_folder(name: str | Path | None) -> Path:
         return max(saved, key=lambda path: (len(path.name), path.name))
     if bundled:
         raise CheckpointError("this installation carries no bundled model", "name a model folder or a hub name")
-    if folder.exists():
-        raise CheckpointError(
-            f"{folder} is no checkpoint folder: it has no config.json", "name a folder that `dialogpt train` wrote"
-        )
-    return _from_hub(str(name))
+    if not folder.exists():
+        folder = _from_hub(str(name))
+        if (folder / "config.json").is_file():
+            return folder
+    raise CheckpointError(*other_weights(folder, f"{name} is no checkpoint folder: it has no config.json"))
+
+
+def other_weights(folder: Path, otherwise: str) -> tuple[str, str]:
+    """What to say of a folder without a model that can be read, and the way out: what it holds instead, if known."""
+    for pattern, (what, way_out) in OTHERS.items():
+        if any(folder.glob(pattern)):
+            return f"{folder} holds {what}", way_out
+    saved = [path.parent for path in folder.glob("*/config.json")]
+    if saved:  # as transformers' Trainer leaves them
+        return otherwise, f"name a folder in it: {max(saved, key=lambda path: (len(path.name), path.name))}"
+    return otherwise, "name a folder that `dialogpt train` or save_pretrained wrote, or a single .pkl file"
 
 
 def tokenizer_folder(name: str | Path) -> Path:
@@ -64,17 +94,29 @@ def tokenizer_folder(name: str | Path) -> Path:
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[OLD_WEIGHTS, *HUB_FILES]))
+            folder = Path(snapshot_download(name, allow_patterns=[*OLD_WEIGHTS, *HUB_FILES]))
         return folder
     except HFValidationError as error:
         raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"the Hugging Face hub gives {name!r} only to whom its owners let in",
+            "ask for access on the model's page, and name your token in HF_TOKEN",
+        ) from error
     except RepositoryNotFoundError as error:
-        raise CheckpointError(f"the Hugging Face hub has no model {name!r}", "check the name") from error
+        raise CheckpointError(
+            f"the Hugging Face hub has no model {name!r}", "check the name; a private one needs your token in HF_TOKEN"
+        ) from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",

@@ -1,11 +1,14 @@
 """A conversation in Python: its history, its pieces, its seeds."""
 
 import asyncio
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from dialogpt import GPT, Chatbot, Tokenizer, Turn
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.responder import Responder
-from dialogpt.errors import CheckpointError, DataError
+from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.model.engine import TorchEngine
 
 Pair = tuple[GPT, Tokenizer]
@@ -261,3 +264,39 @@ def test_the_event_loop_goes_on(tiny_model: Pair, slowed: Callable[[Any, float],
     assert said[:2] == [expected.reply(text) for text in SAID[:2]]
     assert len(bot.history) == 8
     assert [turn.text for turn in bot.history[::2]] == [SAID[0], SAID[1], *SAID[2:]]
+
+
+def test_threads_that_share_a_bot_wait_for_each_other(tiny_checkpoint: Path) -> None:
+    """Without that turns were lost, and they wrote to one cache at once."""
+    bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(max_new_tokens=8), device="cpu")
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(bot.reply, ["hello"] * 24))
+    assert sorted(turn.text for turn in bot.history[1::2]) == sorted(replies)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_reply_while_a_stream_is_under_way(tiny_checkpoint: Path, precision: str) -> None:
+    """The stream keeps the cache to itself: each of both says what it says alone."""
+    settings = ReplyConfig(temperature=0, max_new_tokens=8, safety=False, precision=precision)  # type: ignore[arg-type]
+    bot = Chatbot.load(tiny_checkpoint, settings=settings, device="cpu")
+    alone = [Chatbot(bot.responder).reply(text) for text in ("hello", "does money buy happiness?")]
+    pieces = bot.stream("hello")
+    first = next(pieces)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(bot.reply, "does money buy happiness?").result() == alone[1]
+    assert first + "".join(pieces) == alone[0]
+    assert bot.reply("does money buy happiness?") != ""
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda function: function.__name__)
+def test_the_native_engine_is_not_copied(tiny_checkpoint: Path, copied: Callable[[Any], Any]) -> None:
+    """A copy would free the library's memory a second time, which killed the process."""
+    bot = Chatbot.load(tiny_checkpoint, settings=ReplyConfig(precision="int8", temperature=0), device="cpu")
+    before = bot.reply("hello")
+    for held in (bot.responder.engine._model, bot._kept.cache):  # type: ignore[union-attr]
+        with pytest.raises(UsageError, match="cannot be copied or pickled"):
+            copied(held)
+    if copied is not copy.copy:  # that of the bot shares what it holds
+        with pytest.raises(UsageError, match="cannot be copied or pickled"):
+            copied(bot)
+    assert Chatbot(bot.responder).reply("hello") == before

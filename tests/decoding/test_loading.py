@@ -8,7 +8,9 @@ import pytest
 
 from dialogpt.artifact import Manifest, is_backward, write_manifest
 from dialogpt.decoding import ReplyConfig
+from dialogpt.decoding.loading import load_engine
 from dialogpt.decoding.responder import Responder
+from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
 from dialogpt.export.folder import export
 
@@ -55,3 +57,9 @@ def test_an_export_keeps_its_direction(
     model: Callable[[str, bool | None], str], tmp_path: Path, reverse: bool | None
 ) -> None:
     assert is_backward(export(ExportConfig(model=model("model", reverse), out=tmp_path / "out"))) is reverse
+
+
+def test_a_precision_that_is_none(tiny_checkpoint: Path) -> None:
+    """On the command line it cannot be asked for, in Python it can."""
+    with pytest.raises(UsageError, match="--precision int3 is not known"):
+        load_engine(str(tiny_checkpoint), device="cpu", precision="int3")

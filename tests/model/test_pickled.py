@@ -19,6 +19,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from dialogpt import GPT, Chatbot, Tokenizer
 from dialogpt.artifact import make_manifest
+from dialogpt.decoding.loading import load_engine
 from dialogpt.errors import CheckpointError
 from dialogpt.export import ExportConfig
 from dialogpt.export.folder import export
@@ -171,17 +172,20 @@ WTE, WPE = "transformer.wte.weight", "transformer.wpe.weight"
         ({WPE: torch.zeros(0, 128)}, "transformer.wpe.weight has shape (0, 128)"),
         ({WTE: torch.zeros(360, 100)}, "the width 100 is no multiple of 64"),
         ({WPE: torch.zeros(48, 64)}, "transformer.wpe.weight has shape (48, 64)"),
-        ({WTE: torch.zeros(300, 128)}, "the tokenizer has 360 tokens, the model 300"),
+        ({WTE: torch.zeros(300, 128), "lm_head.decoder.weight": None}, "the tokenizer has 360 tokens, the model 300"),
         ({"lm_head.decoder.weight": torch.ones(360, 128).half()}, "lm_head.weight is not the token embedding"),
         ({"lm_head.decoder.weight": torch.ones(361, 128).half()}, "lm_head.weight is not the token embedding"),
         ({"module.transformer.wte.weight": torch.zeros(2)}, "two of its names mean one weight"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_gpt2(weights: Weights, file: Path, changes: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize("opened", [checkpoint.load, lambda file: load_engine(str(file), device="cpu")])
+def test_what_is_no_gpt2(
+    weights: Weights, file: Path, changes: dict[str, Any], words: str, opened: Callable[[Path], Any]
+) -> None:
     torch.save(spoiled(weights, **changes), file)
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(file)
+        opened(file)
     assert words in caught.value.message
     assert str(file) in caught.value.message
     assert "config.json" not in caught.value.message  # there is none

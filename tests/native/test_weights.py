@@ -20,6 +20,7 @@ from transformers import GPT2LMHeadModel
 
 from dialogpt.decoding.loading import load_engine
 from dialogpt.errors import CheckpointError
+from dialogpt.model import checkpoint
 from dialogpt.native.engine import open_native
 from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.packed import NAMES
@@ -75,12 +76,73 @@ def test_a_pickled_file(folder: Path, weights: Weights, zipped: bool, dtype: tor
     assert (folder / NAMES[8]).stat().st_mtime_ns == made
 
 
-def test_names_of_other_days(folder: Path, weights: Weights) -> None:
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_of_other_days(folder: Path, weights: Weights, wrapper: str) -> None:
     expected = logits(folder)
-    old = {f"module.{name}": torch.nn.Parameter(weight, False) for name, weight in weights.items()}
-    old["module.lm_head.decoder.weight"] = old.pop("module.lm_head.weight")
+    old = {f"{wrapper}{name}": torch.nn.Parameter(weight, False) for name, weight in weights.items()}
+    old[f"{wrapper}lm_head.decoder.weight"] = old.pop(f"{wrapper}lm_head.weight")
     pickled(folder, old)
     assert np.array_equal(logits(folder), expected)
+
+
+def test_a_wrapper_in_safetensors(folder: Path) -> None:
+    expected, ours = logits(folder), checkpoint.load(folder)[0].state_dict()
+    file = folder / "model.safetensors"
+    save_file({f"_orig_mod.{name}": weight for name, weight in load_file(file).items()}, file)
+    assert np.array_equal(logits(folder), expected)
+    assert all(torch.equal(ours[name], weight) for name, weight in checkpoint.load(folder)[0].state_dict().items())
+
+
+@pytest.mark.parametrize("head", ["v_head.summary", "multiple_choice_head.summary"])
+def test_heads_for_other_tasks_are_passed_over(folder: Path, weights: Weights, head: str) -> None:
+    """As transformers does; a classifier's is none of them, since its model no longer speaks."""
+    expected = logits(folder)
+    pickled(folder, weights | {f"{head}.weight": torch.ones(1, 32), f"{head}.bias": torch.ones(1)})
+    assert np.array_equal(logits(folder), expected)
+    checkpoint.load(folder)
+    pickled(folder, weights | {"score.weight": torch.ones(2, 32)})
+    with pytest.raises(CheckpointError, match=r"surplus transformer\.score\.weight"):
+        open_native(folder)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_a_single_file(
+    make_model: Callable[..., Any], save: Callable[[Any], Path], tmp_path: Path, zipped: bool
+) -> None:
+    """The authors' medium_ft.pkl: its packed file stands beside it, under its name."""
+    folder = Path(shutil.copytree(save(make_model(seed=3, n_embd=128, n_head=2, n_layer=3)), tmp_path / "model"))
+    expected = logits(folder)
+    file = folder / "medium_ft.pkl"
+    torch.save(load_file(folder / "model.safetensors"), file, _use_new_zipfile_serialization=zipped)
+    for name in ("model.safetensors", "config.json", NAMES[8]):
+        (folder / name).unlink()
+    assert np.array_equal(logits(file), expected)
+    assert (folder / "medium_ft.pkl.int8").is_file()
+    assert sorted(load_engine(str(file), device="cpu", precision="int4")[1].encode("hello")) != []
+    script = (
+        "import sys; from dialogpt.decoding.loading import load_engine; load_engine(sys.argv[1], device='cpu');"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"medium_ft\.pkl needs its tokenizer beside it"):
+        load_engine(str(file), device="cpu")
+
+
+def test_pickled_parts(folder: Path, weights: Weights) -> None:
+    expected = logits(folder)
+    names = sorted(weights)
+    pickled(folder, {name: weights[name] for name in names[::2]}).rename(folder / "pytorch_model-00001-of-00002.bin")
+    torch.save({name: weights[name] for name in names[1::2]}, folder / "pytorch_model-00002-of-00002.bin")
+    parts = {name: f"pytorch_model-0000{1 + i % 2}-of-00002.bin" for i, name in enumerate(names)}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": parts}))
+    assert np.array_equal(logits(folder), expected)
+    checkpoint.load(folder)
+    (folder / "pytorch_model-00002-of-00002.bin").unlink()
+    for opened in (open_native, checkpoint.load):
+        with pytest.raises(CheckpointError, match=r"holds no pytorch_model-00002-of-00002\.bin"):
+            opened(folder)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])

@@ -44,7 +44,7 @@ class Chatbot:
         self._first_seed = responder.config.seed
         self._seeds = np.random.default_rng(responder.config.seed)
         self._kept: Kept | None = None
-        self._lock = threading.Lock()  # of the async variants: one reply at a time
+        self._lock = threading.RLock()  # one reply at a time
 
     @classmethod
     def load(
@@ -57,12 +57,16 @@ class Chatbot:
         return cls(Responder.load(None if model is None else str(model), settings or ReplyConfig(), device=device))
 
     def reply(self, text: str) -> str:
-        """Say `text` and return the reply; both join the history."""
-        turns, seed = self._say(text)
-        reply, self._kept = self.responder.reply(turns, seed, self._kept)
-        self.hypotheses = reply.hypotheses
-        self.history = [*turns, Turn(reply.text, speaker=BOT)]
-        return reply.text
+        """Say `text` and return the reply; both join the history. Threads that call it wait for each other."""
+        with self._lock:
+            turns, seed, kept = self._say(text)
+            try:
+                reply, kept = self.responder.reply(turns, seed, kept)
+            finally:
+                self._kept = kept
+            self.hypotheses = reply.hypotheses
+            self.history = [*turns, Turn(reply.text, speaker=BOT)]
+            return reply.text
 
     def stream(self, text: str) -> Generator[str, None, None]:
         """As `reply`, in pieces of whole code points.
@@ -72,13 +76,16 @@ class Chatbot:
         if self.responder.has_a_choice:
             yield self.reply(text)
             return
-        turns, seed = self._say(text)
+        turns, seed, kept = self._say(text)
         self.hypotheses = ()
         pieces = []
-        for piece, kept in self.responder.stream(turns, seed, self._kept):
+        try:
+            for piece, keep in self.responder.stream(turns, seed, kept):
+                kept = keep
+                pieces.append(piece)
+                yield piece
+        finally:
             self._kept = kept
-            pieces.append(piece)
-            yield piece
         self.history = [*turns, Turn("".join(pieces), speaker=BOT)]
 
     def undo(self) -> str:
@@ -123,12 +130,7 @@ class Chatbot:
 
     async def areply(self, text: str) -> str:
         """As `reply`, while the event loop goes on."""
-
-        def reply() -> str:
-            with self._lock:
-                return self.reply(text)
-
-        return await asyncio.to_thread(reply)
+        return await asyncio.to_thread(self.reply, text)
 
     async def astream(self, text: str) -> AsyncIterator[str]:
         """As `stream`, while the event loop goes on; whoever leaves it ends the reply at the next token."""
@@ -157,13 +159,16 @@ class Chatbot:
             left.set()
             await task
 
-    def _say(self, text: str) -> tuple[list[Turn], int]:
+    def _say(self, text: str) -> tuple[list[Turn], int, Kept | None]:
+        """The turns so far, a seed, and what was kept, which is taken: no two threads may write to it."""
         if len(text) > LONGEST:
             raise DataError(f"the message has {len(text):,} characters", f"a message has {LONGEST:,} at most")
         said = tidy(text)
         if not said:
             raise DataError("the message is empty", "type something")
-        return [*self.history, Turn(said, speaker=USER)], self.draw_seed()
+        with self._lock:
+            kept, self._kept = self._kept, None
+            return [*self.history, Turn(said, speaker=USER)], self.draw_seed(), kept
 
     def draw_seed(self) -> int:
         """The seed of a next reply: `seed` of the settings itself for the first one, which decides all others too."""

@@ -9,15 +9,18 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dialogpt.artifact import is_backward
 from dialogpt.decoding import ReplyConfig
 from dialogpt.engine import Engine
 from dialogpt.errors import UsageError, needs_torch
 from dialogpt.hub import model_path
-from dialogpt.model.config import check_vocabulary, load_config
+from dialogpt.model.config import check_vocabulary, load_tokenizer
 from dialogpt.tokens.bpe import Tokenizer
+
+if TYPE_CHECKING:
+    from dialogpt.native.engine import NativeEngine
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +45,13 @@ def load_engine(
     if (bits := BITS.get(precision)) and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
         source = model_path(name or None)
         if (engine := native_engine(source, bits)) is not None:
-            tokenizer = Tokenizer.load(source)
-            check_vocabulary(source, tokenizer, load_config(source))
+            tokenizer = load_tokenizer(source)
+            check_vocabulary(source, tokenizer, engine.vocabulary)
             return engine, tokenizer
     if precision == "int4":
         raise UsageError(
             f"--precision int4 takes the native engine, which does not run {name or 'the bundled one'} here",
-            "see `dialogpt info --cpu`; it runs folders, on --device cpu where there is a GPU; or use --precision auto",
+            "see `dialogpt info --cpu`; add --device cpu where there is a GPU; or use --precision auto",
         )
     with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
         from dialogpt.model.opening import open_engine
@@ -63,8 +66,8 @@ def _check_direction(name: str | None, *, backward: bool) -> None:
         log.warning("--backward %s is a forward model: train a backward one with `dialogpt train --reverse`", name)
 
 
-def native_engine(source: Path, bits: int = 8) -> Engine | None:
-    """The native engine of a folder, in so many bits; None where it is not built, or cannot read this one."""
+def native_engine(source: Path, bits: int = 8) -> "NativeEngine | None":
+    """The native engine of a model, in so many bits; None where it is not built, or cannot read this one."""
     from dialogpt.native.engine import open_native  # where torch runs models, nothing of it is needed
 
     return open_native(source, bits)

@@ -14,20 +14,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dialogpt.artifact import Manifest, atomic_folder, write_json, write_manifest
-from dialogpt.errors import CheckpointError, DataError
+from dialogpt.errors import CheckpointError
 from dialogpt.hub import model_path
 from dialogpt.model.config import (
-    NOT_WEIGHTS,
+    OUTPUT,
     TRANSPOSED,
     check_names_and_shapes,
     check_vocabulary,
     expected_shapes,
     load_config,
+    load_tokenizer,
+    our_name,
+    shape_of,
     to_hf,
 )
-from dialogpt.model.files import weight_files
+from dialogpt.model.files import SAFE, todays_names, weight_files
 from dialogpt.model.gpt import GPT
-from dialogpt.model.pickled import read_pickled, shape_of
+from dialogpt.model.pickled import read_pickled
 from dialogpt.tokens.bpe import Tokenizer
 
 
@@ -41,19 +44,17 @@ def load(
     architecture, missing, surplus or wrongly shaped weights, and a tokenizer that does not fit the model.
     """
     source = model_path(name)
-    if source.is_file():
-        stored = read_pickled(source)
-        weights = _to_ours(stored)
-        config, tokenizer = shape_of(source, weights), _tokenizer_beside(source)
-    else:
-        config, tokenizer = load_config(source), Tokenizer.load(source)
-        stored = read_weights(source)
-        weights = _to_ours(stored)
-    check_vocabulary(source, tokenizer, config)
+    config = None if source.is_file() else load_config(source)
+    tokenizer = load_tokenizer(source)
+    stored = read_weights(source)
+    weights = _to_ours(stored)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    config = config or shape_of(source, shapes)
+    check_vocabulary(source, tokenizer, config.vocab_size)
     with torch.device("meta"):
         model = GPT(config)
-    check_names_and_shapes(source, {name: tuple(w.shape) for name, w in weights.items()}, expected_shapes(config))
-    if "lm_head.weight" in stored and not torch.equal(stored["lm_head.weight"], weights["transformer.wte.weight"]):
+    check_names_and_shapes(source, shapes, expected_shapes(config))
+    if OUTPUT in stored and not torch.equal(stored[OUTPUT], weights["transformer.wte.weight"]):
         raise CheckpointError(
             f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
         )
@@ -62,16 +63,6 @@ def load(
         typed = {name: weight.contiguous() for name, weight in typed.items()}
     model.load_state_dict(typed, assign=True)
     return model.eval(), tokenizer
-
-
-def _tokenizer_beside(file: Path) -> Tokenizer:
-    try:
-        return Tokenizer.load(file.parent)
-    except DataError as error:
-        raise CheckpointError(
-            f"{file} needs its tokenizer beside it: {error.message}",
-            f"put GPT-2's vocab.json and merges.txt into {file.parent}",
-        ) from error
 
 
 def save(
@@ -107,25 +98,29 @@ def generation_config(end_id: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The folder's weights by the names in the files (see `files.weight_files`)."""
-    files = weight_files(folder)
-    if files[0].suffix == ".bin":
-        return read_pickled(files[0])
+def read_weights(source: Path) -> dict[str, Tensor]:
+    """The weights of a folder or file by the names of today's `transformers` (see `files.weight_files`)."""
+    found: dict[str, Tensor] = {}
+    for file in weight_files(source):
+        found |= _read_safetensors(file) if file.suffix == SAFE else read_pickled(file)
+    return found
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        return {name: weight for file in files for name, weight in load_file(file).items()}
+        stored = load_file(file)
+        names = todays_names(stored)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"the weights in {folder} do not load: {error}", "the file is damaged; fetch it again"
+            f"the weights in {file} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
+    return {names[name]: weight for name, weight in stored.items()}
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names and orientation of ours; a file may lack the `transformer.` prefix and hold the tied output layer."""
     ours = {}
     for name, weight in weights.items():
-        if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":
-            continue
-        key = name if name.startswith("transformer.") else f"transformer.{name}"
-        ours[key] = weight.T if key.endswith(TRANSPOSED) and weight.dim() == 2 else weight
+        if key := our_name(name):
+            ours[key] = weight.T if key.endswith(TRANSPOSED) and weight.dim() == 2 else weight
     return ours

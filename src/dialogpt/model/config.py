@@ -1,11 +1,13 @@
 """config.json <-> GPTConfig, without torch: engines that do without it read checkpoints too."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from dialogpt.errors import CheckpointError
+from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -15,7 +17,11 @@ GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # what a config.json may say, GPT-
     "scale_attn_by_inverse_layer_idx": (False,),
 }
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # in files
-NOT_WEIGHTS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry along
+MASKS = (".attn.bias", ".attn.masked_bias")  # causal ones, that old files carry along
+HEADS = ("v_head.", "multiple_choice_head.")  # that training with rewards, or to choose, leaves beside the model
+OUTPUT = "lm_head.weight"
+BLOCK = re.compile(r"transformer\.h\.(\d+)\.")
+HEAD_SIZE = 64
 Shapes = dict[str, tuple[int, ...]]  # of weights, by name
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # each has its names listed before weights are looked at
@@ -38,9 +44,16 @@ def load_config(folder: Path) -> GPTConfig:
     """Read config.json; CheckpointError when it is not a GPT-2's."""
     try:
         hf = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
-        if hf.get("model_type") != "gpt2":
+        if "model_type" not in hf:
+            raise CheckpointError(f"{folder}/config.json has no model_type", "of a GPT-2 it says gpt2: add it")
+        if hf["model_type"] != "gpt2":
             raise CheckpointError(
-                f"{folder} is a {hf.get('model_type')!r} model", "only GPT-2 models work: model_type gpt2"
+                f"{folder} is a {hf['model_type']!r} model", "only GPT-2 models work: model_type gpt2"
+            )
+        if hf.get("quantization_config"):
+            raise CheckpointError(
+                f"{folder} is quantised by another program: config.json has a quantization_config",
+                "name the model that it was made from; here it is put into 8 or 4 bits as it opens",
             )
         for name, known in GPT2_OPTIONS.items():
             if hf.get(name, known[0]) not in known:
@@ -70,13 +83,59 @@ def load_config(folder: Path) -> GPTConfig:
         ) from error
 
 
-def check_vocabulary(source: Path, tokenizer: Tokenizer, config: GPTConfig) -> None:
-    """CheckpointError when a model does not know all tokens of its tokenizer."""
-    if tokenizer.vocab_size > config.vocab_size:
+def load_tokenizer(source: Path) -> Tokenizer:
+    """The tokenizer of a folder, or the one beside a single file; CheckpointError where the file has none."""
+    if not source.is_file():
+        return Tokenizer.load(source)
+    try:
+        return Tokenizer.load(source.parent)
+    except DataError as error:
         raise CheckpointError(
-            f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
+            f"{source} needs its tokenizer beside it: {error.message}",
+            f"put GPT-2's vocab.json and merges.txt into {source.parent}",
+        ) from error
+
+
+def check_vocabulary(source: Path, tokenizer: Tokenizer, rows: int) -> None:
+    """CheckpointError when a model's embedding lacks rows for tokens that its tokenizer makes."""
+    if tokenizer.rows_needed > rows:
+        raise CheckpointError(
+            f"{source}: the tokenizer has {tokenizer.rows_needed} tokens, the model {rows}",
             "use the tokenizer that the model was trained with",
         )
+
+
+def our_name(name: str) -> str | None:
+    """A weight's name with the prefix that a file may lack; None for masks, other heads and the output layer."""
+    if name.endswith(MASKS) or name.startswith(HEADS) or name == OUTPUT:
+        return None
+    return name if name.startswith("transformer.") else f"transformer.{name}"
+
+
+def shape_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> GPTConfig:
+    """The shape of a single file's model, from those of its weights by the names of ours.
+
+    Weights do not tell the number of heads: it is n_embd / 64, as in every released size. Raises CheckpointError when
+    the embeddings are missing, no matrices, or no multiple of 64 wide.
+    """
+    embeddings = ("transformer.wte.weight", "transformer.wpe.weight")
+    missing = [name for name in embeddings if name not in shapes]
+    if missing:
+        raise CheckpointError(f"the weights in {path} lack {', '.join(missing)}", "only state dicts of a GPT-2 work")
+    for name in embeddings:
+        if len(shapes[name]) != 2 or 0 in shapes[name]:
+            raise CheckpointError(
+                f"{path}: {name} has shape {shapes[name]}, a matrix is expected", "only state dicts of a GPT-2 work"
+            )
+    (vocab_size, n_embd), (n_ctx, _) = (shapes[name] for name in embeddings)
+    if n_embd % HEAD_SIZE:
+        raise CheckpointError(
+            f"{path}: the width {n_embd} is no multiple of {HEAD_SIZE}, so that the number of heads is not known",
+            "name a checkpoint folder, whose config.json says it",
+        )
+    # Blocks are counted, not taken from the highest number, which a damaged name could make astronomical.
+    blocks = {found[1] for found in map(BLOCK.match, shapes) if found}
+    return GPTConfig(vocab_size=vocab_size, n_ctx=n_ctx, n_layer=len(blocks), n_head=n_embd // HEAD_SIZE, n_embd=n_embd)
 
 
 def expected_shapes(config: GPTConfig) -> Shapes:

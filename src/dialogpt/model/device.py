@@ -22,9 +22,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device multiplies it natively, else fp32."""
+    """`auto` is bfloat16 where the device multiplies it natively, else fp32; UsageError for other names."""
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if name in known:
+        return known[name]
     if name != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+        raise UsageError(
+            f"--precision {name} is not known here", "name auto, fp32 or bf16; replies on a CPU have int8 and int4, too"
+        )
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":

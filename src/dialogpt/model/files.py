@@ -1,7 +1,7 @@
 """Which files hold a checkpoint's weights, and what the names in them mean: without torch, for engines that have none.
 
-Several GPUs put `module.` before the names of what they trained, and the library that became transformers had another
-name for the output layer.
+Several GPUs put `module.` before the names of what they trained, torch's compiler `_orig_mod.`, and the library that
+became transformers had another name for the output layer.
 """
 
 import re
@@ -12,23 +12,31 @@ import msgspec
 
 from dialogpt.artifact import read_json
 from dialogpt.errors import CheckpointError, DataError
+from dialogpt.hub import other_weights
 
-INDEX = "model.safetensors.index.json"  # of weights in several files
-WRAPPERS = re.compile(r"^(module\.)+")  # of DistributedDataParallel and apex
+SAFE = ".safetensors"  # other files are pickled
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"  # after their names: of weights in several files
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of DistributedDataParallel and apex, and of torch.compile
 OLD_NAMES = {"lm_head.decoder.weight": "lm_head.weight"}
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """model.safetensors, or its parts, or pytorch_model.bin; CheckpointError when one is missing."""
-    safe, old, index = folder / "model.safetensors", folder / "pytorch_model.bin", folder / INDEX
-    files = [safe] if safe.is_file() or not index.is_file() else _parts(index)
-    if files == [safe] and not safe.is_file() and old.is_file():
-        return [old]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise CheckpointError(
-            f"{folder} holds no {missing[0]}", "copy the whole checkpoint folder, or name a single .pkl file"
-        )
-    return files
+def weight_files(source: Path) -> list[Path]:
+    """A single file itself; of a folder model.safetensors or its parts, or pytorch_model.bin or its parts.
+
+    CheckpointError when one is missing.
+    """
+    if source.is_file():
+        return [source]
+    for name in WHOLE:
+        if (whole := source / name).is_file():
+            return [whole]
+        if (index := source / f"{name}{INDEX}").is_file():
+            files = _parts(index)
+            if missing := [file.name for file in files if not file.is_file()]:
+                raise CheckpointError(f"{source} holds no {missing[0]}", "copy the whole checkpoint folder")
+            return files
+    raise CheckpointError(*other_weights(source, f"{source} holds no {' or '.join(WHOLE)}"))
 
 
 def todays_names(names: Iterable[str]) -> dict[str, str]:

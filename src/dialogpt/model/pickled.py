@@ -1,4 +1,4 @@
-"""Pickled state dicts -> weights by name and their shape: `pytorch_model.bin`, and the authors' `.pkl` files.
+"""Pickled state dicts -> weights by name: `pytorch_model.bin`, and the authors' `.pkl` files.
 
 Only tensors are read; code that a pickle may hold is never run. Files of old torch, which are no zips, open too. What
 the authors released (`medium_ft.pkl`, ...) is fp16 with GPT-2's Hugging Face names, with or without `transformer.`,
@@ -7,7 +7,6 @@ behind `module.` where several GPUs trained it, and without a config.json.
 
 import re
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,8 @@ import torch
 from torch import Tensor
 
 from dialogpt.errors import CheckpointError
-from dialogpt.model import GPTConfig
 from dialogpt.model.files import todays_names
 
-HEAD_SIZE = 64
-BLOCK = re.compile(r"transformer\.h\.(\d+)\.")
 CODE = re.compile(r"GLOBAL (\S+)")  # in torch's words about a function or class that it does not call
 
 
@@ -50,36 +46,3 @@ def _renamed(state: Any) -> dict[str, Tensor]:
         raise ValueError("it is no dictionary of tensors by name")
     names = todays_names(state)
     return {names[name]: weight for name, weight in state.items()}
-
-
-def shape_of(path: Path, weights: Mapping[str, Tensor]) -> GPTConfig:
-    """The shape that a file's weights tell, by the names of ours (`transformer.wte.weight`, ...).
-
-    Weights do not tell the number of heads: it is n_embd / 64, as in every released size. Raises CheckpointError when
-    the embeddings are missing, no matrices, or no multiple of 64 wide.
-    """
-    missing = [name for name in ("transformer.wte.weight", "transformer.wpe.weight") if name not in weights]
-    if missing:
-        raise CheckpointError(f"the weights in {path} lack {', '.join(missing)}", "only state dicts of a GPT-2 work")
-    wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
-    for name, weight in (("wte", wte), ("wpe", wpe)):
-        if weight.dim() != 2 or not weight.numel():
-            raise CheckpointError(
-                f"{path}: transformer.{name}.weight has shape {tuple(weight.shape)}, a matrix is expected",
-                "only state dicts of a GPT-2 work",
-            )
-    n_embd = wte.shape[1]
-    if n_embd % HEAD_SIZE:
-        raise CheckpointError(
-            f"{path}: the width {n_embd} is no multiple of {HEAD_SIZE}, so that the number of heads is not known",
-            "name a checkpoint folder, whose config.json says it",
-        )
-    # Blocks are counted, not taken from the highest number, which a damaged name could make astronomical.
-    blocks = {found[1] for found in map(BLOCK.match, weights) if found}
-    return GPTConfig(
-        vocab_size=wte.shape[0],
-        n_ctx=wpe.shape[0],
-        n_layer=len(blocks),
-        n_head=n_embd // HEAD_SIZE,
-        n_embd=n_embd,
-    )

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dialogpt.native.library import call, ints, pointer
+from dialogpt.native.library import OfLibrary, call, ints, pointer
 
 
-class NativeCache:
+class NativeCache(OfLibrary):
     """A cache of the native engine; `model` is what keeps its library's object alive."""
 
     def __init__(self, model: Any, rows: int) -> None:

@@ -12,25 +12,26 @@ import numpy as np
 from dialogpt.engine import Floats, Joining, Kept, common_length
 from dialogpt.errors import UsageError
 from dialogpt.model import GPTConfig
-from dialogpt.model.config import load_config
 from dialogpt.native.cache import NativeCache
-from dialogpt.native.library import Shape, call, ints, kernels, pointer, threads
+from dialogpt.native.library import OfLibrary, Shape, call, ints, kernels, pointer, threads
 from dialogpt.native.logits import NativeLogits
-from dialogpt.native.packed import HEADER, packed, supported
+from dialogpt.native.packed import HEADER, packed, readable
 
 SCORED_TOGETHER = 4096  # tokens of one call of `nats`
 LANES = 16  # logits are written in whole vectors of so many
 
 
-def open_native(folder: Path, bits: int = 8) -> "NativeEngine | None":
-    """A folder's engine, in 8 bits or 4; None without a library, with DIALOGPT_CPU=off, or where torch must read it."""
-    if not folder.is_dir() or (chosen := kernels()) is None:
+def open_native(source: Path, bits: int = 8) -> "NativeEngine | None":
+    """The engine of a folder or of a single file of weights, in 8 bits or 4.
+
+    None without a library, with DIALOGPT_CPU=off, or where torch must read it.
+    """
+    if (chosen := kernels()) is None or (config := readable(source)) is None:
         return None
-    config = load_config(folder)
-    return NativeEngine(folder, config, chosen, bits) if supported(folder) else None
+    return NativeEngine(source, config, chosen, bits)
 
 
-class _Model:
+class _Model(OfLibrary):
     """The library's object, for as long as anything made with it is used."""
 
     def __init__(self, path: Path, config: GPTConfig, chosen: str, bits: int, workers: int) -> None:
@@ -45,10 +46,10 @@ class _Model:
 class NativeEngine:
     """Runs a checkpoint on this CPU."""
 
-    def __init__(self, folder: Path, config: GPTConfig, chosen: str, bits: int) -> None:
-        """Map the folder's packed weights, which are made first where they are not there."""
+    def __init__(self, source: Path, config: GPTConfig, chosen: str, bits: int) -> None:
+        """Map a checkpoint's packed weights, which are made first where they are not there."""
         self.n_ctx, self.vocabulary, self.kernels = config.n_ctx, config.vocab_size, chosen
-        with packed(folder, config, bits) as path:
+        with packed(source, config, bits) as path:
             self._model = _Model(path, config, chosen, bits, threads())
 
     def prefill(

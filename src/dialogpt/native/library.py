@@ -9,7 +9,7 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,16 @@ def library() -> Any:
         function = getattr(loaded, f"dialogpt_{name}")
         function.restype, function.argtypes = returns, takes
     return loaded
+
+
+class OfLibrary:
+    """What the library has made and frees once: a copy, pickled or not, would free it again."""
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise UsageError(
+            "a bot or model of the native engine cannot be copied or pickled",
+            "load it where it is needed; Chatbot(bot.responder) is another conversation with the same model",
+        )
 
 
 def call(name: str, *arguments: Any) -> Any:

@@ -22,7 +22,16 @@ import numpy as np
 from dialogpt.artifact import atomic_file
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
-from dialogpt.model.config import NOT_WEIGHTS, TRANSPOSED, check_names_and_shapes, expected_shapes
+from dialogpt.model.config import (
+    OUTPUT,
+    TRANSPOSED,
+    Shapes,
+    check_names_and_shapes,
+    expected_shapes,
+    load_config,
+    our_name,
+    shape_of,
+)
 from dialogpt.model.files import weight_files
 from dialogpt.native.library import Shape, call, pointer, threads
 from dialogpt.native.opcodes import NotKnown
@@ -47,41 +56,46 @@ class Header(msgspec.Struct, frozen=True):
     bits: int = 8
 
 
-def supported(folder: Path) -> bool:
-    """Whether the folder's weights are in files and a precision that are read here; torch reads others too."""
+def readable(source: Path) -> GPTConfig | None:
+    """The shape of a folder's or a single file's model; None for files and precisions that torch may read, not this."""
+    config = None if source.is_file() else load_config(source)
     try:
-        with open_weights(folder) as mapped:
-            used = {*_of_model(mapped, folder).values(), *({"lm_head.weight"} & mapped.tensors.keys())}
-            return all(mapped.tensors[name].dtype in TYPES for name in used)
+        with open_weights(source) as mapped:
+            names = _of_model(mapped, source)
+            used = {*names.values(), *({OUTPUT} & mapped.tensors.keys())}
+            if any(mapped.tensors[name].dtype not in TYPES for name in used):
+                return None
+            return config or shape_of(source, _shapes(mapped, names))
     except NotKnown:
-        return False
+        return None
 
 
 @contextmanager
-def packed(folder: Path, config: GPTConfig, bits: int) -> Iterator[Path]:
-    """The packed file of a checkpoint folder, which may go when the block ends: it is opened in the block."""
-    header = _header(folder, config, bits)
-    places = [folder / NAMES[bits], _cache_folder() / f"{header.digest}.int{bits}"]
+def packed(source: Path, config: GPTConfig, bits: int) -> Iterator[Path]:
+    """The packed file of a checkpoint, which may go when the block ends: it is opened in the block."""
+    header = _header(source, config, bits)
+    beside = source.with_name(f"{source.name}.int{bits}") if source.is_file() else source / NAMES[bits]
+    places = [beside, _cache_folder() / f"{header.digest}.int{bits}"]
     for place in places:
         if _fits(place, header):
             yield place
             return
     for place in places:
-        if _write(place, folder, config, header):
+        if _write(place, source, config, header):
             yield place
             return
     with tempfile.TemporaryDirectory(prefix="dialogpt-") as temporary:
         place = Path(temporary) / NAMES[bits]
-        if not _write(place, folder, config, header):
+        if not _write(place, source, config, header):
             raise DataError(f"{place} cannot be written", f"{header.size_bytes / 1e6:,.0f} MB are needed")
         yield place
 
 
-def _header(folder: Path, config: GPTConfig, bits: int) -> Header:
+def _header(source: Path, config: GPTConfig, bits: int) -> Header:
     shape = Shape.of(config, bits)
     sizes = (config.vocab_size, config.n_ctx, config.n_layer, config.n_head, config.n_embd, config.layer_norm_eps)
     size_bytes = HEADER + call("packed_bytes", shape.address)
-    return Header(VERSION, sizes, digest(weight_files(folder)), size_bytes, bits)
+    return Header(VERSION, sizes, digest(weight_files(source)), size_bytes, bits)
 
 
 def digest(files: Sequence[Path]) -> str:
@@ -112,15 +126,15 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialogpt"
 
 
-def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool:
+def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool:
     """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(place) as partial, partial.open("w+b") as file:
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
-            with open_weights(folder) as mapped:
-                _fill(body, mapped, folder, config, header.bits)
+            with open_weights(source) as mapped:
+                _fill(body, mapped, source, config, header.bits)
             body.flush()
             del body
             file.seek(0)
@@ -149,29 +163,28 @@ def _forget(file: BinaryIO) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _of_model(mapped: Mapped, folder: Path) -> dict[str, str]:
+def _of_model(mapped: Mapped, source: Path) -> dict[str, str]:
     """Our names of a model's tensors -> those in the files, without masks and without the repeated embedding.
 
     CheckpointError when two names mean one weight: the one that is checked might not be the one that is read.
     """
     found: dict[str, str] = {}
     for name in mapped.tensors:
-        if name.endswith(NOT_WEIGHTS) or name == "lm_head.weight":
+        if (ours := our_name(name)) is None:
             continue
-        ours = name if name.startswith("transformer.") else f"transformer.{name}"
         if ours in found:
             raise CheckpointError(
-                f"the weights in {folder} have {name} and {found[ours]}, which mean one weight", "leave one of them out"
+                f"the weights in {source} have {name} and {found[ours]}, which mean one weight", "leave one of them out"
             )
         found[ours] = name
     return found
 
 
 def _fill(
-    body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, folder: Path, config: GPTConfig, bits: int
+    body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, source: Path, config: GPTConfig, bits: int
 ) -> None:
     """Put each tensor of a checkpoint into its place; CheckpointError when they are not those of the model."""
-    names = check(mapped, folder, config)
+    names = check(mapped, source, config)
     shape, workers = Shape.of(config, bits), threads()
 
     def put(layer: int, name: str, weight: str, bias: str | None = None) -> None:
@@ -193,14 +206,18 @@ def _fill(
             put(layer, name, f"h.{layer}.{name}.weight", f"h.{layer}.{name}.bias")
 
 
-def check(mapped: Mapped, folder: Path, config: GPTConfig) -> dict[str, str]:
+def check(mapped: Mapped, source: Path, config: GPTConfig) -> dict[str, str]:
     """Our names -> those in the files; CheckpointError when the tensors are not what the configuration asks for."""
-    names = _of_model(mapped, folder)
-    stored = {ours: mapped.tensors[name].shape for ours, name in names.items()}
-    shapes = {name: shape[::-1] if name.endswith(TRANSPOSED) else shape for name, shape in stored.items()}
-    check_names_and_shapes(folder, shapes, expected_shapes(config))
-    if "lm_head.weight" in mapped.tensors and not mapped.same("lm_head.weight", names["transformer.wte.weight"]):
+    names = _of_model(mapped, source)
+    check_names_and_shapes(source, _shapes(mapped, names), expected_shapes(config))
+    if OUTPUT in mapped.tensors and not mapped.same(OUTPUT, names["transformer.wte.weight"]):
         raise CheckpointError(
-            f"{folder}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
+            f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
         )
     return names
+
+
+def _shapes(mapped: Mapped, names: dict[str, str]) -> Shapes:
+    """By our names, linear ones as (out, in)."""
+    stored = {ours: mapped.tensors[name].shape for ours, name in names.items()}
+    return {name: shape[::-1] if name.endswith(TRANSPOSED) else shape for name, shape in stored.items()}

@@ -1,4 +1,4 @@
-"""The tensors of a `pytorch_model.bin` without torch: where their bytes stand in the file.
+"""The tensors of a `pytorch_model.bin`, or of the authors' `.pkl` files, without torch: where their bytes stand.
 
 Two layouts, both of a pickle that names storages (see `opcodes`) and of their bytes: a zip without compression (torch
 1.6 and later), and pickles one after another with the storages behind them, each after its length.

@@ -1,4 +1,5 @@
-"""A checkpoint folder's tensors, mapped: of model.safetensors, of its parts, or of pytorch_model.bin. Without torch."""
+"""A checkpoint's tensors, mapped: of a folder's model.safetensors or pytorch_model.bin, of their parts, or of a single
+pickled file. Without torch."""
 
 import mmap
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialogpt.errors import CheckpointError
-from dialogpt.model.files import todays_names, weight_files
+from dialogpt.model.files import SAFE, todays_names, weight_files
 from dialogpt.native import pickled, safetensors
 from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.stored import Stored
@@ -49,11 +50,11 @@ class Mapped:
 
 
 @contextmanager
-def open_weights(folder: Path) -> Iterator[Mapped]:
-    """Map a folder's files; CheckpointError when one is missing or damaged, NotKnown where torch may read it."""
+def open_weights(source: Path) -> Iterator[Mapped]:
+    """Map a folder's files, or one; CheckpointError for what is missing or damaged, NotKnown where torch may read."""
     found = Mapped()
     with ExitStack() as opened:
-        for path in weight_files(folder):
+        for path in weight_files(source):
             try:
                 file = opened.enter_context(path.open("rb"))
                 map = opened.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -75,8 +76,6 @@ def open_weights(folder: Path) -> Iterator[Mapped]:
 
 
 def _tensors(path: Path, map: mmap.mmap) -> dict[str, Stored]:
-    if path.suffix != ".bin":
-        return safetensors.find_tensors(map)
-    tensors = pickled.find_tensors(path, map)
+    tensors = safetensors.find_tensors(map) if path.suffix == SAFE else pickled.find_tensors(path, map)
     names = todays_names(tensors)
     return {names[name]: stored for name, stored in tensors.items()}

@@ -1,7 +1,7 @@
 """Text <-> tokens by byte-level BPE, thin over `tokenizers`; the files are those of a Hugging Face GPT-2 folder.
 
-The end token exists only as an id: "<|endoftext|>" inside a text is encoded as the ordinary characters it is made of,
-so nobody can end a turn by typing it.
+Special tokens exist only as ids: "<|endoftext|>" inside a text is encoded as the ordinary characters it is made of, so
+nobody can end a turn by typing it.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from typing import Self
 
 import numpy as np
 from tokenizers import Tokenizer as HFTokenizer
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import models, pre_tokenizers, trainers
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_json, write_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.progress import Progress
 from dialogpt.session import Turn, read_sessions, sessions_files
 from dialogpt.tokens import TokenizerConfig
+from dialogpt.tokens.opening import END_TEXT, byte_level, open_tokenizer
 
 log = logging.getLogger(__name__)
 
-END_TEXT = "<|endoftext|>"
 # How other engines make tokens of messages: as here, each turn ended by the end token, and nobody named.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -36,24 +36,25 @@ TEXTS_AT_ONCE = 8192  # an encoding takes about 150 bytes a token until its ids 
 
 
 class Tokenizer:
-    """A byte-level BPE with one special token, `end_id`, that ends every turn."""
+    """A byte-level BPE with a special token, `end_id`, that ends every turn."""
 
-    def __init__(self, bpe: HFTokenizer) -> None:
-        end_id = bpe.token_to_id(END_TEXT)
+    def __init__(self, bpe: HFTokenizer, end_text: str = END_TEXT) -> None:
+        end_id = bpe.token_to_id(end_text)
         if end_id is None:
-            raise DataError(f"the vocabulary has no {END_TEXT} token", "use a GPT-2 style vocabulary")
+            raise DataError(f"the vocabulary has no {end_text} token", "use a GPT-2 style vocabulary")
         bpe.encode_special_tokens = True
         bpe.no_truncation()
         bpe.no_padding()
         self._bpe = bpe
         self.end_id: int = end_id
+        self.end_text = end_text
         self.vocab_size: int = bpe.get_vocab_size()
         self._remembered = lru_cache(REMEMBERED)(self.encode)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
         """Learn a vocabulary of at most `vocab_size` tokens from texts."""
-        bpe = _byte_level(models.BPE())
+        bpe = byte_level(models.BPE())
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
             special_tokens=[END_TEXT],
@@ -65,40 +66,32 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, from a folder."""
-        file, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+        """Read a folder's files (see `opening`); DataError when they are missing or damaged."""
         try:
-            if file.is_file():
-                return cls(HFTokenizer.from_file(str(file)))
-            if vocab.is_file() and merges.is_file():
-                bpe = _byte_level(models.BPE.from_file(str(vocab), str(merges)))
-                bpe.add_special_tokens([END_TEXT])
-                return cls(bpe)
-        except DataError as error:
-            raise DataError(f"{folder}: {error.message}", error.hint) from error
+            bpe, end_text = open_tokenizer(folder)
+        except DataError:
+            raise
         except Exception as error:  # `tokenizers` raises bare Exception for a damaged file
             raise DataError(f"the tokenizer in {folder} does not load: {error}", "make or fetch it again") from error
-        raise DataError(
-            f"{folder} holds no tokenizer.json, nor vocab.json and merges.txt", "make one with `dialogpt tokenizer`"
-        )
+        try:
+            return cls(bpe, end_text)
+        except DataError as error:
+            raise DataError(f"{folder}: {error.message}", error.hint) from error
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and the two small files with which `AutoTokenizer` opens the folder."""
+        names = dict.fromkeys(("bos_token", "eos_token", "unk_token"), self.end_text)
         (folder / "tokenizer.json").write_text(self._bpe.to_str(pretty=True), encoding="utf-8")
         write_json(
             folder / "tokenizer_config.json",
             {
                 "tokenizer_class": "GPT2TokenizerFast",
-                "bos_token": END_TEXT,
-                "eos_token": END_TEXT,
-                "unk_token": END_TEXT,
-                "add_prefix_space": False,
+                **names,
+                "add_prefix_space": getattr(self._bpe.pre_tokenizer, "add_prefix_space", False),
                 "chat_template": CHAT_TEMPLATE,
             },
         )
-        write_json(
-            folder / "special_tokens_map.json", {"bos_token": END_TEXT, "eos_token": END_TEXT, "unk_token": END_TEXT}
-        )
+        write_json(folder / "special_tokens_map.json", names)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._bpe.encode(_encodable(text), add_special_tokens=False).ids
@@ -133,16 +126,25 @@ class Tokenizer:
         return [[*self._turn(turn.text), self.end_id] for turn in turns]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the tokens, end tokens left out; bytes that are no whole code point become U+FFFD."""
-        text: str = self._bpe.decode([i for i in ids if i != self.end_id], skip_special_tokens=False)
+        """Text of the tokens, special ones left out; bytes that are no whole code point become U+FFFD."""
+        text: str = self._bpe.decode([i for i in ids if i != self.end_id], skip_special_tokens=True)
         return text
+
+    @property
+    def rows_needed(self) -> int:
+        """Rows of an embedding for all tokens that are made of text, and the end token: special ones may have none."""
+        added = [number for number, token in self._bpe.get_added_tokens_decoder().items() if not token.special]
+        return max(
+            self._bpe.get_vocab_size(with_added_tokens=False), self.end_id + 1, *(number + 1 for number in added)
+        )
 
     @property
     def digest(self) -> str:
         """Sixteen hex digits that are equal for equal vocabularies: token shards and checkpoints are matched by it."""
         state = json.loads(self._bpe.to_str())["model"]
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in state["merges"]]
-        content = json.dumps([sorted(state["vocab"].items()), merges])
+        end = [] if self.end_text == END_TEXT else [self.end_text]
+        content = json.dumps([sorted(state["vocab"].items()), merges, *end])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -178,14 +180,6 @@ def _texts(paths: Iterable[Path]) -> Iterator[str]:
         for file in files:
             for session in read_sessions(file, bar.advance):
                 yield from (turn.text for turn in session.turns)
-
-
-def _byte_level(model: models.BPE) -> HFTokenizer:
-    bpe = HFTokenizer(model)
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.post_processor = processors.ByteLevel(trim_offsets=False)
-    return bpe
 
 
 def _encodable(text: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.decoding import Hypothesis, ReplyConfig
 from dialogpt.session import Turn
-from dialogpt.tokens.bpe import END_TEXT
+from dialogpt.tokens.opening import END_TEXT
 
 Route = Literal["completions", "chat"]
 PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}

@@ -19,7 +19,7 @@ from dialogpt.data.readers import tidy
 from dialogpt.decoding import RANGES, Hypothesis, ReplyConfig, settings_by_name
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Turn
-from dialogpt.tokens.bpe import END_TEXT
+from dialogpt.tokens.opening import END_TEXT
 
 MOST = 16  # replies, or hypotheses, or stops, of a request
 LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
