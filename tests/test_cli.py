@@ -196,6 +196,21 @@ def test_a_settings_file_that_is_wrong(tmp_path: Path, content: bytes, message: 
     assert not (tmp_path / "o").exists()
 
 
+def test_a_settings_file_of_windows(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "set.toml").write_bytes(b"\xef\xbb\xbfhead = 2\r\n")
+    result = dialogpt("import", made.folder / "chats.jsonl", "--config", "set.toml", "--out", "o", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "o" / "manifest.json").read_text(encoding="utf-8"))["config"]["head"] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_who_closes_the_streams_is_served(made: Made, closed: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "dialogpt", "chat", str(made.run)]
+    done = subprocess.run(command, input=b"hi\n", env=ENVIRONMENT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_missing_settings_file(tmp_path: Path) -> None:
     assert_fails(dialogpt("import", "x", "--out", "y", "--config", "no.toml", cwd=tmp_path), 2, "no.toml cannot be")
 

@@ -16,6 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dialogpt.errors import CheckpointError
+from dialogpt.hub import model_path
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
 import sys
@@ -118,3 +121,10 @@ def test_a_model_of_the_hub_talks(
     fetched = list(hub.fetched)
     assert reply(HF_HUB_OFFLINE="1").endswith(" []\n")
     assert hub.fetched == fetched
+
+
+def test_who_has_no_home_is_told_what_to_name(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache")
+    monkeypatch.setattr("huggingface_hub._snapshot_download.HF_HUB_CACHE", "~/.cache", raising=False)
+    with pytest.raises(CheckpointError, match=r"'people/talker' is no folder here, and there is no home .*HF_HOME"):
+        model_path("people/talker")

@@ -83,6 +83,7 @@ COMMANDS = {
 def main() -> None:
     """Run the command line and exit; a DialoGPTError becomes `error:` and `hint:` lines."""
     debug = "--debug" in sys.argv
+    _open_what_is_closed()
     try:
         _leave(_group().main(standalone_mode=False))
     except (DialoGPTError, click.UsageError, KeyboardInterrupt, click.Abort) as error:
@@ -97,6 +98,16 @@ def main() -> None:
             raise
         named = f"{error.filename}: " if error.filename else ""
         sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check space, paths and rights")))
+
+
+def _open_what_is_closed() -> None:
+    """Give a process that was started without standard streams (`<&-`, some services) /dev/null in their place.
+
+    Else the first file that it opens would take their number, and what is meant for the stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _leave(code: int | None) -> NoReturn:
@@ -268,7 +279,7 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
         import tomllib
 
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with Windows' mark, too
         except OSError as error:
             raise UsageError(f"--config {path} cannot be read: {error.strerror}", "check the path") from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

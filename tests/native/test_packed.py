@@ -99,6 +99,13 @@ def test_a_folder_that_is_closed(folder: Path, tmp_path: Path, monkeypatch: pyte
     assert not [path for path in folder.iterdir() if "partial" in path.name]
 
 
+def test_who_has_no_home_needs_none(folder: Path, homeless: None) -> None:
+    expected = logits(folder)
+    (folder / packed.NAMES[8]).unlink()
+    (folder / packed.NAMES[8]).mkdir()  # no file can take its place
+    assert np.array_equal(logits(folder), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_two_byte_weights_and_short_names(folder: Path, dtype: torch.dtype) -> None:
     weights = {name: weight.to(dtype) for name, weight in load_file(folder / "model.safetensors").items()}

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO, Any, Self
 
 import msgspec
@@ -50,11 +50,18 @@ class Journal:
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            self._read()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("ab" if self.replies else "wb")
-            if not self.replies:
-                self._append(_Header(self._key, self.seed, VERSION))
+            new = not self._path.exists()
+            with ExitStack() as failed:
+                self._file = failed.enter_context(self._path.open("ab"))
+                self._hold()
+                if new:
+                    failed.callback(self._path.unlink)
+                self._read()
+                if not self.replies:
+                    self._file.truncate(0)
+                    self._append(_Header(self._key, self.seed, VERSION))
+                failed.pop_all()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -65,6 +72,22 @@ class Journal:
                 self._path.unlink()
             else:
                 log.info("%d replies are kept; the same command goes on", len(self.replies))
+
+    def _hold(self) -> None:
+        """Keep others away until this process ends; UsageError when one is there. Windows and some disks let all in."""
+        assert self._file is not None
+        try:
+            import fcntl
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another `generate` is writing {self._out}", "let it end, or name another --out"
+            ) from error
+        except OSError:
+            log.warning("%s cannot be locked: let no other `generate` write to it", self._path)
 
     def add(self, replies: Mapping[int, Reply]) -> None:
         """Keep some more replies."""

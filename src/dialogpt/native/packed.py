@@ -61,7 +61,9 @@ def supported(folder: Path) -> bool:
 def packed(folder: Path, config: GPTConfig, bits: int) -> Iterator[Path]:
     """The packed file of a checkpoint folder, which may go when the block ends: it is opened in the block."""
     header = _header(folder, config, bits)
-    places = [folder / NAMES[bits], _cache_folder() / f"{header.digest}.int{bits}"]
+    places = [folder / NAMES[bits]]
+    if (cache := _cache_folder()) is not None:
+        places.append(cache / f"{header.digest}.int{bits}")
     for place in places:
         if _fits(place, header):
             yield place
@@ -106,10 +108,14 @@ def _fits(place: Path, header: Header) -> bool:
         return False
 
 
-def _cache_folder() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "dialogpt"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialogpt"
+def _cache_folder() -> Path | None:
+    """The user's; None where he has no home, as a mere number in a container."""
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "dialogpt"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialogpt"
+    except RuntimeError:
+        return None
 
 
 def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool:

@@ -257,6 +257,13 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             serve(ServeConfig(model=str(tmp_path / "never looked at"), port=port))
 
 
+@pytest.mark.parametrize("host", ["[::1]", "no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_here(host: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        serve(ServeConfig(host=host, port=0))
+    assert caught.value.hint.startswith("--host is an address of this machine: 127.0.0.1, ::1 (without brackets)")
+
+
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="is no checkpoint folder"):
