@@ -330,6 +330,23 @@ def test_a_full_disk_leaves_nothing_half_written(made: Made, tmp_path: Path, kin
         assert left == set()
 
 
+def test_ctrl_c_before_the_command_line_is_there() -> None:
+    script = """
+import runpy, sys
+
+class Key:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Key())
+sys.argv = ["dialogpt", "--version"]
+runpy.run_module("dialogpt", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nerror: interrupted\n")
+
+
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
     (tmp_path / "long.gz").write_bytes(gzip.compress(b'{"id": "x", "title": "a long dump"}\n' * 3_000_000, 1))
     command = [sys.executable, "-m", "dialogpt", "extract", str(tmp_path / "long.gz"), "--out", str(tmp_path / "out")]

@@ -157,6 +157,11 @@ def test_null_is_as_if_left_out(serve: Callable[..., Any]) -> None:
     assert answers[0] == answers[1]
 
 
+def test_a_proxy_is_told_to_hand_pieces_on(serve: Callable[..., Any]) -> None:
+    answer = serve().post({"messages": user("hi"), "stream": True})
+    assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-store")
+
+
 def test_the_health_is_there_for_who_reads_no_body(serve: Callable[..., Any]) -> None:
     answer = httpx.head(f"{serve().url}/health")
     assert (answer.status_code, answer.content) == (200, b"")
@@ -266,6 +271,8 @@ def test_a_key(serve: Callable[..., Any]) -> None:
     for key, status in (("مفتاح", 200), ("مفتاح2", 401)):
         headers = {"Authorization": f"Bearer {key}".encode()}
         assert httpx.get(f"{arabic.url}/v1/models", headers=headers).status_code == status
+    for sent in ("bearer s3cret", "BEARER  s3cret"):  # the scheme's case is free
+        assert httpx.get(f"{server.url}/v1/models", headers={"Authorization": sent}).status_code == 200
     assert httpx.get(f"{server.url}/metrics").status_code == 401
     assert httpx.get(f"{server.url}/health").status_code == 200
 

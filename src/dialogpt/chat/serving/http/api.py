@@ -176,7 +176,7 @@ class _Stream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, talk: Talk, first: str | Told, answer: Answer, body: ChatRequest | TextRequest) -> None:
-        super().__init__(headers={"Cache-Control": "no-store"})
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx hands pieces on
         del self.headers["content-length"]
         self._talk, self._first, self._answer, self._body = talk, first, answer, body
 
@@ -220,8 +220,9 @@ def _events(*pieces: dict[str, Any]) -> bytes:
 
 def _key_check(key: str) -> Any:
     async def check(authorization: Annotated[str, Header()] = "") -> None:
-        sent = authorization.removeprefix("Bearer ").encode("latin-1", "replace")  # as it came over the wire
-        if not hmac.compare_digest(sent, key.encode()):
+        scheme, _, rest = authorization.partition(" ")
+        sent = rest.lstrip() if scheme.lower() == "bearer" else authorization
+        if not hmac.compare_digest(sent.encode("latin-1", "replace"), key.encode()):  # as it came over the wire
             raise HTTPException(401, "the API key is missing or another one")
 
     return check
