@@ -135,7 +135,10 @@ def test_two_do_not_write_the_same_file(contexts: Path, tmp_path: Path) -> None:
     with Journal(config, items) as first:
         first.add({0: Reply(text="kept", hypotheses=())})
         kept = part.read_bytes()
-        with pytest.raises(UsageError, match=r"another `generate` is writing .*out\.jsonl"), Journal(config, items):
+        with (
+            pytest.raises(UsageError, match=r"another process is at work in .*\.out\.jsonl\.part"),
+            Journal(config, items),
+        ):
             pass
         assert part.read_bytes() == kept
     with Journal(config, items) as second:

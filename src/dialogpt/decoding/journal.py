@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 import msgspec
 import numpy as np
 
-from dialogpt.artifact import is_stream
+from dialogpt.artifact import is_stream, lock_file
 from dialogpt.decoding import GenerateConfig, Reply
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import EvalItem
@@ -54,7 +54,7 @@ class Journal:
             new = not self._path.exists()
             with ExitStack() as failed:
                 self._file = failed.enter_context(self._path.open("ab"))
-                self._hold()
+                lock_file(self._file.fileno(), self._path)
                 if new:
                     failed.callback(self._path.unlink)
                 self._read()
@@ -69,25 +69,9 @@ class Journal:
             with suppress(OSError):  # what a full disk refused is refused once more; all else was flushed
                 self._file.close()
             if error is None or not self.replies:
-                self._path.unlink()
+                self._path.unlink(missing_ok=True)
             else:
                 log.info("%d replies are kept; the same command goes on", len(self.replies))
-
-    def _hold(self) -> None:
-        """Keep others away until this process ends; UsageError when one is there. Windows and some disks let all in."""
-        assert self._file is not None
-        try:
-            import fcntl
-        except ImportError:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another `generate` is writing {self._out}", "let it end, or name another --out"
-            ) from error
-        except OSError:
-            log.warning("%s cannot be locked: let no other `generate` write to it", self._path)
 
     def add(self, replies: Mapping[int, Reply]) -> None:
         """Keep some more replies."""
