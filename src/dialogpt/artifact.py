@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -275,6 +275,14 @@ def locked(path: Path) -> Iterator[None]:
             if new and not any(path.iterdir()):
                 path.rmdir()
             os.close(lock)
+
+
+def remove_left(path: Path) -> None:
+    """Remove what killed processes left beside a file that all its writers lock (`lock_file`) while they write it."""
+    for left in path.parent.glob(f".{path.name}.partial-*"):
+        with suppress(OSError, UsageError), left.open("rb") as file:
+            if lock_file(file.fileno(), left):
+                left.unlink()
 
 
 def _partial(path: Path) -> Path:

@@ -63,7 +63,8 @@ def data_folder() -> Path:
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dialogpt"
     except RuntimeError as error:  # a mere number in a container, say
         raise DataError(
-            "there is no home folder to keep conversations in", "name a folder in DIALOGPT_DATA, or say --no-log"
+            "there is no home folder to keep conversations in",
+            "name a folder in DIALOGPT_DATA; `chat` and `bot` take --no-log",
         ) from error
 
 

@@ -12,15 +12,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
-from dialogpt.artifact import atomic_file
-from dialogpt.errors import CheckpointError, DataError
+from dialogpt.artifact import atomic_file, lock_file, remove_left
+from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import NOT_WEIGHTS, TRANSPOSED, check_names_and_shapes, expected_shapes
 from dialogpt.model.files import weight_files
@@ -122,7 +122,10 @@ def _write(place: Path, folder: Path, config: GPTConfig, header: Header) -> bool
     """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(place)
         with atomic_file(place) as partial, partial.open("w+b") as file:
+            with suppress(UsageError):  # who removes what is left has it for a moment
+                lock_file(file.fileno(), place)
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
             with open_weights(folder) as mapped:
