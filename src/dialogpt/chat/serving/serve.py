@@ -9,6 +9,7 @@ import socket
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from dialogpt.chat.serving import ServeConfig, WorkerConfig
 from dialogpt.chat.serving.process import WorkerProcess
@@ -52,7 +53,13 @@ def serve(config: ServeConfig) -> None:
         gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         host, port = listening.getsockname()[:2]
-        server = uvicorn.Server(
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                self.force_exit = self.should_exit  # uvicorn is in haste for a second Ctrl-C alone
+                super().handle_exit(sig, frame)
+
+        server = Server(
             uvicorn.Config(
                 make_app(config, replier, name), log_level="warning", access_log=False, server_header=False,
                 timeout_graceful_shutdown=config.end_timeout,
