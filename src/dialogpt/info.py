@@ -77,7 +77,9 @@ def _describe_checkpoint(folder: Path) -> list[str]:
 
     try:
         hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{folder}/config.json cannot be read: {error.strerror}", "check its rights") from error
+    except ValueError as error:
         raise DataError(f"{folder}/config.json does not load: {error}", "the folder is damaged") from error
     if not isinstance(hf, dict):
         raise DataError(f"{folder}/config.json is no JSON object", "the folder is damaged")
