@@ -57,6 +57,7 @@ class Journal:
                 lock_file(self._file.fileno(), self._path)
                 if new:
                     failed.callback(self._path.unlink)
+                    failed.callback(self._file.close)  # first, which Windows wants
                 self._read()
                 if not self.replies:
                     self._file.truncate(0)
