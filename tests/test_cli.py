@@ -347,6 +347,26 @@ runpy.run_module("dialogpt", run_name="__main__")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nerror: interrupted\n")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="containers of Linux")
+@pytest.mark.parametrize("number, code", [(1, 128 + signal.SIGTERM), (2, -signal.SIGTERM)])
+def test_sigterm_ends_a_containers_first_process(number: int, code: int) -> None:
+    script = f"""
+import os, signal, time
+from dialogpt import cli
+own = os.getpid()
+os.getpid = lambda: {number}
+
+def command():
+    os.kill(own, signal.SIGTERM)
+    time.sleep(60)
+
+cli._group = command
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
     (tmp_path / "long.gz").write_bytes(gzip.compress(b'{"id": "x", "title": "a long dump"}\n' * 3_000_000, 1))
     command = [sys.executable, "-m", "dialogpt", "extract", str(tmp_path / "long.gz"), "--out", str(tmp_path / "out")]

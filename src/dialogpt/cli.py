@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import signal
 import sys
 import types
 import typing
@@ -84,6 +85,7 @@ def main() -> None:
     """Run the command line and exit; a DialoGPTError becomes `error:` and `hint:` lines."""
     debug = "--debug" in sys.argv
     _open_what_is_closed()
+    _hear_sigterm()
     try:
         _leave(_group().main(standalone_mode=False))
     except (DialoGPTError, click.UsageError, KeyboardInterrupt, click.Abort) as error:
@@ -108,6 +110,12 @@ def _open_what_is_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _hear_sigterm() -> None:
+    """Have SIGTERM end the first process of a container, which Linux spares signals that it has no handler for."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _leave(code: int | None) -> NoReturn:
