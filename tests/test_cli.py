@@ -196,6 +196,21 @@ def test_a_settings_file_that_is_wrong(tmp_path: Path, content: bytes, message: 
     assert not (tmp_path / "o").exists()
 
 
+def test_a_settings_file_of_windows(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "set.toml").write_bytes(b"\xef\xbb\xbfhead = 2\r\n")
+    result = dialogpt("import", made.folder / "chats.jsonl", "--config", "set.toml", "--out", "o", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "o" / "manifest.json").read_text(encoding="utf-8"))["config"]["head"] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_who_closes_the_streams_is_served(made: Made, closed: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "dialogpt", "chat", str(made.run)]
+    done = subprocess.run(command, input=b"hi\n", env=ENVIRONMENT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_missing_settings_file(tmp_path: Path) -> None:
     assert_fails(dialogpt("import", "x", "--out", "y", "--config", "no.toml", cwd=tmp_path), 2, "no.toml cannot be")
 
@@ -313,6 +328,43 @@ def test_a_full_disk_leaves_nothing_half_written(made: Made, tmp_path: Path, kin
         assert len(out.read_text("utf-8").splitlines()) == 300
     else:
         assert left == set()
+
+
+def test_ctrl_c_before_the_command_line_is_there() -> None:
+    script = """
+import runpy, sys
+
+class Key:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Key())
+sys.argv = ["dialogpt", "--version"]
+runpy.run_module("dialogpt", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nerror: interrupted\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="containers of Linux")
+@pytest.mark.parametrize("number, code", [(1, 128 + signal.SIGTERM), (2, -signal.SIGTERM)])
+def test_sigterm_ends_a_containers_first_process(number: int, code: int) -> None:
+    script = f"""
+import os, signal, time
+from dialogpt import cli
+own = os.getpid()
+os.getpid = lambda: {number}
+
+def command():
+    os.kill(own, signal.SIGTERM)
+    time.sleep(60)
+
+cli._group = command
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:

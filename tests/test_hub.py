@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialogpt.errors import CheckpointError
+from dialogpt.hub import model_path
 from dialogpt.model import checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -239,3 +240,10 @@ def test_configurations_of_other_models(
     file.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
     with pytest.raises(CheckpointError, match=said):
         checkpoint.load(file.parent)
+
+
+def test_who_has_no_home_is_told_what_to_name(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache")
+    monkeypatch.setattr("huggingface_hub._snapshot_download.HF_HUB_CACHE", "~/.cache", raising=False)
+    with pytest.raises(CheckpointError, match=r"'people/talker' is no folder here, and there is no home .*HF_HOME"):
+        model_path("people/talker")

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dialogpt.artifact import Manifest, describe_manifest, write_manifest
 from dialogpt.errors import DataError
+from dialogpt.hub import BUNDLED
 from dialogpt.info import InfoConfig, info
 
 
@@ -100,8 +103,34 @@ def test_several_paths_that_are_not_all_runs_are_each_described(tmp_path: Path) 
 
 def test_a_checkpoint_tells_its_shape_without_being_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 3, "n_head": 2}', encoding="utf-8")
-    (tmp_path / "model.safetensors").write_bytes(bytes(2_340_000))
-    assert told(tmp_path) == ["checkpoint: model_type gpt2, n_layer 3, n_head 2", "weights: 2.3 MB"]
+    shape = "checkpoint: model_type gpt2, n_layer 3, n_head 2"
+    save_file({"wte.weight": np.zeros((65, 9000), np.float32)}, tmp_path / "model.safetensors")
+    assert told(tmp_path) == [shape, "weights: 2.3 MB"]
+
+
+@pytest.mark.parametrize(
+    "content, wrong",
+    [
+        (None, "holds no model.safetensors"),
+        (b"", "model.safetensors do not load"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"@" + bytes(7) + b'{"wte.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}} ', "not inside the file"),
+    ],
+)
+def test_weights_that_are_missing_or_damaged_are_told(tmp_path: Path, content: bytes | None, wrong: str) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    if content is not None:
+        (tmp_path / "model.safetensors").write_bytes(content)
+    *_, weights = told(tmp_path)
+    assert weights.startswith("weights: 0.0 MB, but ")
+    assert wrong in weights
+
+
+def test_the_bundled_model_has_its_name_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert info(InfoConfig(path=(Path("bundled"),))) == info(InfoConfig(path=(BUNDLED,)))
+    Path("bundled").write_text("hello\n", encoding="utf-8")  # what is there goes before
+    assert told(Path("bundled")) == ["lines of text 1"]
 
 
 @pytest.mark.parametrize("name, content", [("config.json", b"{"), ("manifest.json", b"{}"), ("metrics.jsonl", b"{a}\n"),

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -229,27 +229,38 @@ def lock_folder(path: Path) -> int | None:
     Two at once would take each other's work for their own. UsageError when another process has it; None where locks
     are not.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    while True:
+    while os.name != "nt":
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error.strerror}", "name another --out") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
-                return lock
-        except BlockingIOError as error:
+            held = lock_file(lock, path)
+        except UsageError:
             os.close(lock)
-            raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
-        except OSError:  # a network's file system without locks
-            os.close(lock)
-            return None
-        os.close(lock)  # it was removed meanwhile
+            raise
+        if held and path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+            return lock
+        os.close(lock)
+        if not held:
+            break  # else it was removed meanwhile
+    return None
+
+
+def lock_file(opened: int, path: Path) -> bool:
+    """Lock an open file or folder until it is closed; False where locks are not. UsageError when another has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
+    except OSError:  # a network's file system without locks
+        return False
+    return True
 
 
 @contextmanager
@@ -264,6 +275,14 @@ def locked(path: Path) -> Iterator[None]:
             if new and not any(path.iterdir()):
                 path.rmdir()
             os.close(lock)
+
+
+def remove_left(path: Path) -> None:
+    """Remove what killed processes left beside a file that all its writers lock (`lock_file`) while they write it."""
+    for left in path.parent.glob(f".{path.name}.partial-*"):
+        with suppress(OSError, UsageError), left.open("rb") as file:
+            if lock_file(file.fileno(), left):
+                left.unlink()
 
 
 def _partial(path: Path) -> Path:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import signal
 import sys
 import types
 import typing
@@ -83,6 +84,8 @@ COMMANDS = {
 def main() -> None:
     """Run the command line and exit; a DialoGPTError becomes `error:` and `hint:` lines."""
     debug = "--debug" in sys.argv
+    _open_what_is_closed()
+    _hear_sigterm()
     try:
         _leave(_group().main(standalone_mode=False))
     except (DialoGPTError, click.UsageError, KeyboardInterrupt, click.Abort) as error:
@@ -97,6 +100,22 @@ def main() -> None:
             raise
         named = f"{error.filename}: " if error.filename else ""
         sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check space, paths and rights")))
+
+
+def _open_what_is_closed() -> None:
+    """Give a process that was started without standard streams (`<&-`, some services) /dev/null in their place.
+
+    Else the first file that it opens would take their number, and what is meant for the stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _hear_sigterm() -> None:
+    """Have SIGTERM end the first process of a container, which Linux spares signals that it has no handler for."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _leave(code: int | None) -> NoReturn:
@@ -268,7 +287,7 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
         import tomllib
 
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with Windows' mark, too
         except OSError as error:
             raise UsageError(f"--config {path} cannot be read: {error.strerror}", "check the path") from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -106,6 +106,10 @@ def _from_hub(name: str) -> Path:
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(name, allow_patterns=[*OLD_WEIGHTS, *HUB_FILES]))
         return folder
+    except RuntimeError as error:  # of pathlib: a mere number in a container, say
+        raise CheckpointError(
+            f"{name!r} is no folder here, and there is no home folder for what the hub gives", "name one in HF_HOME"
+        ) from error
     except HFValidationError as error:
         raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
     except GatedRepoError as error:

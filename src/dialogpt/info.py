@@ -5,6 +5,7 @@ Several training runs are laid side by side. `--cpu`: what runs models on this p
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,9 @@ from typing import Annotated
 import msgspec
 
 from dialogpt.artifact import describe_manifest, is_backward, read_manifest
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.files import read_lines
+from dialogpt.hub import BUNDLED
 from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
@@ -42,6 +44,8 @@ def info(config: InfoConfig) -> str:
 
 
 def _describe(path: Path) -> str:
+    if str(path) == "bundled" and not path.exists():
+        path = BUNDLED
     if path.is_dir():
         return "\n".join([str(path), *_describe_folder(path)])
     return "\n".join([str(path), *_describe_file(path)])
@@ -67,19 +71,27 @@ def _describe_folder(folder: Path) -> list[str]:
 
 
 def _describe_checkpoint(folder: Path) -> list[str]:
-    """Shape and size of a Hugging Face GPT-2 folder, without loading it."""
+    """Shape and size of a Hugging Face GPT-2 folder, and what is wrong with its weights, without loading them."""
+    from dialogpt.native.opcodes import NotKnown  # 10 ms, which `--help` need not spend
+    from dialogpt.native.weights import open_weights
+
     try:
         hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{folder}/config.json cannot be read: {error.strerror}", "check its rights") from error
+    except ValueError as error:
         raise DataError(f"{folder}/config.json does not load: {error}", "the folder is damaged") from error
     if not isinstance(hf, dict):
         raise DataError(f"{folder}/config.json is no JSON object", "the folder is damaged")
     keys = ("model_type", "n_layer", "n_head", "n_embd", "n_positions", "vocab_size", "torch_dtype")
     size_bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
-    return [
-        "checkpoint: " + ", ".join(f"{key} {hf[key]}" for key in keys if key in hf),
-        f"weights: {size_bytes / 1e6:.1f} MB",
-    ]
+    weights = f"weights: {size_bytes / 1e6:.1f} MB"
+    try:
+        with suppress(NotKnown), open_weights(folder):
+            pass
+    except CheckpointError as error:
+        weights += f", but {error.message}"
+    return ["checkpoint: " + ", ".join(f"{key} {hf[key]}" for key in keys if key in hf), weights]
 
 
 def _describe_metrics(file: Path) -> list[str]:

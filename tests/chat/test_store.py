@@ -143,6 +143,12 @@ def test_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert data_folder() == Path.home() / "Library/Application Support/dialogpt"
 
 
+def test_who_has_no_home_is_told_what_to_name(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIALOGPT_DATA")
+    with pytest.raises(DataError, match=r"there is no home folder .*DIALOGPT_DATA"):
+        conversations(ConversationsConfig())
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="no conversation is kept"):
         conversations(ConversationsConfig())

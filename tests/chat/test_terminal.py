@@ -231,7 +231,8 @@ def test_commands(
         "hello", "/retry", "what?", "/undo", f"/save {talk}", "/hypotheses", "/settings temperature 0.5 top-k=7",
         "/settings temprature 1", "/settings temperature hot", "/settings temperature", "/settings mmi true", "/nwe",
         "/settings temperature 99", "/settings top_p 0",
-        "/load /nowhere/file", "/save", "/new", "/undo", "/retry", f"/load {talk}", "/help", "/quit",
+        "/load /nowhere/file", "/save ~nobody-of-this-name/x", "/save",
+        "/new", "/undo", "/retry", f"/load {talk}", "/help", "/quit",
     ]  # fmt: skip
     typed = at_a_terminal(monkeypatch, list(lines))
     chat(ChatConfig(model=str(tiny_checkpoint), device="cpu", seed=1, max_new_tokens=8))
@@ -248,7 +249,8 @@ def test_commands(
         "top_p 0.0 is out of range (it must be above 0 and at most 1)",
         "temperature has no value", "mmi is set when the chat starts (begin with --mmi)",
         "no command /nwe (did you mean /new?)",
-        "/nowhere/file", "no file is named", "A new conversation.", "there is nothing to take back",
+        "/nowhere/file", "~nobody-of-this-name/x names the home folder of somebody who has none",
+        "no file is named", "A new conversation.", "there is nothing to take back",
         f"you: hello\nbot: {second}\n", "/undo        take back the last exchange",
     ):  # fmt: skip
         assert expected in shown, expected

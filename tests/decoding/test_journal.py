@@ -127,6 +127,24 @@ def test_what_was_to_be_overwritten_goes_on(tiny_checkpoint: Path, contexts: Pat
     assert said[1:] == [text for _, text in replies(expected)][1:]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="files are not locked there")
+def test_two_do_not_write_the_same_file(contexts: Path, tmp_path: Path) -> None:
+    out, part = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.part"
+    config = GenerateConfig(contexts=contexts, out=out, seed=3)
+    items = list(read_contexts(contexts))
+    with Journal(config, items) as first:
+        first.add({0: Reply(text="kept", hypotheses=())})
+        kept = part.read_bytes()
+        with (
+            pytest.raises(UsageError, match=r"another process is at work in .*\.out\.jsonl\.part"),
+            Journal(config, items),
+        ):
+            pass
+        assert part.read_bytes() == kept
+    with Journal(config, items) as second:
+        assert not second.replies
+
+
 @pytest.mark.parametrize("damage", [b'{"3": {"text', b"\xff\xfe\n", b'["not", "replies"]\n', b"\n"])
 def test_a_damaged_line_and_what_follows_are_done_again(
     tiny_checkpoint: Path, contexts: Path, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture

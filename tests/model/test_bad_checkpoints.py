@@ -1,5 +1,6 @@
 """Folders that do not load: each error names the folder and what is wrong in it, and runs nothing found there."""
 
+import errno
 import json
 import pickle
 import shutil
@@ -188,6 +189,17 @@ def test_another_kind_of_gpt2(folder: Path, name: str, value: bool) -> None:
 def test_a_damaged_configuration(folder: Path, data: bytes) -> None:
     (folder / "config.json").write_bytes(data)
     assert_fails(folder, "config.json")
+
+
+def test_a_configuration_that_may_not_be_read_is_not_called_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    error = assert_fails(folder, "config.json cannot be read: Permission denied")
+    assert error.hint == "check the file and its rights"
 
 
 @pytest.mark.parametrize(

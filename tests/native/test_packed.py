@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dialogpt.artifact import lock_file
 from dialogpt.errors import CheckpointError
 from dialogpt.native import packed
 from dialogpt.native.engine import open_native
@@ -97,6 +98,24 @@ def test_a_folder_that_is_closed(folder: Path, tmp_path: Path, monkeypatch: pyte
     kept.mkdir()
     assert np.array_equal(logits(folder), expected)  # by way of a temporary file
     assert not [path for path in folder.iterdir() if "partial" in path.name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files are not locked there")
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(folder: Path) -> None:
+    left, living = (folder / f".{packed.NAMES[8]}.partial-{name}" for name in ("0123", "4567"))
+    left.write_bytes(b"half")
+    with living.open("wb") as file:
+        assert lock_file(file.fileno(), living)
+        logits(folder)
+        assert sorted(folder.glob(".*")) == [living]
+        assert (folder / packed.NAMES[8]).is_file()
+
+
+def test_who_has_no_home_needs_none(folder: Path, homeless: None) -> None:
+    expected = logits(folder)
+    (folder / packed.NAMES[8]).unlink()
+    (folder / packed.NAMES[8]).mkdir()  # no file can take its place
+    assert np.array_equal(logits(folder), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -134,4 +134,7 @@ def changed(config: ReplyConfig, words: list[str]) -> ReplyConfig:
 def _file(rest: str) -> Path:
     if not rest:
         raise UsageError("no file is named", "/save talk.jsonl")
-    return Path(rest).expanduser()
+    try:
+        return Path(rest).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{rest} names the home folder of somebody who has none", "/save talk.jsonl") from error

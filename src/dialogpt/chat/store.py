@@ -52,14 +52,20 @@ class Listed(NamedTuple):
 
 
 def data_folder() -> Path:
-    """Where the user's data are: DIALOGPT_DATA, or the usual place of the system."""
+    """Where the user's data are: DIALOGPT_DATA, or the usual place of the system; DataError where he has no home."""
     if given := os.environ.get("DIALOGPT_DATA"):
         return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "dialogpt"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "dialogpt"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dialogpt"
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Application Support" / "dialogpt"
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "dialogpt"
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dialogpt"
+    except RuntimeError as error:  # a mere number in a container, say
+        raise DataError(
+            "there is no home folder to keep conversations in",
+            "name a folder in DIALOGPT_DATA; `chat` and `bot` take --no-log",
+        ) from error
 
 
 def default_path() -> Path:

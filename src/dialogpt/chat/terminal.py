@@ -157,8 +157,9 @@ def _line_editing() -> Iterator[None]:
     except ImportError:
         yield
         return
-    path = data_folder() / "typed"
-    with contextlib.suppress(OSError):
+    path = None
+    with contextlib.suppress(OSError, DataError):
+        path = data_folder() / "typed"
         readline.read_history_file(path)
     readline.set_history_length(REMEMBERED)
     if "libedit" not in (readline.__doc__ or ""):
@@ -166,8 +167,9 @@ def _line_editing() -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            readline.write_history_file(path)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                readline.write_history_file(path)
 
 
 def _say_json(**fields: Any) -> None:

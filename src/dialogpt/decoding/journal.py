@@ -10,13 +10,13 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO, Any, Self
 
 import msgspec
 import numpy as np
 
-from dialogpt.artifact import is_stream
+from dialogpt.artifact import is_stream, lock_file
 from dialogpt.decoding import GenerateConfig, Reply
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import EvalItem
@@ -50,11 +50,19 @@ class Journal:
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            self._read()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("ab" if self.replies else "wb")
-            if not self.replies:
-                self._append(_Header(self._key, self.seed, VERSION))
+            new = not self._path.exists()
+            with ExitStack() as failed:
+                self._file = failed.enter_context(self._path.open("ab"))
+                lock_file(self._file.fileno(), self._path)
+                if new:
+                    failed.callback(self._path.unlink)
+                    failed.callback(self._file.close)  # first, which Windows wants
+                self._read()
+                if not self.replies:
+                    self._file.truncate(0)
+                    self._append(_Header(self._key, self.seed, VERSION))
+                failed.pop_all()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -62,7 +70,7 @@ class Journal:
             with suppress(OSError):  # what a full disk refused is refused once more; all else was flushed
                 self._file.close()
             if error is None or not self.replies:
-                self._path.unlink()
+                self._path.unlink(missing_ok=True)
             else:
                 log.info("%d replies are kept; the same command goes on", len(self.replies))
 

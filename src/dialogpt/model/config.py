@@ -77,7 +77,11 @@ def load_config(folder: Path) -> GPTConfig:
             dropout=read.resid_pdrop,
             layer_norm_eps=read.layer_norm_epsilon,
         )
-    except (OSError, msgspec.DecodeError, RecursionError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}/config.json cannot be read: {error.strerror or error}", "check the file and its rights"
+        ) from error
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise CheckpointError(
             f"{folder}/config.json does not load: {error}", "the folder is damaged; fetch it again"
         ) from error

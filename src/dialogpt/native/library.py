@@ -143,7 +143,7 @@ def threads() -> int:
     """How many threads work; UsageError when DIALOGPT_THREADS is no such number."""
     asked = os.environ.get("DIALOGPT_THREADS", "")
     if asked:
-        if not asked.isdigit() or not 1 <= int(asked) <= 1024:
+        if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
             raise UsageError(f"DIALOGPT_THREADS={asked} is no number of threads", "it is 1 to 1024")
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

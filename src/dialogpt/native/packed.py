@@ -12,15 +12,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
-from dialogpt.artifact import atomic_file
-from dialogpt.errors import CheckpointError, DataError
+from dialogpt.artifact import atomic_file, lock_file, remove_left
+from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import (
     OUTPUT,
@@ -74,8 +74,9 @@ def readable(source: Path) -> GPTConfig | None:
 def packed(source: Path, config: GPTConfig, bits: int) -> Iterator[Path]:
     """The packed file of a checkpoint, which may go when the block ends: it is opened in the block."""
     header = _header(source, config, bits)
-    beside = source.with_name(f"{source.name}.int{bits}") if source.is_file() else source / NAMES[bits]
-    places = [beside, _cache_folder() / f"{header.digest}.int{bits}"]
+    places = [source.with_name(f"{source.name}.int{bits}") if source.is_file() else source / NAMES[bits]]
+    if (cache := _cache_folder()) is not None:
+        places.append(cache / f"{header.digest}.int{bits}")
     for place in places:
         if _fits(place, header):
             yield place
@@ -120,17 +121,24 @@ def _fits(place: Path, header: Header) -> bool:
         return False
 
 
-def _cache_folder() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "dialogpt"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialogpt"
+def _cache_folder() -> Path | None:
+    """The user's; None where he has no home, as a mere number in a container."""
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "dialogpt"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialogpt"
+    except RuntimeError:
+        return None
 
 
 def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool:
     """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(place)
         with atomic_file(place) as partial, partial.open("w+b") as file:
+            with suppress(UsageError):  # who removes what is left has it for a moment
+                lock_file(file.fileno(), place)
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
             with open_weights(source) as mapped:

@@ -149,12 +149,30 @@ def test_system_messages_and_parts(serve: Callable[..., Any]) -> None:
     assert answer["choices"][0]["message"]["content"] == reply.text
 
 
+def test_null_is_as_if_left_out(serve: Callable[..., Any]) -> None:
+    server = serve()
+    said: dict[str, Any] = {"messages": user("hi"), "seed": 1}
+    nulls = dict.fromkeys(("model", "n", "stream", "stop", "temperature", "max_tokens", "logprobs", "hypotheses"))
+    answers = [server.post(said | more).json()["choices"] for more in ({}, nulls)]
+    assert answers[0] == answers[1]
+
+
+def test_a_proxy_is_told_to_hand_pieces_on(serve: Callable[..., Any]) -> None:
+    answer = serve().post({"messages": user("hi"), "stream": True})
+    assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-store")
+
+
+def test_the_health_is_there_for_who_reads_no_body(serve: Callable[..., Any]) -> None:
+    answer = httpx.head(f"{serve().url}/health")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 BAD: dict[str, tuple[Any, int, str]] = {
     "no messages": ({}, 422, "messages: Field required"),
     "an empty list": ({"messages": []}, 422, "messages"),
     "an empty message": ({"messages": user(" \n\t")}, 400, "the last message is empty"),
     "control characters only": ({"messages": user("\u0000\u0007")}, 400, "the last message is empty"),
-    "system alone": ({"messages": [{"role": "system", "content": "x"}]}, 400, "the last message is empty"),
+    "system alone": ({"messages": [{"role": "system", "content": "x"}]}, 400, "all messages are the system's"),
     "another role": ({"messages": [{"role": "tool", "content": "x"}]}, 422, "messages.0.role"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "reads text only"),
     "another model": ({"model": "gpt-4", "messages": user("hi")}, 404, "no model 'gpt-4' here"),
@@ -187,7 +205,16 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
     for content in (b"{", b"\xff\xfe", b'{"messages": [{"role": "user", "content": "\\ud83d"}]}'):
         answer = httpx.post(f"{server.url}/v1/chat/completions", content=content, timeout=60)
         assert answer.status_code in (200, 422), answer.text
-    assert server.post({}, "/nowhere").status_code in (404, 405)
+    for more in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):  # the latter is curl's
+        answer = httpx.post(f"{server.url}/v1/chat/completions", content=b'{"messages": []}', headers=more, timeout=60)
+        assert answer.status_code == 422
+        assert "Content-Type: application/json" in answer.json()["error"]["message"]
+    answer = httpx.post(f"{server.url}/v1/chat/completions", headers=headers, timeout=60)
+    assert answer.json()["error"]["message"] == "the body: Field required"
+    assert server.post({}, "/v1/embeddings").status_code == 404
+    answer = httpx.get(f"{server.url}/v1/chat/completions")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"]["type"] == "invalid_request_error"
     assert httpx.get(f"{server.url}/v1/nowhere").json()["error"]["code"] == 404
     with pytest.raises(openai.NotFoundError, match="no model 'x' here"):
         server.client().chat.completions.create(model="x", messages=user("hi"))
@@ -244,6 +271,8 @@ def test_a_key(serve: Callable[..., Any]) -> None:
     for key, status in (("مفتاح", 200), ("مفتاح2", 401)):
         headers = {"Authorization": f"Bearer {key}".encode()}
         assert httpx.get(f"{arabic.url}/v1/models", headers=headers).status_code == status
+    for sent in ("bearer s3cret", "BEARER  s3cret"):  # the scheme's case is free
+        assert httpx.get(f"{server.url}/v1/models", headers={"Authorization": sent}).status_code == 200
     assert httpx.get(f"{server.url}/metrics").status_code == 401
     assert httpx.get(f"{server.url}/health").status_code == 200
 

@@ -133,16 +133,17 @@ def test_a_decoder_that_is_stopped_does_not_hold_up_the_end(started: Callable[..
     until_gone(decoder)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_client_that_never_ends_does_not_hold_up_the_end(
-    started: Callable[..., tuple[Process, str]], twice: bool
+    started: Callable[..., tuple[Process, str]], twice: bool, number: signal.Signals
 ) -> None:
     """It has sent half a request; the end gives it up after a while, or at once when it is asked for twice."""
     process, url = started("--end-timeout", "3600" if twice else "1")
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
         assert httpx.get(f"{url}/health").status_code == 200  # by now the other one has been heard
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         if twice:
             listening = True
             while listening:
@@ -150,9 +151,9 @@ def test_a_client_that_never_ends_does_not_hold_up_the_end(
                     socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
                 except ConnectionError:  # refused, or reset where it closes just then
                     listening = False
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT), stderr
+    assert process.returncode in (0, -number, 128 + number), stderr
     assert ("Cancel 1 running task" in stderr) is not twice
     assert "Traceback" not in stderr
 
@@ -255,6 +256,13 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"--port {port} cannot be listened at: Address already in use"):
             serve(ServeConfig(model=str(tmp_path / "never looked at"), port=port))
+
+
+@pytest.mark.parametrize("host", ["[::1]", "no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_here(host: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        serve(ServeConfig(host=host, port=0))
+    assert caught.value.hint.startswith("--host is an address of this machine: 127.0.0.1, ::1 (without brackets)")
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

@@ -43,12 +43,12 @@ async def _until_told(config: BotConfig, platform: "Telegram | Discord") -> None
 
 async def answer(config: BotConfig, platform: "Telegram | Discord", stop: asyncio.Event) -> None:
     """Log in, load the model, and answer until `stop` is set."""
+    path = default_path() if config.log else None
     async with platform:  # first: a token that is wrong is said at once
         frugal_with_memory()
         config = await asyncio.to_thread(with_companion, config, config.model or None)
         batcher = await asyncio.to_thread(load_batcher, config)
         worker = Worker(batcher, config)
-        path = default_path() if config.log else None
         try:
             # A turn has two tokens at least, so that no more turns than these can be read.
             chats = Chats(path, config.model or "bundled", config, most_turns=batcher.engine.n_ctx // 2)

@@ -1,6 +1,7 @@
 """The `serve` command: a model, or another engine that has one -> a server that listens until it is told to end."""
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -8,6 +9,7 @@ import socket
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from dialogpt.chat.serving import ServeConfig, WorkerConfig
 from dialogpt.chat.serving.process import WorkerProcess
@@ -51,7 +53,13 @@ def serve(config: ServeConfig) -> None:
         gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         host, port = listening.getsockname()[:2]
-        server = uvicorn.Server(
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                self.force_exit = self.should_exit  # uvicorn is in haste for a second Ctrl-C alone
+                super().handle_exit(sig, frame)
+
+        server = Server(
             uvicorn.Config(
                 make_app(config, replier, name), log_level="warning", access_log=False, server_header=False,
                 timeout_graceful_shutdown=config.end_timeout,
@@ -131,9 +139,10 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"--host {host} --port {port} cannot be listened at: {reason}", "name another --port"
-        ) from error
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        hint = "name another --port"
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            hint = "--host is an address of this machine: 127.0.0.1, ::1 (without brackets), 0.0.0.0 or :: for all"
+        raise UsageError(f"--host {host} --port {port} cannot be listened at: {reason}", hint) from error
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a piece waits 40 ms for a receipt
     return listening

@@ -43,8 +43,7 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parents[1] / "page"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "invalid_request_error",
-         413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
+KINDS = {401: "authentication_error", 429: "rate_limit_error"}  # of the others below 500: invalid_request_error
 
 
 def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
@@ -84,6 +83,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     )
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
+    app.head("/health", include_in_schema=False)(server.health)  # which balancers and monitors ask
     app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
             CORSMiddleware, allow_origins=list(config.cors), allow_methods=["GET", "POST"], allow_headers=["*"]
         )
     if config.page and PAGE.is_dir():
-        app.mount("/", _Page(directory=PAGE, html=True))
+        app.router.default = _Page(directory=PAGE, html=True)  # a mount would take a route's other methods, too
     return app
 
 
@@ -101,6 +101,8 @@ class _Page(StaticFiles):
     """The page's files; a browser may load nothing from anywhere else for them."""
 
     async def get_response(self, path: str, scope: Any) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(404)
         response = await super().get_response(path, scope)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -174,7 +176,7 @@ class _Stream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, talk: Talk, first: str | Told, answer: Answer, body: ChatRequest | TextRequest) -> None:
-        super().__init__(headers={"Cache-Control": "no-store"})
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx hands pieces on
         del self.headers["content-length"]
         self._talk, self._first, self._answer, self._body = talk, first, answer, body
 
@@ -218,8 +220,9 @@ def _events(*pieces: dict[str, Any]) -> bytes:
 
 def _key_check(key: str) -> Any:
     async def check(authorization: Annotated[str, Header()] = "") -> None:
-        sent = authorization.removeprefix("Bearer ").encode("latin-1", "replace")  # as it came over the wire
-        if not hmac.compare_digest(sent, key.encode()):
+        scheme, _, rest = authorization.partition(" ")
+        sent = rest.lstrip() if scheme.lower() == "bearer" else authorization
+        if not hmac.compare_digest(sent.encode("latin-1", "replace"), key.encode()):  # as it came over the wire
             raise HTTPException(401, "the API key is missing or another one")
 
     return check
@@ -244,6 +247,8 @@ def _status(error: Exception) -> tuple[int, str]:
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """A body that has not the right form."""
     faults = [_fault(fault) for fault in error.errors()]
+    if isinstance(error.body, bytes):  # which FastAPI reads as JSON only where it is called so
+        faults = ["the body is not read as JSON: send it with the header Content-Type: application/json"]
     return JSONResponse(_error(422, "; ".join(faults)), status_code=422)
 
 
@@ -251,7 +256,7 @@ def _fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "json_invalid":
         return f"the body is no JSON: {fault['ctx']['error']}"
     where = ".".join(str(part) for part in fault["loc"] if part != "body")
-    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+    return f"{where or 'the body'}: {fault['msg']}"
 
 
 async def _refused(request: Request, error: HTTPException) -> JSONResponse:
@@ -260,4 +265,5 @@ async def _refused(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _error(status: int, message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": KINDS.get(status, "server_error"), "code": status}}
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "code": status}}

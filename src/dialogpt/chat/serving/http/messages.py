@@ -68,6 +68,11 @@ class Request(BaseModel):
     safety: bool | None = None
     hypotheses: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_nothing_said(cls, said: Any) -> Any:
+        return {name: value for name, value in said.items() if value is not None} if isinstance(said, dict) else said
+
     @model_validator(mode="after")
     def _nothing_that_is_not_here(self) -> "Request":
         for name in NOT_HERE:
@@ -126,8 +131,10 @@ class ChatRequest(Request):
         for number, message in enumerate(self.messages, 1):
             if message.role in ("user", "assistant") and (text := tidy(_text(message, number))):
                 turns.append(Turn(text, USER if message.role == "user" else BOT))
-        if not turns or not tidy(_text(self.messages[-1], len(self.messages))):
+        if not tidy(_text(self.messages[-1], len(self.messages))):
             raise DataError("the last message is empty", "a reply needs a message to reply to")
+        if not turns:
+            raise DataError("all messages are the system's, which are not read", "a reply needs a message of the user")
         return turns
 
 
