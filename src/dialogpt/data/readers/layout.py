@@ -52,7 +52,7 @@ def find_layout(head: Sequence[str]) -> Layout | None:
 
 def named_layout(head: Sequence[str], named: str) -> Layout:
     """How the table with these first lines is to be read by the columns named; UsageError when they are not there."""
-    wanted = [name.strip() for name in named.split(",")]
+    wanted = [name.strip() for name in re.split("[,،]", named)]
     if not 2 <= len(wanted) <= 3 or not wanted[1]:
         raise UsageError(f"--columns {named!r} does not name two or three columns", "SPEAKER,TEXT[,CONVERSATION]")
     told, head = _begin(head)
