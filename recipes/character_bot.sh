@@ -36,7 +36,7 @@ mkdir -p "$work"
 
 made() { [ -f "$1/manifest.json" ]; }
 if ! made "$work/sessions"; then
-    scenes=$(grep -csE '^[,[:space:]]*$' "$script" || true)
+    scenes=$(grep -csE '^[,;|[:space:]]*$' "$script" || true)
     cut=${CUT:-$((scenes < 20 ? 25 : 0))}
     # An empty line ends a scene; inside a quoted field of several lines the quotes so far are odd in number.
     awk -v cut="$cut" '
