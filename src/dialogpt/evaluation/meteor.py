@@ -1,7 +1,7 @@
 """METEOR 1.5 by its own program, the jar in the PyPI package `pycocoevalcap`, as the paper ran it (-l en -norm).
 
 The jar gives each reply's statistics against the reference that suits it best. They add up over segments; `scores` is
-the jar's own arithmetic on their sum, so that the score of a corpus is the jar's, and resampling needs no Java. Its -norm
+the jar's own arithmetic on their sum, so that the score of a corpus is the jar's, and resampling needs no Java. -norm
 puts blanks around each letter that is neither Latin nor Cyrillic: of Arabic it compares letters, which is said.
 """
 

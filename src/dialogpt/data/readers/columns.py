@@ -55,10 +55,10 @@ class Columns(NamedTuple):
 
 def find_columns(header: Sequence[str]) -> Columns | None:
     """The columns by their names, or None where no text, or neither a speaker nor a scene, is among them."""
-    names = list(map(plain, header))
-    speaker = next((names.index(name) for name in map(plain, SPEAKERS) if name in names), None)
-    text = next((names.index(name) for name in map(plain, TEXTS) if name in names), None)
-    scenes = set(map(plain, SCENES))
+    names = list(map(fold_name, header))
+    speaker = next((names.index(name) for name in map(fold_name, SPEAKERS) if name in names), None)
+    text = next((names.index(name) for name in map(fold_name, TEXTS) if name in names), None)
+    scenes = set(map(fold_name, SCENES))
     scene = tuple(index for index, name in enumerate(names) if name in scenes)
     if text is None or (speaker is None and not scene):
         return None
@@ -67,12 +67,12 @@ def find_columns(header: Sequence[str]) -> Columns | None:
 
 def find_pair(header: Sequence[str]) -> tuple[int, int] | None:
     """The columns of a question and its answer by their names, or None where no such pair is among them."""
-    names = list(map(plain, header))
-    pairs = ((plain(one), plain(two)) for one, two in PAIRS)
+    names = list(map(fold_name, header))
+    pairs = ((fold_name(one), fold_name(two)) for one, two in PAIRS)
     return next(((names.index(one), names.index(two)) for one, two in pairs if {one, two} <= set(names)), None)
 
 
-def plain(name: str) -> str:
-    """A column's name without what people write or leave out: case, blanks, Arabic vowel signs, hamza."""
+def fold_name(name: str) -> str:
+    """A name without what people write or leave out: case, blanks, Arabic vowel signs, hamza."""
     bare = _OPTIONAL.sub("", tidy(name)).strip(" '\"*").casefold()
     return "_".join(bare.translate(_LETTERS).replace("-", " ").split())
