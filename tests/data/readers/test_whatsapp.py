@@ -167,7 +167,7 @@ def test_what_is_not_text_is_counted(read: Read, text: str, reason: str) -> None
     "text",
     ["<3", "<sigh>", "the image was omitted", "I like file.txt (really)", "deleted", "a > b and c <d>", "12/31/20",
      "null and void", "https://a.b/c?d=1", "note: this: that", "x" * 500, "report.pdf • mine", "see: https://maps.google.com/",
-     "well:\nthis\nand: that\nor: the other"],
+     "well:\nthis\nand: that\nor: the other", "the price:\n50\nnote: with cake (and tea)"],
 )  # fmt: skip
 def test_what_people_write_stays(read: Read, text: str) -> None:
     (chat,), dropped = read(f"12/31/20, 9:15 PM - Ann: {text}\n")

@@ -46,7 +46,7 @@ _ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\
 _ATTACHED_FILE = re.compile(r"[^(]*\.\w{2,5} \(([^()]{2,40})\)\s*$")
 _DOCUMENT = re.compile(f"[^\n]+\\.\\w{{2,5}} • {OWN}[^\n]+{OWN}[^\n]+$")  # report.pdf • 3 pages document omitted
 _PLACE = re.compile(r"[^\W\d_]{3,20}: https://maps\.google\.com/\?q=[-\d.,]+$")  # location: ...
-_POLL = re.compile(r"[^\n]{3,20}:\n[^\n]+(?:\n([^:\n]{3,20}): [^\n]+\))(?:\n\1: [^\n]+\))*$")
+_POLL = re.compile(r"[^\n]{3,20}:\n[^\n]+\n([^:\n]{3,20}): [^\n]+\)(?:\n\1: [^\n]+\))+$")  # POLL:, a question, options
 _OWN_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d+")
 _EDITED = re.compile(
     "\\s*(?:\u200e<[^<>:\n]+>|<(?:This message was edited|Se editó este mensaje|Mensaje editado|Mensagem editada"
