@@ -7,7 +7,8 @@
 # SPEAKER  whose lines are learned, a name of the script
 # WORK     folder for sessions, shards and the run (default runs/SPEAKER); another script or speaker needs another one
 #
-# MODEL    the model to start from (bundled)       WINDOW   lines before the speaker's, as context (5)
+# MODEL    the model to start from (bundled); for a script that is not English, a model of its language
+# WINDOW   lines before the speaker's, as context (5)
 # CUT      lines of a scene. A script without scenes is one conversation, none of which could be held out; 0 keeps the
 #          scenes that empty lines or a column `scene` make (0 with twenty or more empty lines, else 25)
 # EPOCHS   passes (5)                              STEPS    updates instead of passes
@@ -36,7 +37,7 @@ mkdir -p "$work"
 
 made() { [ -f "$1/manifest.json" ]; }
 if ! made "$work/sessions"; then
-    scenes=$(grep -csE '^[,[:space:]]*$' "$script" || true)
+    scenes=$(grep -csE '^[,;|[:space:]]*$' "$script" || true)
     cut=${CUT:-$((scenes < 20 ? 25 : 0))}
     # An empty line ends a scene; inside a quoted field of several lines the quotes so far are odd in number.
     awk -v cut="$cut" '

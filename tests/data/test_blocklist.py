@@ -103,6 +103,35 @@ def test_places_are_where_a_phrases_words_stand(phrases: list[list[str]], text: 
     assert all(phrase.casefold().split() == folded[start:end] for start, end, phrase in found)
 
 
+ARABIC = Blocklist(["شرموطة", "كلب", "ابن الكلب", "قتل نفسي", "لا أريد أن أعيش", "أنتحر", "مرة أخرى"])
+
+
+@pytest.mark.parametrize(
+    "text, phrase",
+    [
+        ("والشرموطة", "شرموطة"),
+        ("للشرموطه", "شرموطة"),
+        ("شرموووطة", "شرموطة"),
+        ("شر\u200bموطة", "شرموطة"),
+        ("".join(chr(code) for code in (0xFEB7, 0xFEAE, 0xFEE3, 0xFEEE, 0xFEC3, 0xFE94)), "شرموطة"),
+        ("يا لابن الکلب", "ابن الكلب"),
+        ("أفكر بقتل نفسى", "قتل نفسي"),
+        ("تعبت ولا أريد أن أعيش", "لا أريد أن أعيش"),
+        ("فأنتحر", "أنتحر"),
+        ("مررررة أخرى", "مرة أخرى"),
+        ("وكلب", None),  # of three letters too much else would be found: وزنا is زنا, and a weight
+        ("كلا، أريد أن أعيش", None),  # "no, I want to live" is not "like I do not ..."
+        ("انتحر", None),  # he did
+        ("وانتحر", None),
+        ("مررت أخرى", None),
+        ("قتل ونفسي", None),
+    ],
+)
+def test_arabic_is_found_in_the_ways_it_is_written(text: str, phrase: str | None) -> None:
+    assert ARABIC.find(text) == phrase
+    assert [found for _, _, found in ARABIC.places(text)] == ([phrase] if phrase else [])
+
+
 @given(st.text())
 def test_any_text_can_be_asked(text: str) -> None:
     assert Blocklist([]).find(text) is None

@@ -250,6 +250,14 @@ def test_a_speaker_that_says_nothing_is_an_error_with_names(import_text: Import)
     assert caught.value.hint == "did you mean 'Ann'? the most frequent: Ann (4), Bo (2)"
 
 
+def test_names_that_a_speaker_may_have_too_are_told(import_text: Import, caplog: pytest.LogCaptureFixture) -> None:
+    names = ("ليلى", "أحمد", "احمد", "سارة", "أحْمد", "احمد", "ليلي")
+    found, _ = import_text("".join(f"13/1/21, 10:00 - {name}: {name}\n" for name in names), speaker="أحمد", merge=False)
+    assert found == ["(ليلى) | أحمد | (احمد) | (سارة) | (أحْمد) | (احمد) | (ليلي)"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["--speaker أحمد is not 'احمد' (2), 'أحْمد' (1): their turns are context"]
+
+
 def test_an_encoding_and_a_format_can_be_named(import_text: Import, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("ليلى,أهلا\nسامي,أهلين\n".encode("windows-1256"))
     config = ImportConfig(

@@ -14,6 +14,7 @@ from dialogpt.decoding.safety import (
     HELP,
     HELP_AR,
     POLITE,
+    POLITE_AR,
     AgreesWithOffence,
     Blocked,
     default_guards,
@@ -103,6 +104,17 @@ def test_all_rejected_are_drawn_once_more_and_then_a_polite_line_is_said(
     assert [h.rejected for h in reply.hypotheses] == ["listed phrase: rude word"] * (2 * count)
     assert responder.counts == {"listed phrase": 2 * count, "drawn again": 1, "replaced by a fixed line": 1}
     assert responder.engine.contexts == [responder.engine.contexts[0]] * 2  # type: ignore[attr-defined]
+
+
+def test_an_arabic_model_says_its_polite_line_in_arabic(
+    scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer
+) -> None:
+    engine = scripted_engine([[*tiny_tokenizer.encode("كلام سيئ"), tiny_tokenizer.end_id]], tiny_tokenizer.vocab_size)
+    config = ReplyConfig(no_repeat_ngram=0, temperature=0, max_new_tokens=40)
+    responder = Responder(engine, tiny_tokenizer, config, guards=[Blocked(Blocklist(["سيئ"]))])
+    reply, _ = responder.reply(HI, 1)
+    assert [hypothesis.text for hypothesis in reply.hypotheses] == ["كلام سيئ"] * 2
+    assert reply.text == POLITE_AR
 
 
 def test_what_is_fine_is_said(scripted: Callable[..., Responder]) -> None:

@@ -45,6 +45,19 @@ def fake_jar(monkeypatch: pytest.MonkeyPatch, answer: str, code: int = 0) -> lis
     return sent
 
 
+@pytest.mark.parametrize(
+    ("replies", "warned"),
+    [(["كتاب جميل", "ok"], True), (["ספר"], True), (["βιβλίο"], True), (["Доброе утро"], False), (["été 😀 ١٢"], False),
+     (["hi there يا", "..."], False), ([""], False)],
+)  # fmt: skip
+def test_scripts_that_the_jar_takes_apart_are_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, replies: list[str], warned: bool
+) -> None:
+    fake_jar(monkeypatch, "".join(f"{row}\n" for row in list(JARS)[: len(replies)]))
+    meteor.statistics([replies], [("x",)] * len(replies))
+    assert ("compares letters, not words" in caplog.text) is warned
+
+
 def test_each_segment_has_its_own_references(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = fake_jar(monkeypatch, "\n".join(JARS) + "\n")
     replies = [["hi", "", "كيف ||| حالك\u2028"], ["a", "b", "😀"]]

@@ -329,6 +329,21 @@ def test_a_tokenizer_of_another_language_is_said(
     assert ("tokens a character" in caplog.text) is warned
 
 
+def test_a_tokenizer_that_knows_letters_alone_is_said(
+    write_sessions: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As GPT-2's, which has a token for each Arabic letter and hardly one for two."""
+    letters = "ابتثجحخدذرزسشصضطظعغفقكلمنهويءأإآؤئةى؟"
+    (tmp_path / "tokenizer").mkdir()
+    tokenizer = Tokenizer.train(list(letters) * 2, 400)
+    tokenizer.save(tmp_path / "tokenizer")
+    text = "صباح الخير يا صديقي، كيف حالك اليوم؟"
+    assert len(text) <= len(tokenizer.encode(text)) <= len(text) + 1
+    path = write_sessions([Session((Turn(text), Turn(text)))])
+    tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer=str(tmp_path / "tokenizer")))
+    assert "the tokenizer takes 1.0 tokens a character" in caplog.text
+
+
 @pytest.mark.parametrize(("long", "warned"), [(3, True), (2, False)])
 def test_many_turns_that_are_too_long_are_warned_of(
     write_sessions: Write, tmp_path: Path, tokenizer_folder: Path, caplog: pytest.LogCaptureFixture,

@@ -1,12 +1,15 @@
 """Lists of offensive phrases and of subreddits: text files -> what finds a listed phrase in a turn.
 
 A list has one phrase a line; blank lines and lines that begin with `#` are passed over. A phrase in a script written
-with blanks is matched as whole words in any case, whatever punctuation or white space stands between them; Arabic
-without its vowel signs and tatweel. A phrase in a script written without blanks, or an emoji, is matched anywhere. The
-time that a text takes does not grow with the list: only phrases that begin with one of its words are looked up.
+with blanks is matched as whole words in any case, whatever punctuation or white space stands between them. Arabic is
+compared without vowel signs, tatweel and lengthened letters, in one form of its letters, and with what is written
+joined to a phrase's first word (and, for, the). A phrase in a script written without blanks, or an emoji, is matched
+anywhere. The time that a text takes does not grow with the list: only phrases that begin with one of its words are
+looked up.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,8 +29,14 @@ HARMLESS_PHRASES = "harmless_phrases.txt"
 _WORD = re.compile(r"\w+")
 # What is no `\w` in ASCII becomes a blank: translating and splitting is three times as fast as searching for words.
 _BLANKS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range(128))
-# Arabic vowel signs and tatweel; the variation selector and joiner that make emoji of one look differ.
-_OPTIONAL = re.compile("[\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe0f]")
+# Arabic vowel signs and tatweel; the variation selector and joiner that make emoji of one look differ; unseen blanks.
+_OPTIONAL = re.compile("[\xad\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200b-\u200d\u2060\ufe0f]")
+# Letters that are typed for each other: at the end of a word, and by Persian and Urdu keyboards.
+_LETTERS = str.maketrans("ىیةک", "ييهك")
+_ARABIC = re.compile("[\u0621-\u064a]")
+_LENGTHENED = re.compile("([\u0621-\u064a])\\1{2,}")
+_ARTICLES = ("ال", "بال", "كال", "لل", "ب", "ل", "ك")  # the, in the, like the, for the; in, for, like
+_JOINED = (*"وف", *_ARTICLES, *(conjunction + article for conjunction in "وف" for article in _ARTICLES))
 
 
 class Blocklist:
@@ -45,11 +54,15 @@ class Blocklist:
                 self._parts.setdefault(folded, phrase)
             else:
                 raise ValueError(f"no word in {phrase!r}")
+        self._size = len(self._words) + len(self._parts)
+        for words, phrase in list(self._words.items()):
+            for joined in _joined(words):
+                self._words.setdefault(joined, phrase)
         self._word_lengths = _lengths_by_start(self._words)
         self._part_lengths = _lengths_by_start(self._parts)
 
     def __len__(self) -> int:
-        return len(self._words) + len(self._parts)
+        return self._size
 
     def find(self, text: str) -> str | None:
         """A listed phrase that the text holds, as it is listed, or None.
@@ -129,8 +142,22 @@ def _entries(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _fold(text: str) -> str:
-    folded = text.casefold()
-    return folded if folded.isascii() else _OPTIONAL.sub("", folded)
+    if text.isascii():
+        return text.casefold()
+    folded = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return _LENGTHENED.sub(r"\1", folded.translate(_LETTERS)) if _ARABIC.search(folded) else folded
+
+
+def _joined(words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """An Arabic phrase with each of the small words that may be written joined to its front.
+
+    A single word has none if it is short, as another word would come of it. Nor has a word of two letters but `and`:
+    "no" (لا) with "like" is "certainly not" (كلا).
+    """
+    first, *others = words
+    if not _ARABIC.match(first) or (len(first) < 4 and not others):
+        return []
+    return [(prefix + first, *others) for prefix in _JOINED if len(first) > 2 or prefix in "وف"]
 
 
 def _words(folded: str) -> list[str]:

@@ -13,6 +13,7 @@ from dialogpt.data import ImportConfig, shaping
 from dialogpt.data.blocklist import load_phrases, mark
 from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recognise, tidy
 from dialogpt.data.readers.chatlog import ChatLog
+from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
 from dialogpt.errors import DataError, UsageError
 from dialogpt.progress import Progress
@@ -71,6 +72,8 @@ class Importer:
             yield from self._read(path, bar)
         if self.config.speaker and tidy(self.config.speaker) not in self._speakers:
             raise _no_such_speaker(self.config.speaker, self._speakers)
+        if alike := _alike(tidy(self.config.speaker), self._speakers):
+            log.warning("--speaker %s is not %s: their turns are context", self.config.speaker, ", ".join(alike))
 
     def nothing_left(self) -> DataError:
         why = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common(3)) or "the files are empty"
@@ -157,3 +160,12 @@ def _no_such_speaker(speaker: str, speakers: Counter[str]) -> UsageError:
     return UsageError(
         f"--speaker {speaker!r} says nothing in these files", f"{asked}the most frequent: {names or 'none'}"
     )
+
+
+def _alike(speaker: str, speakers: Counter[str]) -> list[str]:
+    """Other names, with their turns, that differ from a speaker's in case, hamza and the like: they may be his, too."""
+    return [
+        f"{name!r} ({count})"
+        for name, count in speakers.most_common()
+        if name != speaker and fold_name(name) == fold_name(speaker)
+    ]

@@ -11,10 +11,11 @@ import unicodedata
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # Invisible characters: controls that are no white space, soft hyphen, zero-width blank, word joiner, direction marks,
 # byte order mark. Not U+200C and U+200D: Persian spelling and joined emoji need them.
-_JUNK = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c"
-    "\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+INVISIBLE = (
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c"
+    "\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 )
+_JUNK = re.compile(f"[{INVISIBLE}]")
 _MARKS = re.compile(r"[\\`*_\[\]#>^~|]")
 
 _SHRUG = re.compile(r"¯\\+_?\(ツ\)\\*_?/¯")

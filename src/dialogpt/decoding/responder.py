@@ -155,7 +155,7 @@ def best(
     ranked = rerank(context, left, rankers)
     if not ranked:
         counts["replaced by a fixed line"] += 1
-    text = ranked[0].text if ranked else said_instead(hypothesis.rejected for hypothesis in judged)
+    text = ranked[0].text if ranked else said_instead(judged)
     return Reply(text=text, hypotheses=(*ranked, *(h for h in judged if h.rejected is not None)))
 
 

@@ -5,7 +5,7 @@ the data filters (`data/blocklist.py`).
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from dialogpt.data.blocklist import (
     load_phrases,
     shipped,
 )
+from dialogpt.decoding import Hypothesis
 from dialogpt.session import Turn
 
 Guard = Callable[[Sequence[Turn], str], str | None]
 
 POLITE = "Let's talk about something else."  # said when every hypothesis was rejected, twice
+POLITE_AR = "لنتحدث عن شيء آخر."  # where they are Arabic
 DISTRESS = "distress"  # the reason, and then the phrase
 HELP = (
     "I'm only a program, and this is more than I can help with. Please talk to somebody you trust now, or call your "
@@ -32,6 +34,7 @@ HELP_AR = (
     "أنت مهم."
 )
 
+_ARABIC = re.compile("[\u0621-\u064a]")
 # The first words of a reply that agrees, in English and Arabic.
 _AGREES = re.compile(
     r"\W*(?:(?:yes|yeah|yep|yup|true|exactly|indeed|agreed|absolutely|definitely|certainly|totally|same|right|correct"
@@ -102,9 +105,11 @@ def rejection(guards: Sequence[Guard], context: Sequence[Turn], text: str) -> st
     return next((reason for guard in guards if (reason := guard(context, text)) is not None), None)
 
 
-def said_instead(reasons: Iterable[str | None]) -> str:
-    """The line that is said when every hypothesis was rejected, for these reasons."""
-    distress = next((reason for reason in reasons if reason and reason.startswith(DISTRESS)), None)
-    if distress is None:
-        return POLITE
-    return HELP if distress.isascii() else HELP_AR
+def said_instead(rejected: Sequence[Hypothesis]) -> str:
+    """The line that is said when every hypothesis was rejected, in the language of these."""
+    reasons = [hypothesis.rejected or "" for hypothesis in rejected]
+    distress = next((reason for reason in reasons if reason.startswith(DISTRESS)), None)
+    if distress is not None:
+        return HELP if distress.isascii() else HELP_AR
+    letters = "".join(filter(str.isalpha, "".join(hypothesis.text for hypothesis in rejected)))
+    return POLITE_AR if len(_ARABIC.findall(letters)) > len(letters) / 2 else POLITE

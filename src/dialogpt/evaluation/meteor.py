@@ -1,9 +1,12 @@
 """METEOR 1.5 by its own program, the jar in the PyPI package `pycocoevalcap`, as the paper ran it (-l en -norm).
 
 The jar gives each reply's statistics against the reference that suits it best. They add up over segments; `scores` is
-the jar's own arithmetic on their sum, so that the score of a corpus is the jar's, and resampling needs no Java.
+the jar's own arithmetic on their sum, so that the score of a corpus is the jar's, and resampling needs no Java. -norm
+puts blanks around each letter that is neither Latin nor Cyrillic: of Arabic it compares letters, which is said.
 """
 
+import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,12 +18,14 @@ import numpy as np
 from dialogpt.errors import DialoGPTError
 from dialogpt.evaluation.ngrams import Floats
 
+log = logging.getLogger(__name__)
 NAMES = ("meteor",)
 SIGNATURE = "version:1.5|lang:en|norm:yes"
 STATISTICS = 23  # lengths and function words of both; 4 stages of matches, content and function words; chunks; matches
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # the jar's for English
 _STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
+_TAKEN_APART = re.compile(r"[^\W\d_\u0000-\u024f\u0400-\u04ff]")
 _START_S, _PAIR_S = 300.0, 0.05  # no machine is so slow; on ours 10 s and a millisecond
 
 
@@ -35,6 +40,9 @@ def missing() -> str:
 
 def statistics(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[Floats]:
     """For each system a row of statistics for each segment, (S, 23); one run of the jar for all."""
+    said = "".join(reply for replies in systems for reply in replies)
+    if len(_TAKEN_APART.findall(said)) > sum(map(str.isalpha, said)) / 2:
+        log.warning("METEOR's -norm takes these replies apart into letters: its score compares letters, not words")
     lines = [_score_line(reply, refs) for replies in systems for reply, refs in zip(replies, references, strict=True)]
     pairs = len(systems) * sum(map(len, references))
     rows = [row.split() for row in _run("\n".join(lines) + "\n", _START_S + _PAIR_S * pairs).splitlines()]

@@ -38,7 +38,9 @@ TEXT_AT_ONCE = 1 << 20  # characters of a group of sessions: about 250,000 token
 GROUPS_AHEAD = 2  # in the encoder while a third is written: it is never idle, and no more are held in memory
 ARRAYS = ("tokens", "turn_ends", "learn", "session_ends")
 MANY = 0.1  # of all turns, left out because they are too long
-STRANGE = 1.1  # tokens a character of text for which a tokenizer was not made; of its own a quarter is usual
+# Tokens a character, and a byte, of text for which a tokenizer was not made; of its own text a quarter of a token for a
+# character is usual, and nearly one where characters are words (of Chinese, a third for a byte).
+STRANGE, STRANGE_BYTES = 0.8, 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> 
             windows = _windows(group, config, holdout, dropped)
             made_of.update(
                 tokens=int(group.lengths.sum()) - len(group.texts), characters=sum(map(len, group.texts)),
-                turns=len(group.texts),
+                turns=len(group.texts), bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in group.texts),
             )  # fmt: skip
             for split, writer in writers.items():
                 writer.add(group, windows[split])
@@ -133,7 +135,7 @@ def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> 
         if config.validation:
             writers["train"].counts["held_out"] = writers["validation"].counts["sessions"]
         manifests = [writer.finish(config, dropped) for writer in writers.values()]
-    if made_of["tokens"] > STRANGE * made_of["characters"]:
+    if made_of["tokens"] > max(STRANGE * made_of["characters"], STRANGE_BYTES * made_of["bytes"]):
         log.warning(
             "the tokenizer takes %.1f tokens a character: it was made for other text (`dialogpt tokenizer` trains one "
             "on this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),

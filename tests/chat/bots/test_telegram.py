@@ -125,6 +125,16 @@ def test_arabic_gets_arabic(telegram: Any, start: Start, fakes: Any) -> None:
         assert store.session(kept.id).turns[1].text == telegram.texts()[1]
 
 
+def test_a_command_is_answered_in_the_language_of_the_conversation(telegram: Any, start: Start, fakes: Any) -> None:
+    start(telegram)
+    for text in ("كيف حالك", "/reset", "مرحبا", "/undo", "/undo"):  # those of one chat are answered in order
+        telegram.say(text, sender={"language_code": "en"})
+    fakes.until(lambda: len(telegram.texts()) == 5)
+    assert telegram.texts()[3] == ARABIC.undone
+    assert telegram.texts()[1] == ARABIC.reset
+    assert telegram.texts()[4] == ENGLISH.nothing  # nothing is left that is in a language
+
+
 def test_the_history_outlives_the_bot(telegram: Any, start: Start, fakes: Any) -> None:
     for number in (1, 2):
         bot = start(telegram)

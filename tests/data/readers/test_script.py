@@ -48,6 +48,9 @@ TWO = [[("Ann", "Hi"), ("Bo", "Hello")]]
         ("sep=;\nAnn;Hi\nBo;Hello\n", TWO),
         ("من;رسالة\nليلى;أهلا، كيف الحال؟\n", [[("ليلى", "أهلا، كيف الحال؟")]]),
         ("\u200fالمرسل,التاريخ,الرسالة\nليلى,١/٢,أهلا\n", [[("ليلى", "أهلا")]]),
+        ("الْمُتَحَدِّث;الجمله\nليلى;أهلا\n", [[("ليلى", "أهلا")]]),
+        ("الإسم,النــص\nليلى,أهلا\n", [[("ليلى", "أهلا")]]),
+        ("السوال,الاجابة\nمن؟,أنا\n", [[("السوال", "من؟"), ("الاجابة", "أنا")]]),
         ("Author,Content,Date\nAnn,Hi,1\nBo,Hello,2\n", TWO),
     ],
 )  # fmt: skip
@@ -84,6 +87,8 @@ def test_a_row_of_a_question_and_an_answer_is_a_session(read: Read) -> None:
         ("a\tHi\tAnn\na\tHello\tBo\nb\tOh\tAnn\n", "3,2,1", [*TWO, [("Ann", "Oh")]]),
         ("x,y\nHi,1\nHello,2\n", ",x", [[("", "Hi"), ("", "Hello")]]),
         ("text\nHi\nHello\n", ",text", [[("", "Hi"), ("", "Hello")]]),
+        ("المرسل إليه;القول;القائل\nس;Hi;Ann\nس;Hello;Bo\n", "القائل،القول", TWO),
+        ("م;Hi;Ann\nم;Hello;Bo\n", "٣،٢", TWO),
         ("sep=|\nwho|name|line\nAnn|1|Hi\nBo|2|Hello\n", "who,line", TWO),  # what is named goes before what is known
     ],
 )

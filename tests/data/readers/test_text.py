@@ -8,10 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialogpt.data.readers import TextFile
+from dialogpt.data.normalize import clean
+from dialogpt.data.readers import TextFile, tidy
 from dialogpt.errors import DataError, UsageError
 
 TEXT = "Ann: hi\nليلى: مرحبا\nАня: привет 😀\n"
+
+
+def test_what_is_invisible_goes_and_words_stay() -> None:
+    """What is left is what `extract` leaves: joiners, which Persian and emoji need, tatweel, vowel signs, ligatures."""
+    marks = "\u200b\u200e\u200f\u202b\u2060\u2066\u2069\ufeff\xad\ud800"
+    assert tidy("".join(f"{mark}{letter}" for mark, letter in zip(marks, "ليلى سالم", strict=False))) == "ليلى سالم"
+    kept = "می\u200cخواهم 👨\u200d👩\u200d👧 العـــيد كِتَاب \ufefb"
+    assert tidy(f" {kept}\u200f\n") == clean(kept) == kept
 
 
 @pytest.mark.parametrize(

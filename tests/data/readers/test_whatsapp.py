@@ -1,5 +1,6 @@
 """WhatsApp's exports: stamps of every phone, day or month first, what is not text."""
 
+import itertools
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -132,6 +133,11 @@ def test_one_person_is_one_speaker_with_and_without_marks(read: Read) -> None:
         (f"{LRM}изображение отсутствует", "media"),
         (f"{LRM}画像は省略されました", "media"),
         (f"{LRM}presupuesto.pdf • {LRM}3 pages {LRM}document omitted", "media"),
+        (f"presupuesto.pdf • {LRM}3 páginas {LRM}documento omitido", "media"),
+        (f"تقرير.pdf • {LRM}٣ صفحات {LRM}تم استبعاد المستند", "media"),
+        (f"{LRM}تم استبعاد المقطع الصوتي", "media"),
+        ("location: https://maps.google.com/?q=24.7136,46.6753", "media"),
+        ("الموقع: https://maps.google.com/?q=24.7136,46.6753", "media"),
         (f"{LRM}<adjunto: 00000001-AUDIO-2020-01-01.opus>", "media"),
         (f"{LRM}<المُرفق: 00000001-STICKER-2020-01-01.webp>", "media"),
         ("صورة.jpg (ملف مرفق)", "media"),
@@ -141,6 +147,9 @@ def test_one_person_is_one_speaker_with_and_without_marks(read: Read) -> None:
         ("تم حذف هذه الرسالة", "deleted message"),
         ("Данное сообщение удалено", "deleted message"),
         (f"{LRM}POLL:\nWhere?\nOPTION: here (1 vote)", "service message"),
+        ("POLL:\nWhere?\nOPTION: here (1 vote)\nOPTION: there (0 votes)", "service message"),
+        ("استطلاع:\nوين نطلع؟\nالخيار: البحر (صوت واحد)\nالخيار: البر (٣ أصوات)", "service message"),
+        ("لقد حذفت أنت هذه الرسالة", "deleted message"),
         ("Missed voice call", "service message"),
         ("", "message without words"),
         ("  ", "message without words"),
@@ -157,7 +166,8 @@ def test_what_is_not_text_is_counted(read: Read, text: str, reason: str) -> None
 @pytest.mark.parametrize(
     "text",
     ["<3", "<sigh>", "the image was omitted", "I like file.txt (really)", "deleted", "a > b and c <d>", "12/31/20",
-     "null and void", "https://a.b/c?d=1", "note: this: that", "x" * 500],
+     "null and void", "https://a.b/c?d=1", "note: this: that", "x" * 500, "report.pdf • mine", "see: https://maps.google.com/",
+     "well:\nthis\nand: that\nor: the other", "the price:\n50\nnote: with cake (and tea)"],
 )  # fmt: skip
 def test_what_people_write_stays(read: Read, text: str) -> None:
     (chat,), dropped = read(f"12/31/20, 9:15 PM - Ann: {text}\n")
@@ -169,6 +179,7 @@ def test_what_people_write_stays(read: Read, text: str) -> None:
     "line",
     [
         'Ann changed the subject from "Trip" to "Trip: day 2"',
+        "أنشأ أحمد المجموعة «السفر: صيف ٢٠٢٤»",
         "الرسائل والمكالمات مشفّرة بالكامل: لا أحد خارج هذه الدردشة يستطيع قراءتها.",
         "Ann left",
         "You changed the group description of a group with a very long name, and said: nothing more",
@@ -201,6 +212,34 @@ def test_the_order_of_day_and_month_is_decided_over_the_file(
 ) -> None:
     (found,), _ = read(chat(*dates))
     assert (times(found)[0][:10], times(found)[-1][:10]) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "stamp, days",
+    [
+        ("[{}" + RLM + "/٢" + RLM + "/١٤٤٥ هـ، ٩:١٥:٠٧ ص] ", ["٢٨", "٢٩", "٣٠"]),  # Safar, of the Islamic calendar
+        ("[۱۴۰۲/۲/{}, ۲۱:۱۵:۰۷] ", ["۲۹", "۳۰", "۳۱"]),  # Ordibehesht, of the Persian one
+    ],
+)
+def test_days_of_other_calendars_begin_messages(read: Read, stamp: str, days: list[str]) -> None:
+    (found,), dropped = read("".join(f"{stamp.format(day)}ليلى: رسالة {day}\n" for day in days))
+    assert said(found) == [("ليلى", f"رسالة {day}") for day in days]
+    seconds = [turn.time_s for turn in found.turns]
+    assert [after - before for before, after in itertools.pairwise(seconds)] == [86400, 86400]
+    assert not dropped
+
+
+def test_dates_that_are_no_days_are_named(read: Read, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        (found,), _ = read(chat("1/2/20", "13/2/20", "14/2/20"), date_order="mdy")
+    assert len(found.turns) == 1
+    assert "2 dates are no days as mdy, such as 13/2/20 in line 2; lines that begin with them" in caplog.text
+
+
+def test_a_caption_stays_where_media_is_left_out(read: Read) -> None:
+    (found,), dropped = read(f"{LRM}[13/05/21, 10:00:00] ليلى: شوفوا الصورة {LRM}تم استبعاد الصورة\n")
+    assert [tidy(text) for _, text in said(found)] == ["شوفوا الصورة"]
+    assert not dropped
 
 
 def test_an_order_that_stays_open_is_a_choice_that_is_logged(read: Read, caplog: pytest.LogCaptureFixture) -> None:

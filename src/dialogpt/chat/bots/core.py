@@ -19,7 +19,7 @@ from dialogpt.chat.bots import BotConfig
 from dialogpt.chat.bots.allowing import AllowList
 from dialogpt.chat.bots.chats import Chat, Chats
 from dialogpt.chat.bots.limits import RateLimit
-from dialogpt.chat.bots.words import COMMANDS, Words, command_in, words_for
+from dialogpt.chat.bots.words import COMMANDS, ENGLISH, Words, command_in, words_for
 from dialogpt.chat.serving.worker import BusyError, Worker
 from dialogpt.data.readers import tidy
 from dialogpt.decoding import Reply
@@ -121,9 +121,11 @@ class Core:
     async def _said(self, chat: Chat, heard: Heard, words: Words, place: Place) -> str:
         """What there is to say to a message."""
         text = tidy(heard.text)
+        history = await self._chats.history(chat)
+        if words is ENGLISH and (not text or text.startswith("/")):  # which is in no language; what was said before is
+            words = words_for("", next((turn.text for turn in reversed(history) if turn.speaker == USER), ""))
         if not text:
             return words.text_only
-        history = await self._chats.history(chat)
         if not text.startswith("/"):
             return await self._reply(chat, history, text, place)
         match command_in(text):

@@ -1,13 +1,17 @@
 """Which columns of a table hold the speaker, the text and the scene, by the names that people give them."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from dialogpt.data.readers.text import tidy
 
 SPEAKERS = (
     "speaker", "name", "character", "char", "author", "user", "username", "nickname", "sender", "from", "role", "who",
     "person", "actor", "participant", "speaker_name", "speaker_id", "user_id", "author_id", "character_name",
     "sender_name", "from_name", "display_name",
-    "المتحدث", "الاسم", "المرسل", "الشخص", "المتكلم", "المستخدم", "الشخصية", "متحدث", "اسم", "مرسل", "شخصية", "من",
+    "المتحدث", "الاسم", "المرسل", "الشخص", "المتكلم", "المستخدم", "الشخصية", "القائل",
+    "متحدث", "اسم", "مرسل", "شخصية", "من",
     "имя", "персонаж", "автор", "отправитель", "nombre", "personaje", "autor", "remitente", "nom", "personnage",
     "auteur", "expéditeur", "名前", "话者",
 )  # fmt: skip
@@ -32,6 +36,10 @@ PAIRS = (
 )  # fmt: skip
 
 
+_OPTIONAL = re.compile("[\u0640\u064b-\u0652]")
+_LETTERS = str.maketrans("أإآؤئىةی", "اااوييهي")
+
+
 class Columns(NamedTuple):
     """Indexes of the columns; `speaker` is None where nobody is named."""
 
@@ -47,10 +55,11 @@ class Columns(NamedTuple):
 
 def find_columns(header: Sequence[str]) -> Columns | None:
     """The columns by their names, or None where no text, or neither a speaker nor a scene, is among them."""
-    names = list(map(plain, header))
-    speaker = next((names.index(name) for name in SPEAKERS if name in names), None)
-    text = next((names.index(name) for name in TEXTS if name in names), None)
-    scene = tuple(index for index, name in enumerate(names) if name in SCENES)
+    names = list(map(fold_name, header))
+    speaker = next((names.index(name) for name in map(fold_name, SPEAKERS) if name in names), None)
+    text = next((names.index(name) for name in map(fold_name, TEXTS) if name in names), None)
+    scenes = set(map(fold_name, SCENES))
+    scene = tuple(index for index, name in enumerate(names) if name in scenes)
     if text is None or (speaker is None and not scene):
         return None
     return Columns(speaker, text, scene)
@@ -58,10 +67,12 @@ def find_columns(header: Sequence[str]) -> Columns | None:
 
 def find_pair(header: Sequence[str]) -> tuple[int, int] | None:
     """The columns of a question and its answer by their names, or None where no such pair is among them."""
-    names = list(map(plain, header))
-    return next(((names.index(one), names.index(two)) for one, two in PAIRS if {one, two} <= set(names)), None)
+    names = list(map(fold_name, header))
+    pairs = ((fold_name(one), fold_name(two)) for one, two in PAIRS)
+    return next(((names.index(one), names.index(two)) for one, two in pairs if {one, two} <= set(names)), None)
 
 
-def plain(name: str) -> str:
-    """A column's name as the lists above have it."""
-    return "_".join(name.strip(" \t'\"*\u200e\u200f").casefold().replace("-", " ").split())
+def fold_name(name: str) -> str:
+    """A name without what people write or leave out: case, blanks, Arabic vowel signs, hamza."""
+    bare = _OPTIONAL.sub("", tidy(name)).strip(" '\"*").casefold()
+    return "_".join(bare.translate(_LETTERS).replace("-", " ").split())

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dialogpt.data.readers.columns import Columns, find_columns, find_pair, plain
+from dialogpt.data.readers.columns import Columns, find_columns, find_pair, fold_name
 from dialogpt.errors import UsageError
 
 DELIMITERS = ",;\t|"
@@ -52,7 +52,7 @@ def find_layout(head: Sequence[str]) -> Layout | None:
 
 def named_layout(head: Sequence[str], named: str) -> Layout:
     """How the table with these first lines is to be read by the columns named; UsageError when they are not there."""
-    wanted = [name.strip() for name in named.split(",")]
+    wanted = [name.strip() for name in re.split("[,،]", named)]
     if not 2 <= len(wanted) <= 3 or not wanted[1]:
         raise UsageError(f"--columns {named!r} does not name two or three columns", "SPEAKER,TEXT[,CONVERSATION]")
     told, head = _begin(head)
@@ -62,14 +62,14 @@ def named_layout(head: Sequence[str], named: str) -> Layout:
         needed = max(place + 1 for place in places if place is not None)
         tables = [(delimiter, rows) for delimiter, rows in tables if min(map(len, rows)) >= needed]
     else:
-        names = {plain(name) for name in wanted if name}
-        tables = [(delimiter, rows) for delimiter, rows in tables if names <= set(map(plain, rows[0]))]
+        names = {fold_name(name) for name in wanted if name}
+        tables = [(delimiter, rows) for delimiter, rows in tables if names <= set(map(fold_name, rows[0]))]
     if not tables or "0" in wanted:
         raise UsageError(f"--columns {named!r}: the first line has no such columns: {shown(head)}", "name two of them")
     delimiter, rows = max(tables, key=lambda table: min(map(len, table[1])))
     if not numbered:
-        header = list(map(plain, rows[0]))
-        places = [header.index(plain(name)) if name else None for name in wanted]
+        header = list(map(fold_name, rows[0]))
+        places = [header.index(fold_name(name)) if name else None for name in wanted]
     speaker, text, *scene = places
     assert text is not None
     columns = Columns(speaker, text, tuple(place for place in scene if place is not None))

@@ -10,19 +10,16 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from dialogpt.data.normalize import INVISIBLE
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import LINE_BYTES, read_chunks, read_lines
 
 HEAD_BYTES = 1 << 16
-# Invisible and never part of a word: controls that are no white space, lone surrogates, the byte order mark, and the
-# direction marks that chat exports put around names and dates. Not U+200C and U+200D, which Persian and emoji need.
-_JUNK = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
+_JUNK = re.compile(f"[{INVISIBLE}\ud800-\udfff]")
 
 
 def tidy(text: str) -> str:
-    """Fold white space, drop controls, direction marks and lone surrogates; words are kept as written (NFC).
+    """Fold white space, drop what is invisible (direction marks) and lone surrogates; words are kept as written (NFC).
 
     A text that is tidy comes back as the same object: a long file is not held twice.
     """

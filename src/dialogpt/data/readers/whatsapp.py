@@ -5,7 +5,8 @@
     ‏٣١‏/١٢‏/٢٠٢٠، ٩:١٥ م - ليلى: أهلا          any digits, with direction marks anywhere
 
 Left out and counted: the service's own lines, deleted messages, placeholders of media (captions stay), and what stands
-above the first message. The order of day and month is decided over the whole file.
+above the first message. The order of day and month is decided over the whole file. Years may be those of the Islamic
+or the Persian calendar (1445, 1402), as iPhones write them.
 """
 
 import logging
@@ -37,11 +38,15 @@ _STAMP = re.compile(
 )
 FEW = 20  # of so many dates or stamps one of another form may stand in a message that quotes a chat
 OWN = "\u200e"  # iOS opens with it what WhatsApp itself has written
+OTHER_CALENDARS = range(1300, 1600)
 _VOWELS = re.compile("[\u064b-\u0652]")  # of Arabic, which some versions write
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _TAG = re.compile(r"<[^<>\n]+ [^<>\n]+>$")
 _ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\\.\\w{2,5}>\\s*$")
 _ATTACHED_FILE = re.compile(r"[^(]*\.\w{2,5} \(([^()]{2,40})\)\s*$")
+_DOCUMENT = re.compile(f"[^\n]+\\.\\w{{2,5}} • {OWN}[^\n]+{OWN}[^\n]+$")  # report.pdf • 3 pages document omitted
+_PLACE = re.compile(r"[^\W\d_]{3,20}: https://maps\.google\.com/\?q=[-\d.,]+$")  # location: ...
+_POLL = re.compile(r"[^\n]{3,20}:\n[^\n]+\n([^:\n]{3,20}): [^\n]+\)(?:\n\1: [^\n]+\))+$")  # POLL:, a question, options
 _OWN_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d+")
 _EDITED = re.compile(
     "\\s*(?:\u200e<[^<>:\n]+>|<(?:This message was edited|Se editó este mensaje|Mensaje editado|Mensagem editada"
@@ -71,10 +76,10 @@ class Stamps:
         if found is None or found["close"].strip() not in self.layout.closes:
             return None
         if (fields := found.group(2, 4, 5)) != self._fields:
-            day = as_date(fields, "ymd" if _year_first(fields) else self.layout.order)
+            day = as_day(fields, self.layout.order)
             if day is None:
                 return None
-            self._fields, self._day_s = fields, day.toordinal() * 86400
+            self._fields, self._day_s = fields, day * 86400
         hour, minute, second = int(found[7]), int(found[8]), int(found[9] or 0)
         half = found[10] or found[6]
         if half:
@@ -115,16 +120,19 @@ def find_layout(file: TextFile, date_order: str) -> Layout:
     used = {close: form for close, form in forms.items() if form.stamps * FEW > most}
     if len(used) > 1:
         log.warning("import %s: stamps of several forms: %s", file.path, ", ".join(f.example for f in used.values()))
-    if date_order != "auto":
-        return Layout(frozenset(used), date_order)
     dates = {fields: number for form in used.values() for fields, number in form.dates.items()}
-    order = _order(file, dates)
+    order = _order(file, dates) if date_order == "auto" else date_order
     if order is None:
         form = next(iter(used.values()))
         order = "mdy" if any(form.halves for form in used.values()) and "/" in form.example else "dmy"
         log.warning(
             "import %s: dates such as %s may be day or month first; they are read as %s (--date-order says otherwise)",
             file.path, form.example, order,
+        )  # fmt: skip
+    if wrong := [fields for fields in dates if as_day(fields, order) is None]:
+        log.warning(
+            "import %s: %d dates are no days as %s, such as %s in line %d; lines that begin with them are text of the "
+            "message above", file.path, len(wrong), order, "/".join(wrong[0]), dates[wrong[0]],
         )  # fmt: skip
     return Layout(frozenset(used), order)
 
@@ -144,12 +152,17 @@ class _Form:
         self.stamps += 1
 
 
-def as_date(fields: tuple[str, ...], order: str) -> date | None:
-    """The date with these three numbers, or None when there is none such."""
-    numbers = dict(zip(order, map(int, fields), strict=True))
-    year = numbers["y"] + (2000 if numbers["y"] < 100 else 0)
+def as_day(fields: tuple[str, ...], order: str) -> int | None:
+    """The number of the day with these three numbers, or None when there is none such; a year may come first anyhow.
+
+    Days of the Islamic and the Persian calendar are numbered as if each month had 31.
+    """
+    numbers = dict(zip("ymd" if _year_first(fields) else order, map(int, fields), strict=True))
+    year, month, day = numbers["y"] + (2000 if numbers["y"] < 100 else 0), numbers["m"], numbers["d"]
+    if year in OTHER_CALENDARS and 1 <= month <= 12 and 1 <= day <= 31:
+        return (year * 12 + month) * 31 + day
     try:
-        return date(year, numbers["m"], numbers["d"])
+        return date(year, month, day).toordinal()
     except ValueError:
         return None
 
@@ -180,7 +193,7 @@ def _order(file: TextFile, dates: dict[tuple[str, ...], int]) -> str | None:
 
 def _backward(dates: Iterable[tuple[str, ...]], order: str) -> int:
     """How often a date is before the one above it: hardly ever, when they are read in the right order."""
-    days = [day for fields in dates if (day := as_date(fields, order))]
+    days = [day for fields in dates if (day := as_day(fields, order))]
     return sum(after < before for before, after in pairwise(days))
 
 
@@ -218,7 +231,7 @@ def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTu
 def _name(before: str) -> str:
     """The name that stands before a colon, or "" when that is the beginning of one of the service's sentences."""
     name = tidy(before)
-    quoted = name.count('"') % 2 or name.count("“") != name.count("”")
+    quoted = name.count('"') % 2 or name.count("“") != name.count("”") or name.count("«") != name.count("»")
     return "" if len(name) > 60 or quoted or "\n" in before or _is_notice(name.casefold()) else name
 
 
@@ -232,18 +245,29 @@ def _words(text: str) -> tuple[str, str]:
         text = _EDITED.sub("", text) or text
         if attached := _ATTACHED_TAG.search(text):
             return text[: attached.start()], "media"
+    if _DOCUMENT.match(text) or _PLACE.match(text):
+        return "", "media"
+    if _POLL.match(text):
+        return "", "service message"
+    before, own, last = text.rpartition(OWN)
+    if own and ((placeholder := _plain(last)) in phrases.MEDIA or placeholder.endswith("omitted")):
+        return before, "media"
     first, _, rest = text.partition("\n")
     if (file := _ATTACHED_FILE.match(first)) and (_OWN_FILE.search(first) or file[1].casefold() in phrases.ATTACHED):
         return rest, "media"
     if len(first) > 80 and first[0] != OWN:  # no placeholder is that long
         return text, ""
-    plain = _VOWELS.sub("", tidy(first)).casefold().rstrip(".")
+    plain = _plain(first)
     if _TAG.match(plain) or plain in phrases.MEDIA_TAGS:  # Android has left media out; a caption is on the next lines
         return rest, "media"
     if not rest and plain in phrases.DELETED:
         return "", "deleted message"
-    if not rest and (plain in phrases.MEDIA or (plain.endswith("omitted") and first[0] == OWN)):
+    if not rest and plain in phrases.MEDIA:
         return "", "media"
     if text.startswith(OWN) or _is_notice(plain):
         return "", "service message"
     return text, "message without words"
+
+
+def _plain(line: str) -> str:
+    return _VOWELS.sub("", tidy(line)).casefold().rstrip(".")

@@ -42,7 +42,7 @@ class Told:
         made = sum(hypothesis.size for hypothesis in said)
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": made,
                  "total_tokens": self.prompt_tokens + made}  # fmt: skip
-        instead = said_instead(hypothesis.rejected for hypothesis in self.hypotheses)
+        instead = said_instead(self.hypotheses)
         return texts + [instead] * missing, reasons + ["content_filter"] * missing, usage
 
 
