@@ -63,6 +63,8 @@ def test_what_was_said_is_found_in_any_script(tmp_path: Path) -> None:
         expected = {"there": ["Hello THERE"], "الخير": ["صباح الخير"], "привет": ["ПРИВЕТ"], "%": ["100%"], "x": []}
         for word, first in {**expected, "_": ["100%"]}.items():
             assert [one.first for one in store.listed(word)] == first
+        for word in ("اهلا", "أَهلاً", "صبـــاح", "صباح الخیر"):  # without hamza, with vowel signs, lengthened, Persian
+            assert [one.first for one in store.listed(word)] == ["صباح الخير"]
         assert [one.turns for one in store.listed()] == [2] * 4
         assert store.last() == 4
         store.take_back(4, 2)
@@ -180,21 +182,25 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         conversations(ConversationsConfig(show=2, delete=2))
 
 
-def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_a_version_before_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     path = tmp_path / "c.sqlite"
     with Conversations(path) as store:
         said = store.begin("m", SETTINGS)
         store.add(said, turns("hello", "hi"))
     with sqlite3.connect(path) as db:
-        db.execute("DROP INDEX conversations_of")
-        db.execute("ALTER TABLE conversations DROP COLUMN chat")
-        db.execute("PRAGMA user_version = 1")
+        db.execute("ALTER TABLE turns ADD COLUMN folded TEXT NOT NULL DEFAULT ''")
+        if version == 1:
+            db.execute("DROP INDEX conversations_of")
+            db.execute("ALTER TABLE conversations DROP COLUMN chat")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
     for _ in range(2):
         with Conversations(path) as store:
             assert [one.chat for one in store.listed()] == [""]
             assert store.session(said).turns == tuple(turns("hello", "hi"))
             assert store.last() == said
+            assert [one.id for one in store.listed("HELLO")] == [said]
             assert store.of_chat("telegram/1") is None
 
 

@@ -14,11 +14,12 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from dialogpt.data.readers import fold
 from dialogpt.decoding import ReplyConfig
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
-VERSION = 2  # 1 had no `chat`
+VERSION = 3  # 1 had no `chat`, 2 kept each text as it was searched for, too
 BUSY_S = 10.0  # how long another process may hold the file
 
 _SCHEMA = """
@@ -28,15 +29,17 @@ CREATE TABLE conversations (
 );
 CREATE TABLE turns (
     id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL REFERENCES conversations ON DELETE CASCADE,
-    speaker TEXT NOT NULL, text TEXT NOT NULL, folded TEXT NOT NULL,
+    speaker TEXT NOT NULL, text TEXT NOT NULL,
     said TEXT NOT NULL DEFAULT (datetime('now')), taken_back INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX turns_of ON turns (conversation, id);
 CREATE INDEX conversations_of ON conversations (chat, id);
 """
-_FROM_1 = """
+_FROM_2 = "ALTER TABLE turns DROP COLUMN folded;"
+_FROM_1 = f"""
 ALTER TABLE conversations ADD COLUMN chat TEXT NOT NULL DEFAULT '';
 CREATE INDEX conversations_of ON conversations (chat, id);
+{_FROM_2}
 """
 
 
@@ -91,6 +94,7 @@ class Conversations:
     def _prepare(self) -> None:
         self._write_ahead()
         self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.create_function("fold", 1, fold, deterministic=True)
         self._db.execute("BEGIN IMMEDIATE")  # of several processes one makes the tables
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -98,8 +102,8 @@ class Conversations:
             self._change(_SCHEMA)
             if os.name == "posix":
                 self.path.chmod(0o600)  # what was said is nobody else's business
-        elif version == 1:
-            self._change(_FROM_1)
+        elif version in (1, 2):
+            self._change(_FROM_1 if version == 1 else _FROM_2)
         elif version != VERSION:
             self._db.execute("ROLLBACK")
             raise DataError(
@@ -141,10 +145,10 @@ class Conversations:
 
     def add(self, conversation: int, turns: Sequence[Turn]) -> None:
         """Keep turns that were said, all or none."""
-        rows = [(conversation, turn.speaker, turn.text, turn.text.casefold()) for turn in turns]
+        rows = [(conversation, turn.speaker, turn.text) for turn in turns]
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT INTO turns (conversation, speaker, text, folded) VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO turns (conversation, speaker, text) VALUES (?, ?, ?)", rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -186,13 +190,13 @@ class Conversations:
         return Session(tuple(Turn(*row) for row in rows), id=f"chat/{conversation}", source="chat")
 
     def listed(self, search: str = "") -> list[Listed]:
-        """The conversations in which something was said, or in which this was, the newest first."""
+        """The conversations in which something was said, or in which this was, as `fold` reads it, the newest first."""
         rows = self._run(
             "SELECT c.id, c.began, c.model, c.chat, t.turns, f.text FROM conversations c JOIN ("
             "SELECT conversation, count(*) AS turns, min(id) AS first, max(id) AS last, "
-            "max(instr(folded, ?)) AS found FROM turns WHERE NOT taken_back GROUP BY conversation"
+            "max(?1 = '' OR instr(fold(text), ?1)) AS found FROM turns WHERE NOT taken_back GROUP BY conversation"
             ") t ON t.conversation = c.id JOIN turns f ON f.id = t.first WHERE t.found ORDER BY t.last DESC",
-            search.casefold(),
+            fold(search),
         )
         return [Listed(*row) for row in rows]
 

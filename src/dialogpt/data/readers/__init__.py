@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from dialogpt.data.readers import discord, dstc7, jsonl, parquet, script, telegram, weighted, whatsapp
 from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
 from dialogpt.data.readers.layout import find_layout
-from dialogpt.data.readers.text import TextFile, tidy
+from dialogpt.data.readers.text import TextFile, fold, tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session
 
-__all__ = ["FORMATS", "Format", "ReadOptions", "TextFile", "recognise", "tidy"]
+__all__ = ["FORMATS", "Format", "ReadOptions", "TextFile", "fold", "recognise", "tidy"]
 
 
 class Format(NamedTuple):

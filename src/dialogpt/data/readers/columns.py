@@ -1,10 +1,9 @@
 """Which columns of a table hold the speaker, the text and the scene, by the names that people give them."""
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dialogpt.data.readers.text import tidy
+from dialogpt.data.readers.text import fold, tidy
 
 SPEAKERS = (
     "speaker", "name", "character", "char", "author", "user", "username", "nickname", "sender", "from", "role", "who",
@@ -34,10 +33,6 @@ PAIRS = (
     ("السؤال", "الجواب"), ("سؤال", "جواب"), ("السؤال", "الإجابة"), ("سؤال", "إجابة"),
     ("الرسالة", "الرد"), ("رسالة", "رد"),
 )  # fmt: skip
-
-
-_OPTIONAL = re.compile("[\u0640\u064b-\u0652]")
-_LETTERS = str.maketrans("أإآؤئىةی", "اااوييهي")
 
 
 class Columns(NamedTuple):
@@ -73,6 +68,5 @@ def find_pair(header: Sequence[str]) -> tuple[int, int] | None:
 
 
 def fold_name(name: str) -> str:
-    """A name without what people write or leave out: case, blanks, Arabic vowel signs, hamza."""
-    bare = _OPTIONAL.sub("", tidy(name)).strip(" '\"*").casefold()
-    return "_".join(bare.translate(_LETTERS).replace("-", " ").split())
+    """A name without what people write or leave out (`fold`), blanks and quotation marks among it."""
+    return "_".join(fold(tidy(name)).strip(" '\"*").replace("-", " ").split())

@@ -16,6 +16,8 @@ from dialogpt.files import LINE_BYTES, read_chunks, read_lines
 
 HEAD_BYTES = 1 << 16
 _JUNK = re.compile(f"[{INVISIBLE}\ud800-\udfff]")
+_OPTIONAL = re.compile("[\u0640\u064b-\u0652\u0670]")  # tatweel and vowel signs of Arabic
+_LETTERS = str.maketrans("أإآٱؤئىیةک", "ااااويييهك")
 
 
 def tidy(text: str) -> str:
@@ -26,6 +28,11 @@ def tidy(text: str) -> str:
     clean = text if text.isascii() and text.isprintable() else unicodedata.normalize("NFC", _JUNK.sub("", text))
     folded = " ".join(clean.split())
     return text if folded == text else folded
+
+
+def fold(text: str) -> str:
+    """A text without what people write or leave out: case; of Arabic vowel signs, tatweel, hamza and the like."""
+    return text.casefold() if text.isascii() else _OPTIONAL.sub("", text.casefold()).translate(_LETTERS)
 
 
 class TextFile:

@@ -161,10 +161,10 @@ def _number(finding: Finding, decimals: int, times: float = 1) -> str:
     """The value and its interval."""
     if finding.value is None:
         return UNKNOWN
-    shown = f"{times * finding.value:.{decimals}f}"
+    shown = f"{times * finding.value:z.{decimals}f}"
     if finding.low is None or finding.high is None:
         return shown
-    return f"{shown} [{times * finding.low:.{decimals}f}, {times * finding.high:.{decimals}f}]"
+    return f"{shown} [{times * finding.low:z.{decimals}f}, {times * finding.high:z.{decimals}f}]"
 
 
 def _starred(finding: Finding) -> str:
