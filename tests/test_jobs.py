@@ -179,10 +179,10 @@ def test_ctrl_c_ends_a_pool_without_tracebacks(tmp_path: Path, toys: ModuleType,
         "import toy_tasks as t; from dialogpt.jobs import *; from dialogpt.workers import *\n"
         f"job = Job({str(tmp_path / 'out')!r}, {{}}, overwrite=False)\n"
         "try:\n"
-        "    with job.kept():\n"
+        "    with job.kept(), Workers(3) as workers:\n"
         "        job.begin({})\n"
         f"        tasks = [t.Toy(n, job.folder.url, {str(flags)!r}, pause_s=60) for n in 'ab']\n"
-        "        job.run('stage', t.copy, tasks, Workers(3))\n"
+        "        job.run('stage', t.copy, tasks, workers)\n"
         "except KeyboardInterrupt:\n    print('interrupted')\n"
     )
     process = subprocess.Popen(
