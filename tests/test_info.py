@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from dialogpt.artifact import Manifest, describe_manifest, write_manifest
-from dialogpt.errors import DataError
+from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import BUNDLED
 from dialogpt.info import InfoConfig, info
 
@@ -124,6 +125,21 @@ def test_weights_that_are_missing_or_damaged_are_told(tmp_path: Path, content: b
     *_, weights = told(tmp_path)
     assert weights.startswith("weights: 0.0 MB, but ")
     assert wrong in weights
+
+
+def test_a_single_file_of_weights(tmp_path: Path) -> None:
+    file = tmp_path / "medium_ft.pkl"
+    shapes = {"wte.weight": (300, 128), "wpe.weight": (40, 128), "h.0.ln_1.weight": (128,)}
+    weights = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    torch.save({f"module.{name}": weight.half() for name, weight in weights.items()}, file)
+    found, size = told(file)
+    assert found == "checkpoint: n_layer 1, n_head 2, n_embd 128, n_ctx 40, vocab_size 300"
+    assert size == f"weights: {file.stat().st_size / 1e6:.1f} MB"
+    torch.save({"model": weights}, file)
+    assert told(file)[0] == "checkpoint: of a kind that torch may read"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"medium_ft\.pkl do not load: it is cut off"):
+        told(file)
 
 
 def test_the_bundled_model_has_its_name_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

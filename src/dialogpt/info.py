@@ -21,6 +21,8 @@ from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
 from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
 
+PICKLED = (".pkl", ".bin")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoConfig:
@@ -46,9 +48,8 @@ def info(config: InfoConfig) -> str:
 def _describe(path: Path) -> str:
     if str(path) == "bundled" and not path.exists():
         path = BUNDLED
-    if path.is_dir():
-        return "\n".join([str(path), *_describe_folder(path)])
-    return "\n".join([str(path), *_describe_file(path)])
+    describe = _describe_folder if path.is_dir() else _describe_pickled if path.suffix in PICKLED else _describe_file
+    return "\n".join([str(path), *describe(path)])
 
 
 def _describe_folder(folder: Path) -> list[str]:
@@ -92,6 +93,16 @@ def _describe_checkpoint(folder: Path) -> list[str]:
     except CheckpointError as error:
         weights += f", but {error.message}"
     return ["checkpoint: " + ", ".join(f"{key} {hf[key]}" for key in keys if key in hf), weights]
+
+
+def _describe_pickled(file: Path) -> list[str]:
+    """Shape and size of a single file of weights, such as the authors' medium_ft.pkl; CheckpointError if damaged."""
+    from dialogpt.native.packed import readable
+
+    config = readable(file)
+    keys = ("n_layer", "n_head", "n_embd", "n_ctx", "vocab_size")
+    shape = ", ".join(f"{key} {getattr(config, key)}" for key in keys) if config else "of a kind that torch may read"
+    return [f"checkpoint: {shape}", f"weights: {file.stat().st_size / 1e6:.1f} MB"]
 
 
 def _describe_metrics(file: Path) -> list[str]:

@@ -63,7 +63,7 @@ def test_what_was_said_is_found_in_any_script(tmp_path: Path) -> None:
         expected = {"there": ["Hello THERE"], "الخير": ["صباح الخير"], "привет": ["ПРИВЕТ"], "%": ["100%"], "x": []}
         for word, first in {**expected, "_": ["100%"]}.items():
             assert [one.first for one in store.listed(word)] == first
-        for word in ("اهلا", "أَهلاً", "صبـــاح", "صباح الخیر"):  # without hamza, with vowel signs, lengthened, Persian
+        for word in ("اهلا", "أَهلاً", "صبـــاح", "صباح الخیر", "ٱهلا"):  # without hamza, with signs, lengthened, Persian
             assert [one.first for one in store.listed(word)] == ["صباح الخير"]
         assert [one.turns for one in store.listed()] == [2] * 4
         assert store.last() == 4

@@ -297,7 +297,7 @@ def without_its_pickle(file: Path) -> None:
 @pytest.mark.parametrize(
     "harm, said",
     [
-        (shorter, r"it is cut off|storage \d+ has another length|not inside the file"),
+        (shorter, "it is cut off|not inside the file"),
         (lambda file: file.write_bytes(b""), "empty file"),
         (pointed_to, "it is a pointer of Git LFS, for which `git lfs pull` fetches the file"),
         (of_json, "it is no file of tensors"),

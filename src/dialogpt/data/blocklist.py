@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from dialogpt.data.filters import UNSPACED
+from dialogpt.data.normalize import ARABIC_LETTERS, ARABIC_SIGNS
 from dialogpt.errors import DataError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.session import Turn
@@ -29,10 +30,8 @@ HARMLESS_PHRASES = "harmless_phrases.txt"
 _WORD = re.compile(r"\w+")
 # What is no `\w` in ASCII becomes a blank: translating and splitting is three times as fast as searching for words.
 _BLANKS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range(128))
-# Arabic vowel signs and tatweel; the variation selector and joiner that make emoji of one look differ; unseen blanks.
-_OPTIONAL = re.compile("[\xad\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200b-\u200d\u2060\ufe0f]")
-# Letters that are typed for each other: at the end of a word, and by Persian and Urdu keyboards.
-_LETTERS = str.maketrans("ىیةک", "ييهك")
+# Arabic signs; the variation selector and joiner that make emoji of one look differ; unseen blanks.
+_OPTIONAL = re.compile(f"[\xad{ARABIC_SIGNS}\u200b-\u200d\u2060\ufe0f]")
 _ARABIC = re.compile("[\u0621-\u064a]")
 _LENGTHENED = re.compile("([\u0621-\u064a])\\1{2,}")
 _ARTICLES = ("ال", "بال", "كال", "لل", "ب", "ل", "ك")  # the, in the, like the, for the; in, for, like
@@ -145,7 +144,7 @@ def _fold(text: str) -> str:
     if text.isascii():
         return text.casefold()
     folded = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return _LENGTHENED.sub(r"\1", folded.translate(_LETTERS)) if _ARABIC.search(folded) else folded
+    return _LENGTHENED.sub(r"\1", folded.translate(ARABIC_LETTERS)) if _ARABIC.search(folded) else folded
 
 
 def _joined(words: tuple[str, ...]) -> list[tuple[str, ...]]:

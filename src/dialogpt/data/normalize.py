@@ -15,6 +15,8 @@ INVISIBLE = (
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c"
     "\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 )
+ARABIC_SIGNS = "\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # tatweel, vowel signs and marks of recitation
+ARABIC_LETTERS = str.maketrans("ىیةک", "ييهك")  # typed for each other: at a word's end, by Persian and Urdu keyboards
 _JUNK = re.compile(f"[{INVISIBLE}]")
 _MARKS = re.compile(r"[\\`*_\[\]#>^~|]")
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialogpt.data.filters import UNSPACED
+from dialogpt.data.normalize import ARABIC_SIGNS
 
 Hashes = NDArray[np.uint64]
 Kinds = NDArray[np.uint8]  # code point -> what it is in a word
@@ -25,8 +26,8 @@ _CODES = 0x110000
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _FACTORS = (0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3)
-# Apostrophes, Arabic vowel signs and tatweel, joiners, variation selectors: spelling differs in them, words do not.
-_DROPPED = "'’ʼ`\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u00ad\u200c\u200d\ufe0e\ufe0f"
+# Apostrophes, Arabic signs, joiners, variation selectors: spelling differs in them, words do not.
+_DROPPED = f"'’ʼ`{ARABIC_SIGNS}\u00ad\u200c\u200d\ufe0e\ufe0f"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,10 @@ def _read_pickles(file: IO[bytes]) -> tuple[Unpickled, dict[str, int]]:
     found, begins = unpickle(file), {}
     for key in unpickle(file).value:
         storage = found.storages[key]
-        if int.from_bytes(file.read(8), "little") != storage.size:
+        length = file.read(8)
+        if len(length) < 8:
+            raise ValueError("it is cut off")
+        if int.from_bytes(length, "little") != storage.size:
             raise ValueError(f"storage {key} has another length")
         begins[key] = file.tell()
         file.seek(_width(storage.kind) * storage.size, os.SEEK_CUR)

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from dialogpt.data.normalize import INVISIBLE
+from dialogpt.data.normalize import ARABIC_LETTERS, ARABIC_SIGNS, INVISIBLE
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import LINE_BYTES, read_chunks, read_lines
 
 HEAD_BYTES = 1 << 16
 _JUNK = re.compile(f"[{INVISIBLE}\ud800-\udfff]")
-_OPTIONAL = re.compile("[\u0640\u064b-\u0652\u0670]")  # tatweel and vowel signs of Arabic
-_LETTERS = str.maketrans("أإآٱؤئىیةک", "ااااويييهك")
+_SIGNS = re.compile(f"[{ARABIC_SIGNS}]")
+_LETTERS = ARABIC_LETTERS | str.maketrans("أإآٱؤئ", "ااااوي")  # without hamza
 
 
 def tidy(text: str) -> str:
@@ -32,7 +32,7 @@ def tidy(text: str) -> str:
 
 def fold(text: str) -> str:
     """A text without what people write or leave out: case; of Arabic vowel signs, tatweel, hamza and the like."""
-    return text.casefold() if text.isascii() else _OPTIONAL.sub("", text.casefold()).translate(_LETTERS)
+    return text.casefold() if text.isascii() else _SIGNS.sub("", text.casefold()).translate(_LETTERS)
 
 
 class TextFile:
