@@ -76,7 +76,7 @@ COMMANDS = {
     ),
     "serve": Command("dialogpt.chat.serving:ServeConfig", "dialogpt.chat.serving.serve:serve", "model"),
     "bot": Command("dialogpt.chat.bots:BotConfig", "dialogpt.chat.bots.run:bot", "platform", lists=("allow",)),
-    "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
+    "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.export:export", "model"),
     "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True, optional=("path",)),
 }
 
