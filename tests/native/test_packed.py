@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from dialogpt.artifact import lock_file
 from dialogpt.errors import CheckpointError
+from dialogpt.model import checkpoint
 from dialogpt.native import packed
 from dialogpt.native.engine import open_native
 
@@ -127,6 +128,35 @@ def test_two_byte_weights_and_short_names(folder: Path, dtype: torch.dtype) -> N
     short |= {"h.0.attn.bias": torch.ones(1, 1, 4, 4), "lm_head.weight": short["wte.weight"].clone()}
     save_file(short, folder / "model.safetensors")
     assert np.array_equal(logits(folder), expected)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_an_output_layer_in_another_type(folder: Path, dtype: torch.dtype, stored: torch.dtype) -> None:
+    """It is the embedding, rounded; a number that is another one beyond that makes it another layer."""
+    weights = load_file(folder / "model.safetensors")
+    embedding = weights["transformer.wte.weight"].to(stored)
+    head = embedding.to(dtype, copy=True)
+    save_file(weights | {"transformer.wte.weight": embedding, "lm_head.weight": head}, folder / "model.safetensors")
+    assert open_native(folder) is not None
+    checkpoint.load(folder)
+    (folder / packed.NAMES[8]).unlink()
+    head[-1, -1] *= 1.01
+    save_file(weights | {"transformer.wte.weight": embedding, "lm_head.weight": head}, folder / "model.safetensors")
+    for opening in (open_native, checkpoint.load):
+        with pytest.raises(CheckpointError, match=r"lm_head\.weight is not the token embedding"):
+            opening(folder)
+
+
+def test_an_output_layer_that_is_said_to_be_its_own_and_is_missing(folder: Path) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": False}))
+    for opening in (open_native, checkpoint.load):
+        with pytest.raises(CheckpointError, match=r"holds no lm_head\.weight, and its config\.json says tie"):
+            opening(folder)
+    change(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"].clone()}))
+    assert open_native(folder) is not None
+    checkpoint.load(folder)
 
 
 def change(folder: Path, act: Callable[[dict[str, torch.Tensor]], Any]) -> None:

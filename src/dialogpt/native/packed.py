@@ -27,6 +27,7 @@ from dialogpt.model.config import (
     TRANSPOSED,
     Shapes,
     check_names_and_shapes,
+    check_output,
     expected_shapes,
     load_config,
     our_name,
@@ -218,10 +219,7 @@ def check(mapped: Mapped, source: Path, config: GPTConfig) -> dict[str, str]:
     """Our names -> those in the files; CheckpointError when the tensors are not what the configuration asks for."""
     names = _of_model(mapped, source)
     check_names_and_shapes(source, _shapes(mapped, names), expected_shapes(config))
-    if OUTPUT in mapped.tensors and not mapped.same(OUTPUT, names["transformer.wte.weight"]):
-        raise CheckpointError(
-            f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
-        )
+    check_output(source, mapped.same(OUTPUT, names["transformer.wte.weight"]) if OUTPUT in mapped.tensors else None)
     return names
 
 
