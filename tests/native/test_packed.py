@@ -61,13 +61,27 @@ def damaged(file: Path) -> None:
     file.write_bytes(b"no header" + file.read_bytes()[9:])
 
 
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1000] ^= 4
+    file.write_bytes(content)
+
+
+def without_a_sum(file: Path) -> None:
+    header = file.read_bytes()[: packed.HEADER].rstrip(b"\0")
+    known = {name: value for name, value in json.loads(header).items() if name != "sum"}
+    file.write_bytes(json.dumps(known).encode().ljust(packed.HEADER, b"\0") + file.read_bytes()[packed.HEADER :])
+
+
 def older(file: Path) -> None:
     whole = file.read_bytes()
     before = f'"version":{packed.VERSION}'.encode()
     file.write_bytes(whole.replace(before, b'"version":0', 1))
 
 
-@pytest.mark.parametrize("harm", [shorter, damaged, older, Path.unlink], ids=lambda harm: harm.__name__)
+@pytest.mark.parametrize(
+    "harm", [shorter, damaged, flipped, without_a_sum, older, Path.unlink], ids=lambda harm: harm.__name__
+)
 def test_one_that_does_not_fit_is_made_anew(folder: Path, harm: Callable[[Path], None]) -> None:
     expected, file = logits(folder), folder / packed.NAMES[8]
     whole = file.read_bytes()
