@@ -153,7 +153,9 @@ def test_a_model_of_the_hub_talks(
         ((403, "GatedRepo"), "gives 'people/talker' only to whom its owners let in (ask for access"),
         ((401, "RepoNotFound"), "has no model 'people/talker' (check the name; a private one needs your token"),
         ((404, "RepoNotFound"), "has no model 'people/talker'"),
-        ((500, "Down"), "the Hugging Face hub cannot be reached"),
+        ((500, "Down"), "the Hugging Face hub does not give 'people/talker': it answers with status 500 (try again"),
+        ((403, "Forbidden"), "status 403 (check your token (HF_TOKEN))"),
+        ((200, ""), "the Hugging Face hub cannot be reached (go online once"),  # a page in the place of JSON
     ],
 )
 def test_what_the_hub_refuses(
@@ -164,6 +166,25 @@ def test_what_the_hub_refuses(
     last = ask(endpoint, tmp_path).stderr.splitlines()[-1]
     assert last.startswith("dialogpt.errors.CheckpointError: ")
     assert said in last
+
+
+def test_a_hub_without_an_answer(tmp_path: Path) -> None:
+    for endpoint in ("http://127.0.0.1:9", "no-address"):
+        last = ask(endpoint, tmp_path).stderr.splitlines()[-1]
+        assert "'people/talker' is no folder here, and the Hugging Face hub cannot be reached" in last
+
+
+def test_a_cache_that_cannot_be_written(served: tuple[type[Hub], str], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    last = ask(served[1], tmp_path).stderr.splitlines()[-1]
+    assert f"'people/talker' cannot be kept at {tmp_path / 'cache'}" in last
+    assert "HF_HOME" in last
+
+
+def test_a_revision() -> None:
+    with pytest.raises(CheckpointError, match="is neither a folder nor a hub name") as caught:
+        model_path("people/talker@v2")
+    assert caught.value.hint == "to have a revision: hf download people/talker --revision v2"
 
 
 def an_adapter(folder: Path) -> None:

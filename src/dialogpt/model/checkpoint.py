@@ -20,6 +20,7 @@ from dialogpt.model.config import (
     OUTPUT,
     TRANSPOSED,
     check_names_and_shapes,
+    check_output,
     check_vocabulary,
     expected_shapes,
     load_config,
@@ -54,10 +55,7 @@ def load(
     with torch.device("meta"):
         model = GPT(config)
     check_names_and_shapes(source, shapes, expected_shapes(config))
-    if OUTPUT in stored and not torch.equal(stored[OUTPUT], weights["transformer.wte.weight"]):
-        raise CheckpointError(
-            f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
-        )
+    check_output(source, _same(stored[OUTPUT], weights["transformer.wte.weight"]) if OUTPUT in stored else None)
     typed = {name: weight.to(dtype) for name, weight in weights.items()}
     if not mapped:
         typed = {name: weight.contiguous() for name, weight in typed.items()}
@@ -115,6 +113,12 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
             f"the weights in {file} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
     return {names[name]: weight for name, weight in stored.items()}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal in the narrower of their types."""
+    narrow = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
+    return torch.equal(one.to(narrow), other.to(narrow))
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:

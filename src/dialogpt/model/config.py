@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from dialogpt.artifact import read_json
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
@@ -38,6 +39,10 @@ class _HFConfig(msgspec.Struct, kw_only=True):
     n_embd: Size
     resid_pdrop: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     layer_norm_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
+
+
+class _Tie(msgspec.Struct):
+    tie_word_embeddings: bool | None = True
 
 
 def load_config(folder: Path) -> GPTConfig:
@@ -169,6 +174,23 @@ def check_names_and_shapes(source: Path, found: Shapes, expected: Shapes) -> Non
     for name, shape in expected.items():
         if found[name] != shape:
             raise CheckpointError(f"{source}: {name} has shape {found[name]}, {asks} for {shape}", of_one)
+
+
+def check_output(source: Path, same: bool | None) -> None:
+    """CheckpointError unless a model's output layer is its token embedding.
+
+    same: whether the one that its weights have is equal; None where they have none, so that config.json says it.
+    """
+    if same is False:
+        raise CheckpointError(
+            f"{source}: {OUTPUT} is not the token embedding", "only models whose output layer is tied work"
+        )
+    file = source / "config.json"
+    if same is None and file.is_file() and not read_json(file, _Tie).tie_word_embeddings:
+        raise CheckpointError(
+            f"{source} holds no {OUTPUT}, and its config.json says tie_word_embeddings false",
+            "copy all of the model's weights; if its output layer is the token embedding, write true there",
+        )
 
 
 def to_hf(config: GPTConfig, end_id: int, dtype: str) -> dict[str, Any]:

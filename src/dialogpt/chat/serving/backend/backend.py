@@ -65,6 +65,10 @@ class Backend:
         return self.facts.n_ctx
 
     @property
+    def end_text(self) -> str:
+        return self.facts.end_text
+
+    @property
     def ranks(self) -> bool:
         return self._load_rankers is not None
 

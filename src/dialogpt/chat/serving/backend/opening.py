@@ -14,6 +14,7 @@ from dialogpt.errors import UsageError
 from dialogpt.hub import tokenizer_folder
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.opening import END_TEXT
 
 
 def open_backend(config: ServeConfig) -> tuple[Backend, str]:
@@ -32,6 +33,7 @@ def open_backend(config: ServeConfig) -> tuple[Backend, str]:
 
     meeting = meet(
         url, key, model=config.backend_model, route=config.backend_route,
+        end_text=tokenizer.end_text if tokenizer else END_TEXT,
         timeout_s=config.backend_timeout, wait_s=config.backend_wait,
     )  # fmt: skip
     facts = asyncio.run(meeting)
