@@ -116,6 +116,25 @@ def tiny_checkpoint(tiny_model: tuple[Any, Any], tmp_path_factory: pytest.TempPa
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_ranker(make_model: Callable[..., Any], tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of DialogRPT's kind, as transformers saves it; tests that change files copy it first."""
+    import torch
+    from transformers import GPT2ForSequenceClassification
+
+    from dialogpt.artifact import make_manifest
+    from dialogpt.model import checkpoint
+
+    folder = tmp_path_factory.mktemp("ranker")
+    checkpoint.save(make_model(seed=3, n_embd=64), tiny_tokenizer, folder / "model", make_manifest("checkpoint"))
+    ranker = GPT2ForSequenceClassification.from_pretrained(folder / "model", num_labels=1)
+    with torch.no_grad():
+        ranker.score.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    ranker.save_pretrained(folder / "ranker")
+    tiny_tokenizer.save(folder / "ranker")
+    return folder / "ranker"
+
+
 class ArrayLogits:
     """Logits by plain numpy, a reference for those of engines; see `dialogpt.engine.Logits`."""
 

@@ -56,7 +56,10 @@ COMMANDS = {
         lists=("refs", "metrics", "models"),
     ),
     "select": Command(
-        "dialogpt.evaluation:SelectConfig", "dialogpt.evaluation.selection:select", "refs", lists=("models", "backward")
+        "dialogpt.evaluation:SelectConfig",
+        "dialogpt.evaluation.selection:select",
+        "refs",
+        lists=("models", "backward", "rankers"),
     ),
     "judge": Command(
         "dialogpt.evaluation.human:JudgeConfig",

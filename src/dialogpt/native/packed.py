@@ -27,19 +27,22 @@ from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import (
     OUTPUT,
+    SCORE,
     TRANSPOSED,
     Shapes,
     check_names_and_shapes,
     check_output,
+    check_ranker,
     expected_shapes,
     load_config,
     our_name,
     shape_of,
+    with_score,
 )
 from dialogpt.model.files import weight_files
 from dialogpt.native.library import Shape, call, pointer, threads
 from dialogpt.native.opcodes import NotKnown
-from dialogpt.native.stored import TYPES
+from dialogpt.native.stored import TYPES, in_type
 from dialogpt.native.weights import Mapped, open_weights
 
 VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
@@ -62,16 +65,21 @@ class Header(msgspec.Struct, frozen=True):
     sum: int | None = None
 
 
-def readable(source: Path) -> GPTConfig | None:
-    """The shape of a folder's or a single file's model; None for files and precisions that torch may read, not this."""
+def readable(source: Path, *, ranker: bool | None = False) -> GPTConfig | None:
+    """The shape of a folder's or a single file's model; None for files and precisions that torch may read, not this.
+
+    ranker: whether it has to be one (`check_ranker`), whose shape is `with_score` then; None: either, as it stands.
+    """
     config = None if source.is_file() else load_config(source)
     try:
         with open_weights(source) as mapped:
             names = _of_model(mapped, source)
-            used = {*names.values(), *({OUTPUT} & mapped.tensors.keys())}
+            config = config or shape_of(source, _shapes(mapped, names))
+            check_ranker(source, _score(mapped), config.n_embd, wanted=ranker)
+            used = {*names.values(), *({OUTPUT, SCORE} & mapped.tensors.keys())}
             if any(mapped.tensors[name].dtype not in TYPES for name in used):
                 return None
-            return config or shape_of(source, _shapes(mapped, names))
+            return with_score(config) if ranker else config
     except NotKnown:
         return None
 
@@ -211,18 +219,19 @@ def _fill(body: Body, mapped: Mapped, source: Path, config: GPTConfig, bits: int
     names = check(mapped, source, config)
     shape, workers = Shape.of(config, bits), threads()
 
-    def put(layer: int, name: str, weight: str, bias: str | None = None) -> None:
-        arguments: list[int | None] = []
-        for tensor in (weight, bias):
-            if tensor is None:
-                arguments += [None, 0]
-                continue
-            name_there = names[f"transformer.{tensor}"]
-            arguments += [pointer(mapped.bytes_of(name_there)), TYPES[mapped.tensors[name_there].dtype][0]]
+    def pack(layer: int, name: str, *tensors: tuple[NDArray[np.uint8], str]) -> None:
+        arguments: list[int | None] = [
+            argument for numbers, dtype in tensors for argument in (pointer(numbers), TYPES[dtype][0])
+        ]
+        arguments += [None, 0] * (2 - len(tensors))
         call("pack", shape.address, pointer(body), layer, name.encode(), *arguments, workers)
         mapped.release()
 
-    put(0, "wte", "wte.weight")
+    def put(layer: int, name: str, *tensors: str) -> None:
+        there = [names[f"transformer.{tensor}"] for tensor in tensors]
+        pack(layer, name, *((mapped.bytes_of(name), mapped.tensors[name].dtype) for name in there))
+
+    pack(0, "wte", _embedding(mapped, names["transformer.wte.weight"]))
     put(0, "wpe", "wpe.weight")
     put(0, "ln_f", "ln_f.weight", "ln_f.bias")
     for layer in range(config.n_layer):
@@ -233,9 +242,26 @@ def _fill(body: Body, mapped: Mapped, source: Path, config: GPTConfig, bits: int
 def check(mapped: Mapped, source: Path, config: GPTConfig) -> dict[str, str]:
     """Our names -> those in the files; CheckpointError when the tensors are not what the configuration asks for."""
     names = _of_model(mapped, source)
-    check_names_and_shapes(source, _shapes(mapped, names), expected_shapes(config))
-    check_output(source, mapped.same(OUTPUT, names["transformer.wte.weight"]) if OUTPUT in mapped.tensors else None)
+    expected, embedding = expected_shapes(config), "transformer.wte.weight"
+    ranker = SCORE in mapped.tensors
+    expected[embedding] = (config.vocab_size - ranker, config.n_embd)  # see `with_score`
+    check_names_and_shapes(source, _shapes(mapped, names), expected)
+    if not ranker:
+        check_output(source, mapped.same(OUTPUT, names[embedding]) if OUTPUT in mapped.tensors else None)
     return names
+
+
+def _score(mapped: Mapped) -> tuple[int, ...] | None:
+    return mapped.tensors[SCORE].shape if SCORE in mapped.tensors else None
+
+
+def _embedding(mapped: Mapped, name: str) -> tuple[NDArray[np.uint8], str]:
+    """The bytes of the token embedding and their type; of a ranker its score is one more row."""
+    numbers, dtype = mapped.bytes_of(name), mapped.tensors[name].dtype
+    if SCORE in mapped.tensors:
+        score = in_type(mapped.bytes_of(SCORE), mapped.tensors[SCORE].dtype, dtype)
+        numbers = np.concatenate([numbers, score])
+    return numbers, dtype
 
 
 def _shapes(mapped: Mapped, names: dict[str, str]) -> Shapes:
