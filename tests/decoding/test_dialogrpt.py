@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,11 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2ForSequenceClassification
 
 from dialogpt import GPT, Chatbot, Tokenizer, Turn
-from dialogpt.artifact import make_manifest
 from dialogpt.decoding import Hypothesis, ReplyConfig
 from dialogpt.decoding.dialogrpt import DialogRPT
 from dialogpt.decoding.loading import load_engine, load_ranker, with_companion
 from dialogpt.errors import CheckpointError, UsageError
 from dialogpt.info import InfoConfig, info
-from dialogpt.model import checkpoint
 from dialogpt.native.library import kernels
 
 Pair = tuple[GPT, Tokenizer]
