@@ -34,6 +34,7 @@ class Hub(BaseHTTPRequestHandler):
 
     folder: ClassVar[Path]
     fetched: ClassVar[list[str]]
+    asked: ClassVar[list[str]]
     refuses: ClassVar[tuple[int, str] | None] = None  # a status, and the hub's name for why
 
     def do_HEAD(self) -> None:
@@ -49,6 +50,7 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             return self.end_headers()
         path = self.path.partition("?")[0]
+        self.asked.append(path)
         files = {file.name: file for file in self.folder.iterdir()}
         if path.startswith("/people/talker/resolve/"):
             name = path.rpartition("/")[2]
@@ -88,6 +90,7 @@ def served(tiny_checkpoint: Path, tmp_path: Path) -> Iterator[tuple[type[Hub], s
     class OfTest(Hub):
         folder: ClassVar[Path] = Path(shutil.copytree(tiny_checkpoint, tmp_path / "talker"))
         fetched: ClassVar[list[str]] = []
+        asked: ClassVar[list[str]] = []
 
     (OfTest.folder / "model.int8").unlink(missing_ok=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), OfTest)
@@ -142,8 +145,11 @@ def test_a_model_of_the_hub_talks(
 
     assert reply().endswith(" []\n")  # the native engine read the weights
     assert {name for name in hub.fetched if "model" in Path(name).stem and name.endswith(("bin", "rs"))} == weights
+    assert hub.asked.count("/api/models/people/talker/revision/main") <= 2  # for pickled weights a second time
     fetched = list(hub.fetched)
     assert reply(HF_HUB_OFFLINE="1").endswith(" []\n")
+    hub.refuses = (200, "")  # a network's own page, say
+    assert reply().endswith(" []\n")
     assert hub.fetched == fetched
 
 

@@ -204,17 +204,25 @@ class _Command(click.Command):
         self.lists = lists
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, self._with_options(args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click does not say whose option lacks its value
+            raise
+
+    def _with_options(self, args: list[str]) -> list[str]:
+        """The words, before each of a list its option."""
         words: list[str] = []
         option = ""
         for place, word in enumerate(args):
             if word == "--":
-                return super().parse_args(ctx, words + args[place:])
+                return words + args[place:]
             if word.startswith("-") and not word[1:].isdigit():  # or it is a number
                 option = word if word in self.lists else ""
             elif option and words[-1] != option:
                 words.append(option)
             words.append(word)
-        return super().parse_args(ctx, words)
+        return words
 
 
 def _command(name: str) -> click.Command:
