@@ -95,10 +95,12 @@ def test_two_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overwrite, message", [(False, "is not empty"), (True, "dialogpt wrote")])
 def test_what_was_put_there_meanwhile_is_kept(tmp_path: Path, overwrite: bool, message: str) -> None:
-    with pytest.raises(UsageError, match=message), atomic_folder(tmp_path / "out", overwrite=overwrite) as folder:
-        (folder / "new").touch()
+    def put_something_there() -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "mine").touch()
+
+    with pytest.raises(UsageError, match=message), atomic_folder(tmp_path / "out", overwrite=overwrite):
+        put_something_there()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["mine"]
 
