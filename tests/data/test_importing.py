@@ -144,7 +144,7 @@ def test_tidy(text: str, expected: str) -> None:
         ('{"messages": [{"content": "hi"}]}', "role"),
         ('{"messages": ["hi"]}', "indices"),
         ('{"messages": [{"role": "user", "content": ["hi"]}]}', "not a conversation"),
-        ('{"messages": [{"role": "user", "content": null}]}', "a turn's text is a NoneType"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "a turn's text is a int"),
         ("{", "not a conversation"),
     ],
 )
