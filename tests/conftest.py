@@ -3,13 +3,15 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import settings
 
 from dialogpt.engine import Candidates, Kept
@@ -52,6 +54,30 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of tasks for jobs, where worker processes find it too."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    import toy_tasks
+
+    return toy_tasks
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> Path:
+    """A folder for what those tasks tell each other and the test."""
+    (tmp_path / "flags").mkdir()
+    return tmp_path / "flags"
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """The URL of a folder in memory, which is empty again after the test."""
+    yield "memory://bucket/data"
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,7 @@
-"""Jobs that are killed at every step, go on, are begun anew, meet each other, and run in pools whose workers die."""
+"""Jobs that are killed at every step, go on, are begun anew, meet each other, and spare what is not theirs."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,75 +11,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from dialogpt.artifact import MANIFEST, make_manifest
 from dialogpt.errors import DataError, UsageError
-from dialogpt.jobs import ATTEMPTS, FINISHED, Job
-from dialogpt.progress import Progress
+from dialogpt.jobs import FINISHED, Job
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
 MANIFEST_OF = make_manifest("toys")
-
-
-@pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of the tasks, where worker processes find it too."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    import toy_tasks
-
-    return toy_tasks
-
-
-@pytest.fixture
-def flags(tmp_path: Path) -> Path:
-    (tmp_path / "flags").mkdir()
-    return tmp_path / "flags"
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    yield "memory://bucket/jobs"
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
-
-
-def begun(flags: Path) -> dict[str, int]:
-    """How many times each task was begun."""
-    return {path.stem: len(path.read_text().splitlines()) for path in sorted(flags.glob("*.begun"))}
-
-
-def read(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-
-
-def run(job: Job, toys: ModuleType, function: Any, flags: Path, names: str = "abcd", **workers: Any) -> list[Any]:
-    with job.kept():
-        job.begin({})
-        tasks = [toys.Toy(name, job.folder.url, str(flags)) for name in names]
-        with Workers(**workers) as made:
-            return job.run("stage", function, tasks, made)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_tasks_report_is_shown_before_they_end(
-    tmp_path: Path, toys: ModuleType, flags: Path, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = []
-
-    def advance(progress: Progress, count: int) -> None:
-        progress.done += count
-        shown.append(progress.done)
-        if progress.done >= 50 * workers:
-            (flags / "heard").touch()
-
-    monkeypatch.setattr(Progress, "advance", advance)
-    job = Job(str(tmp_path / "out"), {}, overwrite=False)
-    with job.kept():
-        job.begin({})
-        tasks = [toys.Toy(name, job.folder.url, str(flags), size=100) for name in "ab"]
-        with Workers(workers) as made:
-            job.run("stage", toys.report_and_wait, tasks, made)
-    assert 50 * workers in shown
-    assert shown == sorted(shown)
-    assert shown[-1] == 200
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -92,11 +24,11 @@ def test_a_job_does_its_tasks_and_leaves_the_output_alone(
 ) -> None:
     out = tmp_path / "deep" / "out"
     job = Job(str(out), {}, overwrite=False)
-    assert run(job, toys, toys.copy, flags, count=workers) == ["A", "B", "C", "D"]
+    assert toys.run(job, toys.copy, flags, count=workers) == ["A", "B", "C", "D"]
     job.finish(MANIFEST_OF)
-    assert read(out) == {"a": "a", "b": "b", "c": "c", "d": "d"}
+    assert toys.read(out) == {"a": "a", "b": "b", "c": "c", "d": "d"}
     assert os.listdir(out.parent) == ["out"]  # noqa: PTH208
-    assert begun(flags) == dict.fromkeys("abcd", 1)
+    assert toys.begun(flags) == dict.fromkeys("abcd", 1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -105,112 +37,28 @@ def test_a_failed_task_ends_the_job_and_finished_ones_are_kept(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(DataError, match="b is bad") as caught:
-        run(Job(str(out), {}, overwrite=False), toys, toys.fail_at_b, flags, "ab" + "cdefghij", count=workers)
+        toys.run(Job(str(out), {}, overwrite=False), toys.fail_at_b, flags, "ab" + "cdefghij", count=workers)
     assert caught.value.hint == "make it good"
     if workers == 1:
-        assert begun(flags) == {"a": 1}
+        assert toys.begun(flags) == {"a": 1}
         assert "the same command goes on" in caplog.text
     job = Job(str(out), {}, overwrite=False)
-    assert run(job, toys, toys.copy, flags, count=3 - workers) == list("ABCD")
+    assert toys.run(job, toys.copy, flags, count=3 - workers) == list("ABCD")
     job.finish(MANIFEST_OF)
-    assert begun(flags)["a"] in (1, workers)
+    assert toys.begun(flags)["a"] in (1, workers)
 
 
 def test_a_failed_job_without_a_finished_task_leaves_nothing(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     for function, error in ((toys.miss, DataError), (toys.fail_at_b, DataError), (toys.bug, ZeroDivisionError)):
         with pytest.raises(error):
-            run(Job(str(tmp_path / "out"), {}, overwrite=False), toys, function, flags, "b")
+            toys.run(Job(str(tmp_path / "out"), {}, overwrite=False), function, flags, "b")
         assert os.listdir(tmp_path) == ["flags"]  # noqa: PTH208
-
-
-def test_an_error_does_not_wait_for_the_tasks_under_way(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    job = Job(str(tmp_path / "out"), {}, overwrite=False)
-    started = time.monotonic()
-    with pytest.raises(DataError, match="b is bad"), job.kept():  # noqa: PT012
-        job.begin({})
-        tasks = [toys.Toy(name, job.folder.url, str(flags), pause_s=0 if name == "b" else 60) for name in "ab"]
-        with Workers(2) as workers:
-            job.run("stage", toys.fail_at_b, tasks, workers)
-    assert time.monotonic() - started < 30
 
 
 def test_an_os_error_in_a_task_names_it(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     for workers in (1, 2):
         with pytest.raises(DataError, match=r"task stage/a: .*no such file"):
-            run(Job(str(tmp_path / "out"), {}, overwrite=False), toys, toys.miss, flags, "a", count=workers)
-
-
-def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    job = Job(str(tmp_path / "out"), {}, overwrite=False)
-    assert run(job, toys, toys.die_once, flags, count=2) == ["A", "B", "C", "D"]
-    job.finish(MANIFEST_OF)
-    assert read(tmp_path / "out") == {"a": "a", "b": "b", "c": "c", "d": "d"}
-    assert (flags / "died").exists()
-
-
-def test_a_task_that_always_dies_is_an_error(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    with pytest.raises(DataError, match=f"killed {ATTEMPTS} times.* the first of them stage/b") as caught:
-        run(Job(str(tmp_path / "out"), {}, overwrite=False), toys, toys.die_at_b, flags, "ab", count=2)
-    assert "memory" in caught.value.hint
-    job = Job(str(tmp_path / "out"), {}, overwrite=False)
-    assert run(job, toys, toys.copy, flags, "ab") == ["A", "B"]
-    job.finish(MANIFEST_OF)
-    assert read(tmp_path / "out") == {"a": "a", "b": "b"}  # and nothing half-written
-
-
-def test_workers_end_with_a_killed_job(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    """Only the job's own process is killed, as the kernel does when memory is short."""
-    job = (
-        "import toy_tasks as t; from dialogpt.jobs import *; from dialogpt.workers import *\n"
-        f"job = Job({str(tmp_path / 'out')!r}, {{}}, overwrite=False)\njob.begin({{}})\n"
-        f"tasks = [t.Toy(n, job.folder.url, {str(flags)!r}, pause_s=60) for n in 'ab']\n"
-        "job.run('stage', t.copy, tasks, Workers(2))\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", job], env=environment(), stderr=subprocess.PIPE)
-    wait_for(lambda: len(begun(flags)) == 2 and all(begun(flags).values()))
-    pids = [int(path.read_text()) for path in flags.glob("*.begun")]
-    process.kill()
-    process.communicate()
-    wait_for(lambda: not any(is_alive(pid) for pid in pids))
-
-
-def test_ctrl_c_ends_a_pool_without_tracebacks(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    job = (
-        "import toy_tasks as t; from dialogpt.jobs import *; from dialogpt.workers import *\n"
-        f"job = Job({str(tmp_path / 'out')!r}, {{}}, overwrite=False)\n"
-        "try:\n"
-        "    with job.kept(), Workers(3) as workers:\n"
-        "        job.begin({})\n"
-        f"        tasks = [t.Toy(n, job.folder.url, {str(flags)!r}, pause_s=60) for n in 'ab']\n"
-        "        job.run('stage', t.copy, tasks, workers)\n"
-        "except KeyboardInterrupt:\n    print('interrupted')\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", job], env=environment(), stdout=-1, stderr=-1, text=True, start_new_session=True
-    )
-    wait_for(lambda: len(begun(flags)) == 2)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert (out, err) == ("interrupted\n", "")
-    assert os.listdir(tmp_path) == ["flags"]  # noqa: PTH208
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+            toys.run(Job(str(tmp_path / "out"), {}, overwrite=False), toys.miss, flags, "a", count=workers)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -227,21 +75,21 @@ def test_killed_at_any_step_a_job_finishes_and_no_output_is_lost(
         if old:
             toys.work(str(out), str(flags), overwrite=True)
         ended = fork(lambda calls=calls: toys.work_and_die(str(out), str(flags), calls, old))
-        whole = read(out) if (out / MANIFEST).exists() else None
+        whole = toys.read(out) if (out / MANIFEST).exists() else None
         kept = tmp_path / ".out.job"
         assert whole in (before, expected) if old and whole is not None else whole in (None, expected)
         if old and whole is None:  # between two moves
-            assert read(kept / "out") == expected
+            assert toys.read(kept / "out") == expected
             assert (kept / FINISHED).exists()
         done = {path: path.stat() for path in kept.glob("copy/*.done")}
-        first = begun(flags)
+        first = toys.begun(flags)
         if ended == 9 and kept.exists() and not any(kept.iterdir()) and whole == expected:
             kept.rmdir()  # all but this was done, and nothing is left to tell it
         elif ended == 9:
             manifest = toys.work(str(out), str(flags), overwrite=old, names="wxyz")
             assert manifest.counts == dict.fromkeys("wxyz", 1)
-            assert all(begun(flags)[path.stem] == first[path.stem] == 1 for path in done)  # not done again
-        assert read(out) == expected
+            assert all(toys.begun(flags)[path.stem] == first[path.stem] == 1 for path in done)  # not done again
+        assert toys.read(out) == expected
         assert sorted(path.name for path in tmp_path.iterdir()) == ["flags", "out"]
         if ended == 0:
             break
@@ -324,7 +172,7 @@ def dying(kind: type, method: str, left: list[int]) -> Any:
 def test_other_settings(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     out, settings = str(tmp_path / "out"), {"max_turns": 3, "title": True, "path": Path("x")}
     with pytest.raises(DataError):
-        run(Job(out, settings, overwrite=False), toys, toys.fail_at_b, flags)
+        toys.run(Job(out, settings, overwrite=False), toys.fail_at_b, flags)
     with pytest.raises(UsageError, match=r"other settings \(title, more\)") as caught:
         Job(out, {**settings, "title": False, "more": 1}, overwrite=False)
     assert "--overwrite" in caught.value.hint
@@ -335,8 +183,8 @@ def test_other_settings(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     same._release()
     job = Job(out, {}, overwrite=True)
     assert job.fresh
-    assert run(job, toys, toys.copy, flags) == ["A", "B", "C", "D"]
-    assert begun(flags) == {"a": 2, "b": 1, "c": 1, "d": 1}
+    assert toys.run(job, toys.copy, flags) == ["A", "B", "C", "D"]
+    assert toys.begun(flags) == {"a": 2, "b": 1, "c": 1, "d": 1}
     job.finish(MANIFEST_OF)
 
 
@@ -370,18 +218,18 @@ def test_an_input_that_changes_makes_later_stages_begin_anew(
         start("xy", toys.fail_at_b)
     with pytest.raises(DataError):
         start("xy", toys.fail_at_b)  # nothing has changed
-    assert begun(flags) == {"p": 1, "q": 1, "x": 1, "y": 1}
+    assert toys.begun(flags) == {"p": 1, "q": 1, "x": 1, "y": 1}
     with monkeypatch.context() as patch:  # killed when the first of what is stale is gone
         patch.setattr(Storage, "remove", dying(Storage, "remove", [2]))
         with pytest.raises(Killed):
             start("xz", toys.fail_at_b)
     with pytest.raises(DataError):
         start("xz", toys.fail_at_b)
-    assert begun(flags) == {"p": 2, "q": 2, "x": 1, "y": 1, "z": 1}
+    assert toys.begun(flags) == {"p": 2, "q": 2, "x": 1, "y": 1, "z": 1}
     assert (tmp_path / ".out.job" / "out").exists()
     start("xz", toys.copy).finish(MANIFEST_OF)
-    assert begun(flags) == {"b": 1, "p": 2, "q": 2, "w": 1, "x": 1, "y": 1, "z": 1}
-    assert "y" not in read(tmp_path / "out")
+    assert toys.begun(flags) == {"b": 1, "p": 2, "q": 2, "w": 1, "x": 1, "y": 1, "z": 1}
+    assert "y" not in toys.read(tmp_path / "out")
 
 
 def test_two_starts_do_not_meet(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
@@ -390,7 +238,7 @@ def test_two_starts_do_not_meet(tmp_path: Path, toys: ModuleType, flags: Path) -
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="another process is at work"):
             Job(out, {"other": 1}, overwrite=overwrite)
-    run(job, toys, toys.copy, flags)
+    toys.run(job, toys.copy, flags)
     with pytest.raises(UsageError, match="another process is at work"):
         Job(out, {}, overwrite=False)
     job.finish(MANIFEST_OF)
@@ -411,7 +259,7 @@ def test_what_is_not_ours_is_spared(where: str, tmp_path: Path, memory: str, toy
     for overwrite in (False, True):  # it comes while the job is at work
         out = Storage(f"{url}/out{overwrite}")
         job = Job(out.url, {}, overwrite=overwrite)
-        run(job, toys, toys.copy, flags)
+        toys.run(job, toys.copy, flags)
         out.write("letter", b"dear")
         with pytest.raises(UsageError):
             job.finish(MANIFEST_OF)
@@ -421,20 +269,6 @@ def test_what_is_not_ours_is_spared(where: str, tmp_path: Path, memory: str, toy
         toys.work(out.url, str(flags))
         assert out.names() == ["a", "b", "c", "d", MANIFEST]
     assert home.read("letter") == b"dear"
-
-
-def test_workers_that_do_not_share_the_folder_are_told(
-    tmp_path: Path, memory: str, toys: ModuleType, flags: Path
-) -> None:
-    with pytest.raises(DataError, match=r"a\.done is not there") as caught:
-        run(Job(f"{memory}/out", {}, overwrite=False), toys, toys.copy, flags, "a", count=2)
-    assert "memory://" in caught.value.hint
-
-
-@pytest.mark.parametrize("options", [{"count": 0}, {"count": -1}, {"address": "a:1"}])
-def test_workers_that_cannot_be(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
-        Workers(**options)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

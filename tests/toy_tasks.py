@@ -4,10 +4,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dialogpt.artifact import Manifest, make_manifest
+from dialogpt.artifact import MANIFEST, Manifest, make_manifest
 from dialogpt.errors import DataError
 from dialogpt.jobs import Job
 from dialogpt.progress import report
@@ -85,6 +87,25 @@ def no_disk(task: Toy) -> str:
     """Nothing is kept: a machine that does not share the job's folder."""
     Storage(task.folder).remove()
     return ""
+
+
+def begun(flags: Path) -> dict[str, int]:
+    """How many times each task was begun."""
+    return {path.stem: len(path.read_text().splitlines()) for path in sorted(flags.glob("*.begun"))}
+
+
+def read(folder: Path) -> dict[str, str]:
+    """What the tasks of a finished job have written, by name."""
+    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+
+
+def run(job: Job, function: Callable[[Toy], Any], flags: Path, names: str = "abcd", **workers: Any) -> list[Any]:
+    """One stage of a job, which is not finished by it; returns what its tasks return."""
+    with job.kept():
+        job.begin({})
+        tasks = [Toy(name, job.folder.url, str(flags)) for name in names]
+        with Workers(**workers) as made:
+            return job.run("stage", function, tasks, made)
 
 
 def work(out: str, flags: str, *, overwrite: bool = False, names: str = "abcd", workers: int = 1) -> Manifest:

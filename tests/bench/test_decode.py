@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,50 +18,6 @@ import torch
 from dialogpt.model import GPTConfig
 
 BENCH = Path(__file__).parents[2] / "bench"
-SHAPE = GPTConfig(vocab_size=360, n_ctx=1024, n_layer=2, n_head=2, n_embd=32)
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Any]:
-    """bench/decode.py, which imports its neighbours by their bare names."""
-    sys.path.insert(0, str(BENCH))
-    try:
-        spec = importlib.util.spec_from_file_location("bench_decode", BENCH / "decode.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["bench_decode"] = module  # where dataclasses look their module up
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(str(BENCH))
-
-
-@pytest.fixture(scope="module")
-def tasks(bench: Any) -> Any:
-    return importlib.import_module("decode_tasks")
-
-
-@pytest.fixture(scope="module")
-def vocabulary(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("vocabulary")
-    tiny_tokenizer.save(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def work(
-    bench: Any, tasks: Any, tiny_tokenizer: Any, vocabulary: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
-    """A job of two random checkpoints that are made."""
-    folder = tmp_path_factory.mktemp("models")
-    given = tasks.Work(
-        engine="dialogpt", task="interactive", model=str(folder / "forward"), backward=str(folder / "backward"),
-        tokenizer=str(vocabulary), shape=asdict(SHAPE), precision="fp32", threads=torch.get_num_threads(), batch=4,
-        bulk_contexts=9, passes=2, vocab_size=tiny_tokenizer.vocab_size, end_id=tiny_tokenizer.end_id,
-    )  # fmt: skip
-    importlib.import_module("decode_ours").make_checkpoints(given)
-    return given
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +124,7 @@ def test_ratios_are_of_the_rounds_pairs(bench: Any, tasks: Any, work: Any) -> No
 
     beam = tasks.Work(**asdict(work) | {"task": "beam"})
     runs = {ours: took(1, 2, 10), peer: took(3, 4, 10), failed: [*took(1), tasks.Measured(error="failed: no")]}
-    case = bench.Case("toy", SHAPE, beam, runs)
+    case = bench.Case("toy", GPTConfig(**work.shape), beam, runs)
     assert case.ratio(peer) == "2.00"  # of 3, 2 and 1
     assert (case.best("ctranslate2"), case.best("llama.cpp")) == (peer, None)
     rows = list(bench.table([case], 1e9))
@@ -186,7 +141,7 @@ def test_the_gguf_has_the_weights_of_the_checkpoint(work: Any, precision: str) -
     peers = importlib.import_module("decode_peers")
     peers.write_gguf(Path(work.model), precision)
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(Path(work.model) / f"{precision}.gguf").tensors}
-    assert len(tensors) == 12 * SHAPE.n_layer + 4
+    assert len(tensors) == 12 * work.shape["n_layer"] + 4
     kinds = [tensors[name].tensor_type.name.lower() for name in ("blk.1.ffn_up.weight", "token_embd.weight")]
     assert kinds == [precision, "q8_0"]
     assert list(tensors["blk.1.ffn_up.weight"].shape) == [32, 128]  # written from the last dimension on
@@ -281,63 +236,6 @@ def test_a_cache_is_kept_from_turn_to_turn(tasks: Any) -> None:
     assert len(set(map(tuple, drawn))) > 1
     for row in drawn:
         assert all(token in allowed(turns[0] + row[:i]) for i, token in enumerate(row))
-
-
-@pytest.fixture(scope="module")
-def onnx_peer() -> Any:
-    """bench/decode_onnx.py."""
-    for package in ("onnx", "onnxruntime"):
-        pytest.importorskip(package)
-    return importlib.import_module("decode_onnx")
-
-
-@pytest.fixture(scope="module", params=["int8", "int4"])
-def onnx_work(tasks: Any, work: Any, onnx_peer: Any, request: pytest.FixtureRequest) -> Any:
-    """The work of a precision, for which the checkpoints are converted."""
-    made = tasks.Work(**asdict(work) | {"precision": request.param})
-    onnx_peer.onnx_peer(replace(made, task=tasks.CONVERT))
-    return made
-
-
-def test_onnx_runtime_reads_the_same_model(bench: Any, tasks: Any, work: Any, onnx_peer: Any, onnx_work: Any) -> None:
-    ours = importlib.import_module("decode_ours")
-    contexts = tasks.draw(work, [12, 5, 30, 7, 9, 18])
-    decoder = onnx_peer.OnnxRuntime(onnx_work, work.model)
-    replies = [decoder.reply(context, 6, lambda: None) for context in contexts]
-    assert decoder.bulk(contexts, 6, 1) == replies
-    assert [len(tokens) for tokens in decoder.bulk(contexts, 6, 4)] == [6] * 6
-    assert decoder.converse(contexts[:1], 6) == replies[:1]
-    drawn = decoder.hypotheses(contexts[0], 5, 7, seed=1)
-    assert [len(tokens) for tokens in drawn] == [7] * 5
-    assert len(set(map(tuple, drawn))) > 1
-    hypotheses = tasks.draw(work, [6, 6, 6])
-    expected = ours.Ours(work, work.backward).nats(hypotheses, contexts[1])
-    found = onnx_peer.OnnxRuntime(onnx_work, work.backward).nats(hypotheses, contexts[1])
-    assert found == pytest.approx(expected, rel=bench.AGREED)
-    assert found != pytest.approx(ours.Ours(work, work.model).nats(hypotheses, contexts[1]), rel=1e-4)
-
-
-def test_rows_that_onnx_runtime_pads_read_their_own_context(
-    tasks: Any, work: Any, onnx_peer: Any, onnx_work: Any
-) -> None:
-    decoder = onnx_peer.OnnxRuntime(onnx_work, work.model)
-    long, short = tasks.draw(work, [12, 5])
-
-    def logits(rows: list[list[int]], past: list[int], lengths: list[int]) -> np.ndarray:
-        number = np.array([work.vocab_size])
-        found, tokens = decoder._read(np.array(rows), np.array(past), np.array(lengths), number=number)
-        return np.take_along_axis(found, np.argsort(tokens), 1)
-
-    def alone(row: list[int]) -> np.ndarray:
-        decoder.reset(len(row))
-        return logits([row], [0], [len(row)])[0]
-
-    decoder._open(2, 13)
-    read = logits([long, short + [work.end_id] * 7], [0, 0], [12, 5])
-    then = logits([[3], [4]], [12, 5], [1, 1])
-    for row, found in zip([long, short, [*long, 3], [*short, 4]], [*read, *then], strict=True):
-        assert np.corrcoef(found, alone(row))[0, 1] > 0.99  # 8-bit activations have a scale for all rows
-    assert np.corrcoef(read[1], alone(long))[0, 1] < 0.9
 
 
 @pytest.mark.parametrize(
