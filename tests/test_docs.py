@@ -78,7 +78,7 @@ def test_every_folder_and_module_is_drawn() -> None:
             above[depth + 1 :] = [f"{above[depth]}{found[2]}/"]
             drawn.add(above[-1].rstrip("/"))
     folders = {path.parent for path in SOURCE.rglob("*.*") if "__pycache__" not in path.parts} - {SOURCE}
-    modules = {path for path in SOURCE.glob("*.py")}
+    modules = set(SOURCE.glob("*.py"))
     assert all((SOURCE / name).exists() for name in drawn)
     mentioned = {path for path in modules if re.search(rf"\b{path.name}\b", tree)}
     assert {str(path.relative_to(SOURCE)) for path in modules - mentioned} == set()

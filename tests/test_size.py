@@ -1,4 +1,4 @@
-"""Files stay under 350 lines, functions under 50: what is longer is divided by its subjects."""
+"""Files have at most 350 lines, functions 50: what is longer is divided by its subjects."""
 
 import ast
 from pathlib import Path
