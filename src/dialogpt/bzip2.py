@@ -15,11 +15,6 @@ MARK_BITS = 48
 CHUNK_BYTES = 1 << 20
 
 
-def is_bzip2(file: IO[bytes]) -> bool:
-    file.seek(0)
-    return file.read(3) == b"BZh"
-
-
 def read_part(
     file: IO[bytes], name: str, part: int, parts: int, on_read: Callable[[int], object] = lambda _: None
 ) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""bench/decode.py as a module, and a job for it: tiny random checkpoints."""
+"""bench/decode.py as a module, and a job for it: two small random checkpoints."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""ONNX Runtime as a peer of bench/decode.py: what it reads is the same model, and rows padded for it stay apart."""
+"""The benchmark's ONNX Runtime: a checkpoint that is converted to 8 bits or 4 is read as ours is."""
 
 import importlib
 import importlib.util

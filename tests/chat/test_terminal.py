@@ -55,7 +55,8 @@ def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "hypotheses", "scores"),
     [((), 16, {"mmi", "forward a token", "unsaid"}), (("--no-mmi",), 1, set()), (("--mmi",), 16, {"mmi"}),
-     (("--temperature", "0"), 1, set()), (("--num-hypotheses", "3"), 3, set())], ids=str,
+     (("--temperature", "0"), 1, set()), (("--num-hypotheses", "3"), 3, set())],
+     ids=["by default", "no-mmi", "mmi", "greedy", "three"],
 )  # fmt: skip
 def test_the_companion_of_a_model_is_asked_unless_told_otherwise(
     more: tuple[str, ...], hypotheses: int, scores: set[str]

@@ -3,19 +3,15 @@
 import json
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dialogpt.artifact import Manifest, read_manifest
 from dialogpt.data import ImportConfig
 from dialogpt.data.importing import import_files
-from dialogpt.data.readers import tidy
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn, read_sessions
 
@@ -108,25 +104,6 @@ def test_every_turn_is_kept_or_counted(import_records: Import) -> None:
     alone = manifest.dropped["session of fewer than two turns"]
     kept = sum(len(session.turns) for session in found)
     assert given_turns - alone <= kept + counted <= given_turns
-
-
-@settings(deadline=None)
-@given(st.text(st.characters(codec=None)))
-def test_tidy_text_is_one_line_of_normal_characters(text: str) -> None:
-    tidied = tidy(text)
-    assert tidy(tidied) == tidied
-    assert tidied == " ".join(tidied.split())
-    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in tidied)
-    assert unicodedata.is_normalized("NFC", tidied)
-
-
-@pytest.mark.parametrize(
-    "text, expected",
-    [("  a \t\r\n b\u00a0c\u2028d ", "a b c d"), ("e\u0301", "é"), ("a\x00b\x1b[0m", "ab[0m"),
-     ("أهلا  وسهلا", "أهلا وسهلا"), ("👩‍👩‍👧", "👩‍👩‍👧"), ("\ud800x", "x"), ("I said: NO!!", "I said: NO!!")],
-)  # fmt: skip
-def test_tidy(text: str, expected: str) -> None:
-    assert tidy(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dialogpt.decoding import Hypothesis
 from dialogpt.errors import UsageError
 from dialogpt.evaluation import EvaluateConfig, published
 from dialogpt.evaluation.evaluate import evaluate
 from dialogpt.evaluation.inputs import read_inputs
-from dialogpt.evaluation.likelihood import Likelihood, nats_and_tokens
+from dialogpt.evaluation.likelihood import nats_and_tokens
 from dialogpt.evaluation.plots import length_shares
 from dialogpt.model.engine import TorchEngine
 from dialogpt.session import Turn
@@ -55,17 +54,6 @@ def test_what_is_too_long_is_cut(tiny_model: tuple[Any, Any]) -> None:
     ((nats, tokens),) = nats_and_tokens(TorchEngine(model), tokenizer, [[Turn(long), Turn("hi")]], [long])
     assert tokens == 32
     assert 0 < nats < math.inf
-
-
-def test_likelihood_is_a_ranker(tiny_model: tuple[Any, Any]) -> None:
-    model, tokenizer = tiny_model
-    hypotheses = [Hypothesis(text=text, tokens=(), logprob=0, ended=True) for text in ("money", "see you 👍🏽")]
-    totals, means = (
-        Likelihood(TorchEngine(model), tokenizer, mean)([Turn("hi")], hypotheses) for mean in (False, True)
-    )
-    counts = [len(tokenizer.encode(hypothesis.text)) + 1 for hypothesis in hypotheses]
-    assert totals == pytest.approx([-by_hand(model, tokenizer, ("hi",), h.text)[0] for h in hypotheses], rel=1e-5)
-    assert means == pytest.approx([total / count for total, count in zip(totals, counts, strict=True)])
 
 
 def test_perplexity_in_the_table(files: tuple[Path, Path], tiny_model: tuple[Any, Any], tiny_checkpoint: Path) -> None:

@@ -1,11 +1,9 @@
-"""What tests of jobs share: the module of their tasks, a folder of flags, a file system in memory."""
+"""What tests of jobs share: the module of their tasks, a folder of flags."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 
 @pytest.fixture
@@ -19,12 +17,6 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def flags(tmp_path: Path) -> Path:
+    """A folder for what tasks tell each other and the test."""
     (tmp_path / "flags").mkdir()
     return tmp_path / "flags"
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    yield "memory://bucket/jobs"
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -65,12 +65,6 @@ def cluster(patch: pytest.MonkeyPatch, toys: ModuleType) -> Iterator[Any]:
         cluster.shutdown()
 
 
-@pytest.fixture
-def flags(tmp_path: Path) -> Path:
-    (tmp_path / "flags").mkdir()
-    return tmp_path / "flags"
-
-
 def start(
     out: Path, toys: ModuleType, function: Any, flags: Path, address: str, names: str = "abcdef", pause_s: float = 0.0
 ) -> list[Any]:

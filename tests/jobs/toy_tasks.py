@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,12 @@ def begun(flags: Path) -> dict[str, int]:
 
 
 def read(folder: Path) -> dict[str, str]:
-    """What an output folder holds beside its manifest."""
+    """What the tasks of a finished job have written, by name."""
     return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.name != MANIFEST}
 
 
-def run(job: Job, function: Any, flags: Path, names: str = "abcd", **workers: Any) -> list[Any]:
-    """A job of one stage, which is left as it is then."""
+def run(job: Job, function: Callable[[Toy], Any], flags: Path, names: str = "abcd", **workers: Any) -> list[Any]:
+    """One stage of a job, which is not finished by it; returns what its tasks return."""
     with job.kept():
         job.begin({})
         tasks = [Toy(name, job.folder.url, str(flags)) for name in names]

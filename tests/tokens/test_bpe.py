@@ -34,12 +34,6 @@ def test_no_text_spells_the_end_token(before: str, after: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.text(), max_size=5))
-def test_a_batch_is_encoded_as_its_texts_one_by_one(texts: list[str]) -> None:
-    assert SMALL.encode_batch(texts) == [SMALL.encode(text) for text in texts]
-
-
-@settings(deadline=None)
 @given(st.lists(st.text() | st.just("\ud800x"), max_size=9), st.integers(1, 4))
 def test_encoding_into_one_array_gives_the_same_tokens(texts: list[str], at_once: int) -> None:
     with pytest.MonkeyPatch.context() as small:
@@ -64,7 +58,6 @@ def test_unusual_texts_survive(tokenizer: Tokenizer, text: str) -> None:
 
 def test_a_lone_surrogate_becomes_the_replacement_character(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a\ufffdb"
-    assert tokenizer.encode_batch(["a\ud800b"]) == [tokenizer.encode("a\ufffdb")]
 
 
 def test_bytes_that_are_no_whole_code_point_decode_to_the_replacement_character(tokenizer: Tokenizer) -> None:

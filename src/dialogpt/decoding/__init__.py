@@ -86,7 +86,7 @@ class ReplyConfig(DecodingConfig):
         "the hypothesis from which a backward model best tells the source (MMI) is the reply (default: "
         "in `chat` and `bot`, where the model has a backward companion)",
     ] = None
-    backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the bundled model's companion)"] = ""
+    backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the model's companion)"] = ""
     mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
     forward_weight: Annotated[
         float,

@@ -83,7 +83,7 @@ def _perplexities(inputs: Inputs, config: EvaluateConfig) -> Sequence[Measure]:
         raise UsageError(
             "perplexity needs the contexts", "references or replies must tell them: JSONL, or TSV with contexts"
         )
-    from dialogpt.evaluation.likelihood import perplexities  # torch
+    from dialogpt.evaluation.likelihood import perplexities  # with engines, which take long to import
 
     return perplexities(inputs, contexts, config.models)
 

@@ -1,15 +1,13 @@
 """A model and responses -> how likely it finds them: nats and tokens of each response given its context.
 
 Perplexity is exp(total nats / total tokens), end tokens counted, as that of training. Tokens are the model's own, so
-perplexities of models with other vocabularies do not compare. Torch begins here.
+perplexities of models with other vocabularies do not compare.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from dialogpt.decoding import Hypothesis
 from dialogpt.decoding.hypotheses import context_tokens
 from dialogpt.decoding.loading import load_engine
 from dialogpt.engine import Engine
@@ -23,24 +21,6 @@ from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
 TOGETHER = 512  # responses, between two movements of the bar
-
-
-@dataclass(frozen=True, slots=True)
-class Likelihood:
-    """A ranker: log P(hypothesis | context) by a model, whoever made the hypothesis; `mean`: per token.
-
-    The sum of log-probabilities favours short hypotheses, the mean does not.
-    """
-
-    engine: Engine
-    tokenizer: Tokenizer
-    mean: bool = False
-    name: str = "likelihood"
-
-    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
-        texts = [hypothesis.text for hypothesis in hypotheses]
-        found = nats_and_tokens(self.engine, self.tokenizer, [context] * len(texts), texts)
-        return list(-found[:, 0] / found[:, 1] if self.mean else -found[:, 0])
 
 
 def nats_and_tokens(

@@ -100,16 +100,11 @@ class Tokenizer:
     def _turn(self, text: str) -> Sequence[int]:
         return self._remembered(text) if len(text) <= SHORT else self.encode(text)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """As `encode`, on all cores."""
-        batch = self._bpe.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
-        return [encoding.ids for encoding in batch]
-
     def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of all texts in one array (N,), uint32, an end token after each text; and where each text ends.
 
-        The ends are (len(texts),), int64: the index of the token after the text's end token. As `encode_batch` on all
-        cores, and several times faster in taking the tokens over; other threads run meanwhile.
+        The ends are (len(texts),), int64: the index of the token after the text's end token. All cores
+        encode, and other threads run meanwhile.
         """
         tokens = array("I")
         lengths: list[int] = []

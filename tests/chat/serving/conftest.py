@@ -204,6 +204,67 @@ def serve(tiny_checkpoint: Path) -> Iterator[Callable[..., Server]]:
         server.close()
 
 
+class FakeRequest(BaseHTTPRequestHandler):
+    """A request to the engine that a `Fake` plays, and the ways to answer it."""
+
+    protocol_version = "HTTP/1.1"
+    server: "FakeServer"
+    body: dict[str, Any]
+
+    def do_GET(self) -> None:
+        if self.server.fake.models is None:
+            self.json({"error": {"message": "nothing here"}}, 404)
+        else:
+            self.json(self.server.fake.models)
+
+    def do_POST(self) -> None:
+        self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.body["path"] = self.path
+        self.server.fake.bodies.append(self.body)
+        self.server.fake.keys.add(self.headers.get("Authorization", ""))
+        self.server.fake.answers(self)
+
+    def complete(self, **other: Any) -> None:
+        self.json(self.server.fake.completion(self.body | other))
+
+    def json(self, answer: Any, status: int = 200, **headers: str) -> None:
+        self.raw(json.dumps(answer).encode(), status, **headers)
+
+    def raw(self, content: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def stream(self, *pieces: bytes, whole: bool = True) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if whole:
+            self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+        self.close_connection = True
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+class FakeServer(ThreadingHTTPServer):
+    """The engine's server, which says nothing when whoever asked has gone away."""
+
+    daemon_threads = True
+
+    def __init__(self, fake: "Fake") -> None:
+        super().__init__(("127.0.0.1", 0), FakeRequest)
+        self.fake = fake
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 class Fake:
     """An engine; `answers(request)` has the request's body, and answers by the request's methods."""
 
@@ -212,55 +273,7 @@ class Fake:
         self.keys: set[str] = set()
         self.models: Any = {"data": [{"id": "m", "owned_by": "vllm", "max_model_len": 64}]}
         self.answers: Callable[[Any], None] = lambda request: request.complete()
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            body: dict[str, Any]
-
-            def do_GET(self) -> None:
-                if fake.models is None:
-                    self.json({"error": {"message": "nothing here"}}, 404)
-                else:
-                    self.json(fake.models)
-
-            def do_POST(self) -> None:
-                self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self.body["path"] = self.path
-                fake.bodies.append(self.body)
-                fake.keys.add(self.headers.get("Authorization", ""))
-                fake.answers(self)
-
-            def complete(self, **other: Any) -> None:
-                self.json(fake.completion(self.body | other))
-
-            def json(self, answer: Any, status: int = 200, **headers: str) -> None:
-                self.raw(json.dumps(answer).encode(), status, **headers)
-
-            def raw(self, content: bytes, status: int = 200, **headers: str) -> None:
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def stream(self, *pieces: bytes, whole: bool = True) -> None:
-                self.send_response(200)
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                for piece in pieces:
-                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                if whole:
-                    self.wfile.write(b"0\r\n\r\n")
-                self.wfile.flush()
-                self.close_connection = True
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who asked has gone away
+        self._server = FakeServer(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()

@@ -157,19 +157,6 @@ def test_scores_and_nulls(dumps: Any, fields: dict[str, object], kept: bool) -> 
     assert manifest.dropped == ({} if kept else {"path: low score": 1})
 
 
-def test_parents_as_pushshifts_api_gave_them(dumps: Any) -> None:
-    chain = dumps.chain("a b", "c d", "e f", "a b " * 20, "g h", "i j")
-    for record in chain:
-        if parent := record.get("parent_id", ""):
-            record["parent_id"] = None if parent.startswith("t3_") else int(parent[3:], 36)
-    for preset, turns in (
-        ("released", [["g h", "i j"]]),
-        ("open", [["a b", "c d", "e f", "a b " * 19 + "a b", "g h", "i j"]]),
-    ):
-        _, sessions = dumps.run(*chain, preset=preset, title=False, min_words=2)
-        assert [[turn.text for turn in session.turns] for session in sessions] == turns
-
-
 @pytest.mark.parametrize("name", ["author", "parent_id", "score"])
 def test_a_missing_field_is_a_reason(dumps: Any, name: str) -> None:
     chain = dumps.chain("a b", "c d", "e f")

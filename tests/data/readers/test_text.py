@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_what_is_invisible_goes_and_words_stay() -> None:
         (TEXT.encode("utf-16-le"), "utf-16-le"),
         (TEXT.encode("utf-16"), "utf-16"),
         (TEXT.encode(), "UTF8"),
-        (gzip.compress(TEXT.encode("utf-16")), ""),
+        (gzip.compress(TEXT.encode("utf-16"), mtime=0), ""),
         (TEXT.rstrip("\n").encode(), ""),
         (TEXT.rstrip("\n").encode("utf-16"), ""),
     ],
@@ -97,3 +98,22 @@ def test_an_endless_line_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a.txt").write_text("x" * 2000, encoding="utf-16")
     with pytest.raises(DataError, match="no line end"):
         list(TextFile(tmp_path / "a.txt").lines())
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec=None)))
+def test_tidy_text_is_one_line_of_normal_characters(text: str) -> None:
+    tidied = tidy(text)
+    assert tidy(tidied) == tidied
+    assert tidied == " ".join(tidied.split())
+    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in tidied)
+    assert unicodedata.is_normalized("NFC", tidied)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [("  a \t\r\n b\u00a0c\u2028d ", "a b c d"), ("e\u0301", "é"), ("a\x00b\x1b[0m", "ab[0m"),
+     ("أهلا  وسهلا", "أهلا وسهلا"), ("👩‍👩‍👧", "👩‍👩‍👧"), ("\ud800x", "x"), ("I said: NO!!", "I said: NO!!")],
+)  # fmt: skip
+def test_tidy(text: str, expected: str) -> None:
+    assert tidy(text) == expected

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 COMMANDS = ("help", "reset", "retry", "undo", "start")  # in the order of the menu; `start` is Telegram's own
-MENU = COMMANDS[:-1]
 
 _ARABIC = re.compile("[\u0621-\u064a]")
 _LETTER = re.compile(r"[^\W\d_]")

@@ -15,9 +15,6 @@ from dialogpt.data.readers.jsonl import decode_document
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 
-CHAT_TYPES = ("personal_chat", "bot_chat", "saved_messages", "private_group", "private_supergroup", "public_supergroup",
-              "private_channel", "public_channel")  # fmt: skip
-
 
 class _Entity(msgspec.Struct):
     text: str = ""
