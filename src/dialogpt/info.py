@@ -15,13 +15,14 @@ import msgspec
 from dialogpt.artifact import describe_manifest, is_backward, read_manifest
 from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.files import read_lines
-from dialogpt.hub import BUNDLED
+from dialogpt.hub import BUNDLED, OTHERS
 from dialogpt.model.config import SCORE
 from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
 from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
 
+BINARY = {pattern: what for pattern, (what, _) in OTHERS.items()} | {"*.safetensors": "weights of a folder"}
 PICKLED = (".pkl", ".pth", ".bin")
 
 
@@ -117,6 +118,9 @@ def _describe_metrics(file: Path) -> list[str]:
 
 def _describe_file(path: Path) -> list[str]:
     """Count a file's lines by what they are: sessions, comments, submissions, other JSON, other text."""
+    for pattern, what in BINARY.items():
+        if path.match(pattern):
+            return [f"{what}, {path.stat().st_size / 1e6:.1f} MB"]
     kinds: Counter[str] = Counter()
     for line in read_lines(path):
         if line.strip():
