@@ -142,8 +142,13 @@ def test_mmi_and_ranker_are_summed(tiny_ranker: Path, tiny_checkpoint: Path) -> 
 def test_a_ranker_takes_the_place_of_mmi_by_default() -> None:
     assert with_companion(ReplyConfig(), None).mmi
     assert not with_companion(ReplyConfig(ranker="x"), None).mmi
+
+
+def test_a_weight_of_nothing() -> None:
     with pytest.raises(UsageError, match="--ranker-weight nan is out of range"):
         ReplyConfig(ranker_weight=math.nan)
+    with pytest.raises(UsageError, match="--ranker-weight is of a ranker, and none is named"):
+        load_ranker(ReplyConfig(ranker_weight=2.0))
 
 
 def test_info_tells_a_ranker(tiny_ranker: Path) -> None:
