@@ -100,7 +100,7 @@ def test_a_line_holds_what_is_not_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_words_are_counted_and_files_are_numbered(tmp_path: Path, format: Format) -> None:
-    writer = write(tmp_path, [Session((Turn("a b  c"), Turn("d"))), HI, WORLD], format, per_file=2)
+    writer = write(tmp_path, [Session((Turn("a b c"), Turn("d"))), HI, WORLD], format, per_file=2)
     assert writer.counts == {"sessions": 3, "turns": 8, "words": 13}
     assert sorted(path.name for path in tmp_path.iterdir()) == [file_name(0, format), file_name(1, format)]
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,15 @@ def test_encoding_into_one_array_gives_the_same_tokens(texts: list[str], at_once
     parts = np.split(tokens, ends)
     assert parts.pop().size == 0  # after the last end
     assert [part.tolist() for part in parts] == [[*SMALL.encode(text), SMALL.end_id] for text in texts]
+
+
+def test_a_word_without_end_is_learned_in_pieces(tmp_path: Path) -> None:
+    texts = ["ab" * 12_345, "", "c"]
+    session = Session(tuple(map(Turn, texts)))
+    (tmp_path / "a.jsonl").write_bytes(msgspec.json.encode(session))
+    pieces = list(bpe._texts([tmp_path / "a.jsonl"]))
+    assert list(map(len, pieces)) == [10_000, 10_000, 4_690, 1]
+    assert "".join(pieces) == "".join(texts)
 
 
 def test_the_end_token_cannot_be_learned_from_texts_that_hold_it() -> None:

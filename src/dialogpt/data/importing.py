@@ -123,7 +123,8 @@ class Importer:
             turns = list(marked)
             if listed:
                 self.counts["offensive_turns"] += listed
-        parts = list(shaping.split_at(turns, self._unwanted, dropped))
+        cuts = bool(config.max_words or self._rejected)
+        parts = list(shaping.split_at(turns, self._unwanted, dropped)) if cuts else [turns]
         for index, part in enumerate(parts):
             name = conversation.id if len(parts) == 1 else f"{conversation.id}#{index}"
             session = Session(tuple(part), id=name, source=conversation.source)

@@ -32,6 +32,7 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 SHORT = 256  # characters of a turn whose tokens are remembered
 REMEMBERED = 4096  # of them
+PIECE = 10_000  # characters of a text to train on: a word of megabytes, such as a picture's bytes, would take hours
 TEXTS_AT_ONCE = 8192  # an encoding takes about 150 bytes a token until its ids are taken out
 
 
@@ -180,7 +181,8 @@ def _texts(paths: Iterable[Path]) -> Iterator[str]:
     with Progress("read", total, "B") as bar:
         for file in files:
             for session in read_sessions(file, bar.advance):
-                yield from (turn.text for turn in session.turns)
+                for text in (turn.text for turn in session.turns):
+                    yield from (text[at : at + PIECE] for at in range(0, len(text), PIECE))
 
 
 def _encodable(text: str) -> str:

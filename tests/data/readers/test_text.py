@@ -113,7 +113,8 @@ def test_tidy_text_is_one_line_of_normal_characters(text: str) -> None:
 @pytest.mark.parametrize(
     "text, expected",
     [("  a \t\r\n b\u00a0c\u2028d ", "a b c d"), ("e\u0301", "é"), ("a\x00b\x1b[0m", "ab[0m"),
-     ("أهلا  وسهلا", "أهلا وسهلا"), ("👩‍👩‍👧", "👩‍👩‍👧"), ("\ud800x", "x"), ("I said: NO!!", "I said: NO!!")],
+     ("أهلا  وسهلا", "أهلا وسهلا"), ("👩‍👩‍👧", "👩‍👩‍👧"), ("\ud800x", "x"), ("I said: NO!!", "I said: NO!!"),
+     (" a", "a"), ("a ", "a"), ("a  b", "a b"), (" ", ""), ("", "")],
 )  # fmt: skip
 def test_tidy(text: str, expected: str) -> None:
     assert tidy(text) == expected

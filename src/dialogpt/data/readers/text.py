@@ -25,7 +25,9 @@ def tidy(text: str) -> str:
 
     A text that is tidy comes back as the same object: a long file is not held twice.
     """
-    clean = text if text.isascii() and text.isprintable() else unicodedata.normalize("NFC", _JUNK.sub("", text))
+    if text.isascii() and text.isprintable():  # then blanks are its only white space
+        return text if "  " not in text and text[:1] != " " != text[-1:] else " ".join(text.split())
+    clean = unicodedata.normalize("NFC", _JUNK.sub("", text))
     folded = " ".join(clean.split())
     return text if folded == text else folded
 
