@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -54,22 +53,6 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-
-
-@pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of tasks for jobs, where worker processes find it too."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    import toy_tasks
-
-    return toy_tasks
-
-
-@pytest.fixture
-def flags(tmp_path: Path) -> Path:
-    """A folder for what those tasks tell each other and the test."""
-    (tmp_path / "flags").mkdir()
-    return tmp_path / "flags"
 
 
 @pytest.fixture
@@ -140,6 +123,25 @@ def tiny_checkpoint(tiny_model: tuple[Any, Any], tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     checkpoint.save(*tiny_model, folder, make_manifest("checkpoint"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ranker(make_model: Callable[..., Any], tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of DialogRPT's kind, as transformers saves it; tests that change files copy it first."""
+    import torch
+    from transformers import GPT2ForSequenceClassification
+
+    from dialogpt.artifact import make_manifest
+    from dialogpt.model import checkpoint
+
+    folder = tmp_path_factory.mktemp("ranker")
+    checkpoint.save(make_model(seed=3, n_embd=64), tiny_tokenizer, folder / "model", make_manifest("checkpoint"))
+    ranker = GPT2ForSequenceClassification.from_pretrained(folder / "model", num_labels=1)
+    with torch.no_grad():
+        ranker.score.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    ranker.save_pretrained(folder / "ranker")
+    tiny_tokenizer.save(folder / "ranker")
+    return folder / "ranker"
 
 
 class ArrayLogits:

@@ -88,9 +88,21 @@ def test_a_file_in_the_way_is_a_usage_error(tmp_path: Path) -> None:
 def test_two_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "out", overwrite=True) as one:
         with atomic_folder(tmp_path / "out", overwrite=True) as two:
-            (two / "two").touch()
+            (two / MANIFEST).touch()
         (one / "one").touch()
     assert names(tmp_path / "out") == ["one"]
+
+
+@pytest.mark.parametrize("overwrite, message", [(False, "is not empty"), (True, "dialogpt wrote")])
+def test_what_was_put_there_meanwhile_is_kept(tmp_path: Path, overwrite: bool, message: str) -> None:
+    def put_something_there() -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine").touch()
+
+    with pytest.raises(UsageError, match=message), atomic_folder(tmp_path / "out", overwrite=overwrite):
+        put_something_there()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["mine"]
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:

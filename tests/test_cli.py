@@ -127,6 +127,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(made: Made, tmp_path: Path)
         (["import", "x", "--ouut", "y"], "--ouut.*--out", "import --help"),
         (["import", "x"], "--out is missing", "import --help"),
         (["import", "--out", "y"], "FILES is missing", "import --help"),
+        (["import", "x", "--out"], "--out.* requires an argument", "import --help"),
         (["tokenize", "x", "--out", "y"], "--tokenizer is missing", ""),
         (["train", "x", "--out", "y", "--steps", "many"], "'many' is not a valid int", ""),
         (["train", "x", "--out", "y", "--schedule", "moon"], "'moon' is not one of 'linear'", ""),

@@ -34,6 +34,7 @@ class Hub(BaseHTTPRequestHandler):
 
     folder: ClassVar[Path]
     fetched: ClassVar[list[str]]
+    asked: ClassVar[list[str]]
     refuses: ClassVar[tuple[int, str] | None] = None  # a status, and the hub's name for why
 
     def do_HEAD(self) -> None:
@@ -49,6 +50,7 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             return self.end_headers()
         path = self.path.partition("?")[0]
+        self.asked.append(path)
         files = {file.name: file for file in self.folder.iterdir()}
         if path.startswith("/people/talker/resolve/"):
             name = path.rpartition("/")[2]
@@ -88,6 +90,7 @@ def served(tiny_checkpoint: Path, tmp_path: Path) -> Iterator[tuple[type[Hub], s
     class OfTest(Hub):
         folder: ClassVar[Path] = Path(shutil.copytree(tiny_checkpoint, tmp_path / "talker"))
         fetched: ClassVar[list[str]] = []
+        asked: ClassVar[list[str]] = []
 
     (OfTest.folder / "model.int8").unlink(missing_ok=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), OfTest)
@@ -142,8 +145,11 @@ def test_a_model_of_the_hub_talks(
 
     assert reply().endswith(" []\n")  # the native engine read the weights
     assert {name for name in hub.fetched if "model" in Path(name).stem and name.endswith(("bin", "rs"))} == weights
+    assert hub.asked.count("/api/models/people/talker/revision/main") <= 2  # for pickled weights a second time
     fetched = list(hub.fetched)
     assert reply(HF_HUB_OFFLINE="1").endswith(" []\n")
+    hub.refuses = (200, "")  # a network's own page, say
+    assert reply().endswith(" []\n")
     assert hub.fetched == fetched
 
 
@@ -153,7 +159,9 @@ def test_a_model_of_the_hub_talks(
         ((403, "GatedRepo"), "gives 'people/talker' only to whom its owners let in (ask for access"),
         ((401, "RepoNotFound"), "has no model 'people/talker' (check the name; a private one needs your token"),
         ((404, "RepoNotFound"), "has no model 'people/talker'"),
-        ((500, "Down"), "the Hugging Face hub cannot be reached"),
+        ((500, "Down"), "the Hugging Face hub does not give 'people/talker': it answers with status 500 (try again"),
+        ((403, "Forbidden"), "status 403 (check your token (HF_TOKEN))"),
+        ((200, ""), "the Hugging Face hub cannot be reached (go online once"),  # a page in the place of JSON
     ],
 )
 def test_what_the_hub_refuses(
@@ -164,6 +172,25 @@ def test_what_the_hub_refuses(
     last = ask(endpoint, tmp_path).stderr.splitlines()[-1]
     assert last.startswith("dialogpt.errors.CheckpointError: ")
     assert said in last
+
+
+def test_a_hub_without_an_answer(tmp_path: Path) -> None:
+    for endpoint in ("http://127.0.0.1:9", "no-address"):
+        last = ask(endpoint, tmp_path).stderr.splitlines()[-1]
+        assert "'people/talker' is no folder here, and the Hugging Face hub cannot be reached" in last
+
+
+def test_a_cache_that_cannot_be_written(served: tuple[type[Hub], str], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    last = ask(served[1], tmp_path).stderr.splitlines()[-1]
+    assert f"'people/talker' cannot be kept at {tmp_path / 'cache'}" in last
+    assert "HF_HOME" in last
+
+
+def test_a_revision() -> None:
+    with pytest.raises(CheckpointError, match="is neither a folder nor a hub name") as caught:
+        model_path("people/talker@v2")
+    assert caught.value.hint == "to have a revision: hf download people/talker --revision v2"
 
 
 def an_adapter(folder: Path) -> None:

@@ -142,6 +142,14 @@ def test_a_single_file_of_weights(tmp_path: Path) -> None:
         told(file)
 
 
+@pytest.mark.parametrize(
+    "name, what", [("bot.gguf", "a model for llama.cpp (GGUF)"), ("model.safetensors", "weights of a folder")]
+)
+def test_files_of_weights_have_no_lines(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / name).write_bytes(b"GGUF\n" * 500_000)
+    assert told(tmp_path / name) == [f"{what}, 2.5 MB"]
+
+
 def test_the_bundled_model_has_its_name_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert info(InfoConfig(path=(Path("bundled"),))) == info(InfoConfig(path=(BUNDLED,)))

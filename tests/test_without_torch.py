@@ -24,7 +24,7 @@ from conftest import ScriptedEngine
 from dialogpt.decoding import loading
 from dialogpt.tokens.bpe import Tokenizer
 
-def engine(source, bits=8):
+def engine(source, bits=8, **kind):
     tokenizer = Tokenizer.load(source)
     return ScriptedEngine([[*tokenizer.encode({SAYS!r}), tokenizer.end_id]] * 32, tokenizer.vocab_size)
 

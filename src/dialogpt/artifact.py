@@ -210,6 +210,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
+        check_folder(path, overwrite=overwrite)  # somebody may have put something there since the start
         if path.exists():
             old = partial.with_name(partial.name.replace(".partial-", ".old-"))
             path.rename(old)

@@ -55,7 +55,10 @@ COMMANDS = {
         lists=("refs", "metrics", "models"),
     ),
     "select": Command(
-        "dialogpt.evaluation:SelectConfig", "dialogpt.evaluation.selection:select", "refs", lists=("models", "backward")
+        "dialogpt.evaluation:SelectConfig",
+        "dialogpt.evaluation.selection:select",
+        "refs",
+        lists=("models", "backward", "rankers"),
     ),
     "judge": Command(
         "dialogpt.evaluation.human:JudgeConfig",
@@ -75,7 +78,7 @@ COMMANDS = {
     ),
     "serve": Command("dialogpt.chat.serving:ServeConfig", "dialogpt.chat.serving.serve:serve", "model"),
     "bot": Command("dialogpt.chat.bots:BotConfig", "dialogpt.chat.bots.run:bot", "platform", lists=("allow",)),
-    "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.folder:export", "model"),
+    "export": Command("dialogpt.export:ExportConfig", "dialogpt.export.export:export", "model"),
     "info": Command("dialogpt.info:InfoConfig", "dialogpt.info:info", "path", quiet=True, optional=("path",)),
 }
 
@@ -199,17 +202,25 @@ class _Command(click.Command):
         self.lists = lists
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, self._with_options(args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click does not say whose option lacks its value
+            raise
+
+    def _with_options(self, args: list[str]) -> list[str]:
+        """The words, before each of a list its option."""
         words: list[str] = []
         option = ""
         for place, word in enumerate(args):
             if word == "--":
-                return super().parse_args(ctx, words + args[place:])
+                return words + args[place:]
             if word.startswith("-") and not word[1:].isdigit():  # or it is a number
                 option = word if word in self.lists else ""
             elif option and words[-1] != option:
                 words.append(option)
             words.append(word)
-        return super().parse_args(ctx, words)
+        return words
 
 
 def _command(name: str) -> click.Command:

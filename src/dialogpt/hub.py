@@ -1,5 +1,7 @@
 """Where a model's name leads: the bundled model, a folder, a run folder, a Hugging Face hub name, or a single file."""
 
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from dialogpt.errors import CheckpointError
@@ -38,7 +40,7 @@ def model_folder(name: str | Path | None) -> Path:
     """The checkpoint folder of a name: None and "bundled" are the model that ships.
 
     A run folder is its best checkpoint, or its newest while there is no best. A name that is no folder is
-    looked up on the hub (its cache first); CheckpointError when that fails.
+    looked up on the hub (its cache where that fails); CheckpointError when neither has it.
     """
     bundled = name is None or str(name) in ("", "bundled")
     folder = BUNDLED if bundled else Path(str(name))
@@ -92,26 +94,19 @@ def tokenizer_folder(name: str | Path) -> Path:
     return model_folder(name)
 
 
+@cache
 def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    """The folder of a model of the hub, which is asked once in a process; where it fails, what its cache has."""
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[*OLD_WEIGHTS, *HUB_FILES]))
-        return folder
+        return _fetched(name)
     except RuntimeError as error:  # of pathlib: a mere number in a container, say
         raise CheckpointError(
             f"{name!r} is no folder here, and there is no home folder for what the hub gives", "name one in HF_HOME"
         ) from error
     except HFValidationError as error:
-        raise CheckpointError(f"{name!r} is neither a folder nor a hub name", "check the path") from error
+        raise CheckpointError(f"{name!r} is neither a folder nor a hub name", _path_or(name)) from error
     except GatedRepoError as error:
         raise CheckpointError(
             f"the Hugging Face hub gives {name!r} only to whom its owners let in",
@@ -121,8 +116,41 @@ def _from_hub(name: str) -> Path:
         raise CheckpointError(
             f"the Hugging Face hub has no model {name!r}", "check the name; a private one needs your token in HF_TOKEN"
         ) from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",
-            "go online once, or name a folder",
-        ) from error
+    except Exception as error:  # of HTTP, of a proxy, of a network's page where JSON should be: nearly anything
+        with suppress(Exception):
+            return _fetched(name, local_files_only=True)
+        raise CheckpointError(*_failure(name, error)) from error
+
+
+def _fetched(name: str, *, local_files_only: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
+
+    def fetch(*patterns: str) -> Path:
+        return Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=local_files_only))
+
+    folder = fetch(*HUB_FILES)
+    return folder if any(folder.glob("*.safetensors")) else fetch(*OLD_WEIGHTS, *HUB_FILES)
+
+
+def _path_or(name: str) -> str:
+    """The way out for what is no name of the hub's."""
+    model, _, revision = name.partition("@")
+    return f"to have a revision: hf download {model} --revision {revision}" if revision else "check the path"
+
+
+def _failure(name: str, error: BaseException) -> tuple[str, str]:
+    """What to say when a model was not fetched, and the way out: by the hub's status, if it answered."""
+    found: BaseException | None = error
+    while found is not None and not hasattr(found, "response"):
+        found = found.__cause__
+    if found is not None:
+        status = found.response.status_code
+        hint = {401: "check your token (HF_TOKEN)", 403: "check your token (HF_TOKEN)"}.get(status, "try again later")
+        return f"the Hugging Face hub does not give {name!r}: it answers with status {status}", hint
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+        place = f" at {error.filename}" if error.filename else ""
+        return f"{name!r} cannot be kept{place}: {error.strerror}", "name a folder with room in HF_HOME"
+    return (
+        f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",
+        "go online once, or name a folder",
+    )

@@ -15,13 +15,15 @@ import msgspec
 from dialogpt.artifact import describe_manifest, is_backward, read_manifest
 from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.files import read_lines
-from dialogpt.hub import BUNDLED
+from dialogpt.hub import BUNDLED, OTHERS
+from dialogpt.model.config import SCORE
 from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
 from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
 
-PICKLED = (".pkl", ".bin")
+BINARY = {pattern: what for pattern, (what, _) in OTHERS.items()} | {"*.safetensors": "weights of a folder"}
+PICKLED = (".pkl", ".pth", ".bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +90,8 @@ def _describe_checkpoint(folder: Path) -> list[str]:
     size_bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
     weights = f"weights: {size_bytes / 1e6:.1f} MB"
     try:
-        with suppress(NotKnown), open_weights(folder):
-            pass
+        with suppress(NotKnown), open_weights(folder) as mapped:
+            weights += ", of a ranker, for --ranker" if SCORE in mapped.tensors else ""
     except CheckpointError as error:
         weights += f", but {error.message}"
     return ["checkpoint: " + ", ".join(f"{key} {hf[key]}" for key in keys if key in hf), weights]
@@ -99,7 +101,7 @@ def _describe_pickled(file: Path) -> list[str]:
     """Shape and size of a single file of weights, such as the authors' medium_ft.pkl; CheckpointError if damaged."""
     from dialogpt.native.packed import readable
 
-    config = readable(file)
+    config = readable(file, ranker=None)
     keys = ("n_layer", "n_head", "n_embd", "n_ctx", "vocab_size")
     shape = ", ".join(f"{key} {getattr(config, key)}" for key in keys) if config else "of a kind that torch may read"
     return [f"checkpoint: {shape}", f"weights: {file.stat().st_size / 1e6:.1f} MB"]
@@ -116,6 +118,9 @@ def _describe_metrics(file: Path) -> list[str]:
 
 def _describe_file(path: Path) -> list[str]:
     """Count a file's lines by what they are: sessions, comments, submissions, other JSON, other text."""
+    for pattern, what in BINARY.items():
+        if path.match(pattern):
+            return [f"{what}, {path.stat().st_size / 1e6:.1f} MB"]
     kinds: Counter[str] = Counter()
     for line in read_lines(path):
         if line.strip():

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 SHOWN = 3  # of warnings in the same words
-CHATTY = ("httpx", "httpcore", "urllib3", "filelock")
+CHATTY = ("httpx", "httpcore", "urllib3", "filelock", "gguf")
 
 
 def set_up_logging(level: int) -> None:

@@ -65,6 +65,7 @@ def test_what_was_said_is_found_in_any_script(tmp_path: Path) -> None:
             assert [one.first for one in store.listed(word)] == first
         for word in ("اهلا", "أَهلاً", "صبـــاح", "صباح الخیر", "ٱهلا"):  # without hamza, with signs, lengthened, Persian
             assert [one.first for one in store.listed(word)] == ["صباح الخير"]
+        assert store.listed("ـ") == store.listed("ً") == []  # what is passed over in a text is in none
         assert [one.turns for one in store.listed()] == [2] * 4
         assert store.last() == 4
         store.take_back(4, 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from dialogpt.data.dumps import Record, as_int, lack, read_dump
+from dialogpt.data.dumps import Record, as_int, lack, parent_of, read_dump
 from dialogpt.data.tally import Tally
 from dialogpt.errors import DataError
 
@@ -63,6 +63,33 @@ def test_shares_of_a_dump_are_the_whole_dump(tmp_path: Path) -> None:
     assert sorted(r.id for records, _ in shares for r in records) == sorted(r.id for r in whole)  # type: ignore[type-var]
     assert len(whole) == 999
     assert tally.dropped.total() == sum(share.dropped.total() for _, share in shares) == 1
+
+
+@pytest.mark.parametrize("beside", [b"", b"{"], ids=["good lines", "a bad line"])
+def test_two_records_on_a_line_are_two_whatever_stands_beside(tmp_path: Path, beside: bytes) -> None:
+    joined = b"".join(json.dumps({**COMMENT, "id": name}).encode() for name in ("c1", "c2"))
+    records, tally = read(write(tmp_path / "RC", joined, beside, COMMENT))
+    assert [record.id for record in records] == ["c1", "c2", "c1"]
+    assert tally.dropped.total() == len(beside)
+
+
+def test_numbers_that_no_dump_holds(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "RC", {**COMMENT, "score": 2**70}, {**COMMENT, "score": 1e308}, {**COMMENT, "score": "-1e99"}
+    )
+    records, tally = read(path)
+    assert tally.dropped == {"line: unexpected type": 1}
+    assert [as_int(record.score, 1) for record in records] == [2**63 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize(
+    "parent, name",
+    [("t1_c8", "t1_c8"), (None, "t3_7"), ("", "t3_7"), (34850342890, "t1_g0czsoa"), (35, "t1_z"), (36, "t1_10"),
+     (-1, "t1_")],
+)  # fmt: skip
+def test_a_parent_may_be_a_number(parent: str | int | None, name: str) -> None:
+    assert parent_of(parent, "t3_7") == name
+    assert not isinstance(parent, int) or parent < 0 or int(name[3:], 36) == parent
 
 
 def test_old_and_new_fields(tmp_path: Path) -> None:

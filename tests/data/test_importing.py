@@ -121,7 +121,7 @@ def test_every_turn_is_kept_or_counted(import_records: Import) -> None:
         ('{"messages": [{"content": "hi"}]}', "role"),
         ('{"messages": ["hi"]}', "indices"),
         ('{"messages": [{"role": "user", "content": ["hi"]}]}', "not a conversation"),
-        ('{"messages": [{"role": "user", "content": null}]}', "a turn's text is a NoneType"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "a turn's text is a int"),
         ("{", "not a conversation"),
     ],
 )
@@ -253,12 +253,13 @@ def test_files_of_several_formats_go_together(tmp_path: Path) -> None:
     assert manifest.dropped == {"media": 1, "empty file": 1}
 
 
+@pytest.mark.parametrize("form", ["auto", "script"])
 @pytest.mark.parametrize("nothing", ["", "\n \n"])
-def test_an_empty_table_is_counted_where_columns_are_named(tmp_path: Path, nothing: str) -> None:
+def test_an_empty_table_is_counted_where_columns_are_named(tmp_path: Path, nothing: str, form: str) -> None:
     (tmp_path / "a.csv").write_text("who,what\nAnn,a\nBo,b\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text(nothing, encoding="utf-8")
     files = (tmp_path / "a.csv", tmp_path / "b.csv")
-    manifest = import_files(ImportConfig(files=files, out=tmp_path / "out", columns="who,what"))
+    manifest = import_files(ImportConfig(files=files, out=tmp_path / "out", columns="who,what", from_=form))
     assert manifest.dropped == {"empty file": 1}
 
 

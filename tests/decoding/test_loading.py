@@ -12,7 +12,7 @@ from dialogpt.decoding.loading import load_engine
 from dialogpt.decoding.responder import Responder
 from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
-from dialogpt.export.folder import export
+from dialogpt.export.export import export
 
 
 @pytest.fixture

@@ -133,6 +133,16 @@ def test_the_command(tmp_path: Path, tiny_checkpoint: Path) -> None:
     assert "contexts:10" in text
 
 
+def test_rankers_stand_beside_the_models(tmp_path: Path, tiny_checkpoint: Path, tiny_ranker: Path) -> None:
+    config = SelectConfig(
+        refs=(written(tmp_path, 12),), models=(str(tiny_checkpoint),), rankers=(str(tiny_ranker),), distractors=3,
+        samples=0, trials=0, device="cpu", precision="fp32", format="json",
+    )  # fmt: skip
+    found = {score["system"]: score["value"] for score in json.loads(select(config)) if score["name"] == "mrr"}
+    assert [*found] == [f"{tiny_checkpoint} forward", f"{tiny_checkpoint} forward, mean", str(tiny_ranker)]
+    assert 0.25 <= found[str(tiny_ranker)] < 1
+
+
 def test_the_human_response_is_the_one_set_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items: list[dict[str, Any]] = [
         {"context": [f"so {n}"], "references": [f"voted {n}", f"other {n}"], "human": f"said {n}"} for n in "abc"
@@ -178,6 +188,7 @@ def test_the_bundled_model_knows_its_place(tmp_path: Path) -> None:
         ({"items": -1}, "--items -1 is below 0", "0 or more"),
         ({"distractors": 40}, "--distractors 40 of 40 different responses", "fewer"),
         ({"backward": ("a", "b")}, "2 backward models for 1 models", "one for each"),
+        ({"rankers": ("a", "a")}, "the same model is given twice", "once"),
         ({"models": ("a", "a")}, "the same model is given twice", "once"),
         ({"models": ("nowhere",)}, "'nowhere' is no folder here", ""),
     ],

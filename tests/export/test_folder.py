@@ -12,7 +12,7 @@ from dialogpt import GPT, Tokenizer
 from dialogpt.artifact import read_manifest
 from dialogpt.errors import CheckpointError, UsageError
 from dialogpt.export import ExportConfig
-from dialogpt.export.folder import export
+from dialogpt.export.export import export
 from dialogpt.model import checkpoint
 
 Pair = tuple[GPT, Tokenizer]

@@ -22,7 +22,7 @@ from dialogpt.artifact import make_manifest
 from dialogpt.decoding.loading import load_engine
 from dialogpt.errors import CheckpointError
 from dialogpt.export import ExportConfig
-from dialogpt.export.folder import export
+from dialogpt.export.export import export
 from dialogpt.hub import model_path, tokenizer_folder
 from dialogpt.model import checkpoint
 

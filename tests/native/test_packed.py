@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from dialogpt.artifact import lock_file
 from dialogpt.errors import CheckpointError
+from dialogpt.model import checkpoint
 from dialogpt.native import packed
 from dialogpt.native.engine import open_native
 
@@ -60,13 +61,27 @@ def damaged(file: Path) -> None:
     file.write_bytes(b"no header" + file.read_bytes()[9:])
 
 
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1000] ^= 4
+    file.write_bytes(content)
+
+
+def without_a_sum(file: Path) -> None:
+    header = file.read_bytes()[: packed.HEADER].rstrip(b"\0")
+    known = {name: value for name, value in json.loads(header).items() if name != "sum"}
+    file.write_bytes(json.dumps(known).encode().ljust(packed.HEADER, b"\0") + file.read_bytes()[packed.HEADER :])
+
+
 def older(file: Path) -> None:
     whole = file.read_bytes()
     before = f'"version":{packed.VERSION}'.encode()
     file.write_bytes(whole.replace(before, b'"version":0', 1))
 
 
-@pytest.mark.parametrize("harm", [shorter, damaged, older, Path.unlink], ids=lambda harm: harm.__name__)
+@pytest.mark.parametrize(
+    "harm", [shorter, damaged, flipped, without_a_sum, older, Path.unlink], ids=lambda harm: harm.__name__
+)
 def test_one_that_does_not_fit_is_made_anew(folder: Path, harm: Callable[[Path], None]) -> None:
     expected, file = logits(folder), folder / packed.NAMES[8]
     whole = file.read_bytes()
@@ -127,6 +142,35 @@ def test_two_byte_weights_and_short_names(folder: Path, dtype: torch.dtype) -> N
     short |= {"h.0.attn.bias": torch.ones(1, 1, 4, 4), "lm_head.weight": short["wte.weight"].clone()}
     save_file(short, folder / "model.safetensors")
     assert np.array_equal(logits(folder), expected)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_an_output_layer_in_another_type(folder: Path, dtype: torch.dtype, stored: torch.dtype) -> None:
+    """It is the embedding, rounded; a number that is another one beyond that makes it another layer."""
+    weights = load_file(folder / "model.safetensors")
+    embedding = weights["transformer.wte.weight"].to(stored)
+    head = embedding.to(dtype, copy=True)
+    save_file(weights | {"transformer.wte.weight": embedding, "lm_head.weight": head}, folder / "model.safetensors")
+    assert open_native(folder) is not None
+    checkpoint.load(folder)
+    (folder / packed.NAMES[8]).unlink()
+    head[-1, -1] *= 1.01
+    save_file(weights | {"transformer.wte.weight": embedding, "lm_head.weight": head}, folder / "model.safetensors")
+    for opening in (open_native, checkpoint.load):
+        with pytest.raises(CheckpointError, match=r"lm_head\.weight is not the token embedding"):
+            opening(folder)
+
+
+def test_an_output_layer_that_is_said_to_be_its_own_and_is_missing(folder: Path) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": False}))
+    for opening in (open_native, checkpoint.load):
+        with pytest.raises(CheckpointError, match=r"holds no lm_head\.weight, and its config\.json says tie"):
+            opening(folder)
+    change(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"].clone()}))
+    assert open_native(folder) is not None
+    checkpoint.load(folder)
 
 
 def change(folder: Path, act: Callable[[dict[str, torch.Tensor]], Any]) -> None:

@@ -127,10 +127,15 @@ def test_an_end_that_is_not_there(folder: Path) -> None:
     with pytest.raises(DataError, match=r"the vocabulary has no </s> token") as caught:
         Tokenizer.load(folder)
     assert str(folder) in caught.value.message
+    assert caught.value.message.endswith("the eos_token of tokenizer_config.json")
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
 def test_damaged_settings(folder: Path, name: str) -> None:
     (folder / name).write_text('{"eos_token": 7}')
     with pytest.raises(DataError, match=name):
+        Tokenizer.load(folder)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(DataError, match=f"{name} cannot be read"):
         Tokenizer.load(folder)

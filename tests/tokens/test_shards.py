@@ -113,6 +113,18 @@ def many_conversations() -> list[Session]:
     return for_chats + [Session(turns, id=f"t3_{i}/t1_{i}{leaf}") for i in range(150) for leaf in "ab"]
 
 
+@pytest.mark.parametrize("name", ["chat #{}", "#{}", "#{}/general"])
+def test_conversations_whose_ids_have_a_number_sign(name: str) -> None:
+    """They are as many as there are; the windows of each are on one side."""
+    turns = (Turn("hi"), Turn("hello"))
+    names = [name.format(i) for i in range(150)]
+    held_out = held_out_ids([Session(turns, id=name) for name in names], 0.2)
+    assert 0.1 < len(held_out) / len(names) < 0.3
+    parts = ("0", "1", "0#1")
+    made = [Session(turns, id=f"{name}#{part}") for name in names for part in parts]
+    assert held_out_ids(made, 0.2) == {f"{name}#{part}" for name in held_out for part in parts}
+
+
 def held_out_ids(made: list[Session], share: float) -> set[str]:
     holdout = HoldOut(share)
     return {session.id for session in made if holdout.split(session) == "validation"}

@@ -15,7 +15,10 @@ from dialogpt.chat.keeping import Keeper
 from dialogpt.decoding import DecodingConfig, ReplyConfig, settings_by_name
 from dialogpt.errors import DataError, UsageError, did_you_mean
 
-AT_START = ("mmi", "backward", "mmi_source", "forward_weight", "safety", "blocklist", "precision", "seed")  # of loading
+AT_START = (  # of loading
+    "mmi", "backward", "mmi_source", "forward_weight", "ranker", "ranker_weight", "safety", "blocklist", "precision",
+    "seed",
+)  # fmt: skip
 NAMES = [field.name for field in dataclasses.fields(ReplyConfig) if field.name not in AT_START]
 
 

@@ -196,7 +196,7 @@ class Conversations:
             "SELECT conversation, count(*) AS turns, min(id) AS first, max(id) AS last, "
             "max(?1 = '' OR instr(fold(text), ?1)) AS found FROM turns WHERE NOT taken_back GROUP BY conversation"
             ") t ON t.conversation = c.id JOIN turns f ON f.id = t.first WHERE t.found ORDER BY t.last DESC",
-            fold(search),
+            fold(search) or search,  # of tatweel alone nothing is left, which would be in every text
         )
         return [Listed(*row) for row in rows]
 

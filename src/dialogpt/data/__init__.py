@@ -12,7 +12,19 @@ from typing import Annotated, Literal
 Engine = Literal["local", "ray"]
 Preset = Literal["open", "released", "paper"]
 Format = Literal["jsonl", "tsv", "parquet", "messages"]
-SourceFormat = Literal["auto", "jsonl", "script", "original", "whatsapp", "telegram", "discord", "dstc7", "parquet"]
+SourceFormat = Literal[
+    "auto",
+    "jsonl",
+    "script",
+    "original",
+    "whatsapp",
+    "telegram",
+    "discord",
+    "messenger",
+    "sillytavern",
+    "dstc7",
+    "parquet",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +92,9 @@ class ReferencesConfig:
 class ImportConfig:
     """Settings of `import`: conversational files -> sessions."""
 
-    files: Annotated[tuple[Path, ...], "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Parquet, ... exports"]
+    files: Annotated[
+        tuple[Path, ...], "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, Parquet, ... exports"
+    ]
     out: Annotated[Path, "folder to write"]
     from_: Annotated[SourceFormat, "what the files are (auto: told by their content)"] = "auto"
     encoding: Annotated[str, "encoding of text, such as windows-1256 (default: UTF-8, or UTF-16 by its mark)"] = ""

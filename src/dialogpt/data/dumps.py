@@ -6,15 +6,17 @@ record is counted under its reason and passed over. Unknown fields are never dec
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from dialogpt.data.tally import Tally
 from dialogpt.files import read_part
 
 BOM = b"\xef\xbb\xbf"
-Number = int | float | str | None
+LEAST, MOST = -(1 << 63), (1 << 63) - 1  # what a spill file holds of a number
+Number = Annotated[int, Meta(ge=LEAST, le=MOST)] | float | str | None
 
 
 class Record(msgspec.Struct, gc=False):
@@ -23,7 +25,7 @@ class Record(msgspec.Struct, gc=False):
     id: str | int | None = None
     body: str | None = None
     link_id: str | None = None
-    parent_id: str | UnsetType | None = UNSET
+    parent_id: str | int | UnsetType | None = UNSET
     author: str | UnsetType | None = UNSET
     score: Number | UnsetType = UNSET
     subreddit: str | None = None
@@ -55,18 +57,18 @@ def _records(block: bytes, decoder: msgspec.json.Decoder[Record], tally: Tally) 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # some line is bad: find it
         records = []
         for line in filter(bytes.strip, block.splitlines()):
-            found = _record(line, decoder)
+            found = _of_line(line, decoder)
             if isinstance(found, str):
                 tally.dropped[f"line: {found}"] += 1
             else:
-                records.append(found)
+                records += found
         return records
 
 
-def _record(line: bytes, decoder: msgspec.json.Decoder[Record]) -> Record | str:
-    """The line's record, or the reason why it is none."""
+def _of_line(line: bytes, decoder: msgspec.json.Decoder[Record]) -> list[Record] | str:
+    """The line's record (two, where the line end between them is lost), or the reason why it is none."""
     try:
-        return decoder.decode(line)
+        return decoder.decode_lines(line)
     except UnicodeDecodeError:
         return "not UTF-8"
     except msgspec.ValidationError:
@@ -84,11 +86,23 @@ def lack(record: Record) -> str | None:
     return None if record.link_id else "line: missing link_id"
 
 
+def parent_of(parent: str | int | UnsetType | None, thread: str) -> str:
+    """The full name of what a comment answers: Pushshift's API gave a comment's number, and null for the submission."""
+    if not isinstance(parent, int):
+        return parent or thread
+    digits = ""
+    while parent > 0:
+        parent, digit = divmod(parent, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return f"t1_{digits}"
+
+
 def as_int(value: Number | UnsetType, default: int) -> int:
     """The number, which a dump may give as a string or with a fraction; `default` when it is missing or none."""
     if type(value) is int:
         return value
     try:
-        return int(value) if isinstance(value, int | float) else int(float(value or ""))
+        number = int(value) if isinstance(value, int | float) else int(float(value or ""))
+        return min(max(number, LEAST), MOST)
     except (ValueError, OverflowError):
         return default

@@ -78,10 +78,11 @@ class Importer:
 
     def _read(self, path: Path, bar: Progress) -> Iterator[Session]:
         file = TextFile(path, self.config.encoding, bar.advance)
-        name: str | None = "script" if self.config.columns and any(map(str.strip, file.head())) else self.config.from_
+        table = bool(self.config.columns) or self.config.from_ == "script"
+        name: str | None = "script" if table else self.config.from_
         if name == "auto":
             name = recognise(file)
-        if name is None:
+        if name is None or (table and not any(map(str.strip, file.head()))):
             self.dropped["empty file"] += 1
             return
         log.info("import %s: read as %s", path, name)

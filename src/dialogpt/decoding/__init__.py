@@ -78,9 +78,9 @@ class DecodingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyConfig(DecodingConfig):
-    """How a reply is chosen among hypotheses: by the backward model (MMI), and without what is not safe to say."""
+    """How a reply is chosen among hypotheses: by a backward model (MMI) or a ranker; what is not safe goes."""
 
-    num_hypotheses: Annotated[int, "hypotheses of a reply (default: 16 with --mmi, else 1)"] = 0
+    num_hypotheses: Annotated[int, "hypotheses of a reply (default: 16 with --mmi or --ranker, else 1)"] = 0
     mmi: Annotated[
         bool | None,
         "the hypothesis from which a backward model best tells the source (MMI) is the reply (default: "
@@ -93,6 +93,8 @@ class ReplyConfig(DecodingConfig):
         "of --mmi: how much a hypothesis's own log-probability a token counts beside it; then what was said before "
         "comes last, too (0: as the paper)",
     ] = 0.0
+    ranker: Annotated[str, "model that says how good a hypothesis is, as microsoft/DialogRPT-updown"] = ""
+    ranker_weight: Annotated[float, "of --ranker, beside --mmi: how much its log-probability counts"] = 1.0
     safety: Annotated[bool, "reject hypotheses that offend, or agree with what does"] = True
     blocklist: Annotated[Path | None, "phrases that no reply may hold, one a line (default: a short list)"] = None
     precision: Annotated[
@@ -106,6 +108,7 @@ class ReplyConfig(DecodingConfig):
             self,
             ("num_hypotheses", self.num_hypotheses >= 0, "at least 1"),
             ("forward_weight", 0 <= self.forward_weight < math.inf, "at least 0"),
+            ("ranker_weight", math.isfinite(self.ranker_weight), "a number"),
         )
         if self.num_beams > 1 and self.hypotheses > self.num_beams:
             raise UsageError(
@@ -121,7 +124,7 @@ class ReplyConfig(DecodingConfig):
     @property
     def hypotheses(self) -> int:
         """How many hypotheses a reply is chosen from; the authors had 16."""
-        return self.num_hypotheses or (16 if self.mmi else 1)
+        return self.num_hypotheses or (16 if self.mmi or self.ranker else 1)
 
 
 def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:

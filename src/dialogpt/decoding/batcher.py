@@ -15,7 +15,7 @@ import numpy as np
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.hypotheses import context_tokens, hypothesis_of, room_after
-from dialogpt.decoding.rerank import Ranker
+from dialogpt.decoding.rerank import Rankers
 from dialogpt.decoding.responder import Pieces, best, drawn_again, judge, seeds_of
 from dialogpt.decoding.rows import Group, Row, Rows
 from dialogpt.decoding.safety import Guard
@@ -96,14 +96,17 @@ class Caches:
 
 
 class Batcher:
-    """An engine, its tokenizer, and the jobs it works on; guards and rankers are used where a job's settings say so."""
+    """An engine, its tokenizer, and the jobs it works on; guards and rankers are used where a job's settings say so.
+
+    always: the rankers that order the hypotheses of every job.
+    """
 
     def __init__(
         self, engine: Engine, tokenizer: Tokenizer, *, guards: Sequence[Guard] = (),
-        rankers: Sequence[tuple[Ranker, float]] = (), cache_bytes: int = 1 << 28,
+        rankers: Rankers = (), always: Rankers = (), cache_bytes: int = 1 << 28,
     ) -> None:  # fmt: skip
         self.engine, self.tokenizer = engine, tokenizer
-        self.guards, self.rankers = guards, rankers
+        self.guards, self.rankers, self.always = guards, rankers, always
         self.caches = Caches(cache_bytes)
         self.counts: Counter[str] = Counter()  # what happened to hypotheses, by reason
         self.tokens_made = 0
@@ -218,7 +221,8 @@ class Batcher:
                 job.attempt = 1
                 self._coming.append(job)
                 return
-            reply = best(self.rankers if job.config.mmi else (), job.context, job.made, self.counts)
+            rankers = [*(self.rankers if job.config.mmi else ()), *self.always]
+            reply = best(rankers, job.context, job.made, self.counts)
         except Exception as error:  # one job is isolated
             self._fail(job, error)
         else:

@@ -49,12 +49,12 @@ class Journal:
         self._key = _digest(config, items)
 
     def __enter__(self) -> Self:
-        if self._path is not None:
+        if self._path is not None and self._out is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             new = not self._path.exists()
             with ExitStack() as failed:
                 self._file = failed.enter_context(self._path.open("ab"))
-                lock_file(self._file.fileno(), self._path)
+                lock_file(self._file.fileno(), self._out)  # the name that users gave
                 if new:
                     failed.callback(self._path.unlink)
                     failed.callback(self._file.close)  # first, which Windows wants

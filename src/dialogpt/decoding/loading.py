@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dialogpt.artifact import is_backward
 from dialogpt.decoding import ReplyConfig
+from dialogpt.decoding.dialogrpt import DialogRPT
+from dialogpt.decoding.rerank import Ranker
 from dialogpt.engine import Engine
 from dialogpt.errors import UsageError, needs_torch
 from dialogpt.hub import model_path
@@ -34,7 +36,7 @@ Config = TypeVar("Config", bound=ReplyConfig)
 
 
 def load_engine(
-    name: str | None, *, device: str = "auto", precision: str = "auto", backward: bool = False
+    name: str | None, *, device: str = "auto", precision: str = "auto", backward: bool = False, ranker: bool = False
 ) -> tuple[Engine, Tokenizer]:
     """Open a model (see `hub.model_path`) on a device; `auto` precision is the fastest that costs next to no quality.
 
@@ -44,7 +46,7 @@ def load_engine(
     _check_direction(name, backward=backward)
     if (bits := BITS.get(precision)) and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
         source = model_path(name or None)
-        if (engine := native_engine(source, bits)) is not None:
+        if (engine := native_engine(source, bits, ranker=ranker)) is not None:
             tokenizer = load_tokenizer(source)
             check_vocabulary(source, tokenizer, engine.vocabulary)
             return engine, tokenizer
@@ -55,7 +57,7 @@ def load_engine(
         )
     with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
         from dialogpt.model.opening import open_engine
-    return open_engine(name or None, device, precision)
+    return open_engine(name or None, device, precision, ranker=ranker)
 
 
 def _check_direction(name: str | None, *, backward: bool) -> None:
@@ -66,11 +68,11 @@ def _check_direction(name: str | None, *, backward: bool) -> None:
         log.warning("--backward %s is a forward model: train a backward one with `dialogpt train --reverse`", name)
 
 
-def native_engine(source: Path, bits: int = 8) -> "NativeEngine | None":
+def native_engine(source: Path, bits: int = 8, *, ranker: bool = False) -> "NativeEngine | None":
     """The native engine of a model, in so many bits; None where it is not built, or cannot read this one."""
     from dialogpt.native.engine import open_native  # where torch runs models, nothing of it is needed
 
-    return open_native(source, bits)
+    return open_native(source, bits, ranker=ranker)
 
 
 def _may_have_gpu() -> bool:
@@ -100,6 +102,16 @@ def load_backward(
     return load_engine(name, device=device, precision=precision, backward=True)
 
 
+def load_ranker(config: ReplyConfig, *, device: str = "auto") -> list[tuple[Ranker, float]]:
+    """The ranker that the settings name, with its weight; none where they name none. It reads texts, as MMI does."""
+    if not config.ranker and config.ranker_weight != 1:
+        raise UsageError("--ranker-weight is of a ranker, and none is named", "add --ranker")
+    if not config.ranker:
+        return []
+    opened = load_engine(config.ranker, device=device, precision=config.precision, ranker=True)
+    return [(DialogRPT(*opened), config.ranker_weight)]
+
+
 def companion_of(model: str | None) -> Path | None:
     """The folder of a model's backward companion, or None where it has none."""
     companion = model_path(model) / BACKWARD  # of a single file there is none
@@ -107,8 +119,11 @@ def companion_of(model: str | None) -> Path | None:
 
 
 def with_companion(config: Config, model: str | None) -> Config:
-    """The settings with MMI, where they leave it open, replies are drawn, and the model has a backward companion."""
-    plain = config.temperature == 0 or config.num_beams > 1 or config.num_hypotheses
+    """The settings with MMI, where they leave it open, replies are drawn, and the model has a backward companion.
+
+    A ranker that is named takes its place.
+    """
+    plain = config.temperature == 0 or config.num_beams > 1 or config.num_hypotheses or config.ranker
     if config.mmi is not None or plain or companion_of(model) is None:
         return config
     return replace(config, mmi=True, forward_weight=config.forward_weight or FORWARD_WEIGHT)

@@ -30,6 +30,9 @@ class Ranker(Protocol):
     def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> Sequence[float]: ...
 
 
+Rankers = Sequence[tuple[Ranker, float]]  # with their weights
+
+
 @dataclass(frozen=True, slots=True)
 class Forward:
     """log P(hypothesis | context) a token, as the model that made it has it; 0 where an engine does not tell it."""
@@ -83,9 +86,7 @@ def mmi_rankers(backward: tuple[Engine, Tokenizer], config: ReplyConfig) -> list
     return [*rankers, (Forward(), config.forward_weight), (Unsaid(), LAST)] if config.forward_weight else rankers
 
 
-def rerank(
-    context: Sequence[Turn], hypotheses: Sequence[Hypothesis], rankers: Sequence[tuple[Ranker, float]]
-) -> list[Hypothesis]:
+def rerank(context: Sequence[Turn], hypotheses: Sequence[Hypothesis], rankers: Rankers) -> list[Hypothesis]:
     """The hypotheses with their scores, the best first: by the sum of weight * score; equal ones keep their order."""
     if not hypotheses:
         return []

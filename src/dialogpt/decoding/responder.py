@@ -12,8 +12,8 @@ import msgspec
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.hypotheses import context_tokens, make, make_from, sayable, stream_tokens
-from dialogpt.decoding.loading import load_backward, load_engine
-from dialogpt.decoding.rerank import Ranker, mmi_rankers, rerank
+from dialogpt.decoding.loading import load_backward, load_engine, load_ranker
+from dialogpt.decoding.rerank import Ranker, Rankers, mmi_rankers, rerank
 from dialogpt.decoding.safety import Guard, default_guards, rejection, said_instead
 from dialogpt.engine import Engine, Kept
 from dialogpt.errors import UsageError
@@ -28,7 +28,7 @@ class Responder:
 
     def __init__(
         self, engine: Engine, tokenizer: Tokenizer, config: ReplyConfig, *,
-        guards: Sequence[Guard] = (), rankers: Sequence[tuple[Ranker, float]] = (),
+        guards: Sequence[Guard] = (), rankers: Rankers = (),
     ) -> None:  # fmt: skip
         self.engine, self.tokenizer, self.config = engine, tokenizer, config
         self.guards, self.rankers = guards, rankers
@@ -36,7 +36,7 @@ class Responder:
 
     @classmethod
     def load(cls, model: str | None, config: ReplyConfig, *, device: str = "auto") -> Self:
-        """Open the model, and the backward model when the settings ask for MMI; guards as they say."""
+        """Open the model, the backward model when the settings ask for MMI, and a ranker; guards as they say."""
         engine, tokenizer = load_engine(model, device=device, precision=config.precision)
         rankers: list[tuple[Ranker, float]] = []
         if config.mmi:
@@ -46,6 +46,7 @@ class Responder:
             raise UsageError("--backward names a model that nothing asks for", "add --mmi")
         elif config.forward_weight:
             raise UsageError("--forward-weight is of an order that nothing asks for", "add --mmi")
+        rankers += load_ranker(config, device=device)
         guards = default_guards(config.blocklist) if config.safety else []
         return cls(engine, tokenizer, config, guards=guards, rankers=rankers)
 
@@ -147,9 +148,7 @@ def judge(
     return judged
 
 
-def best(
-    rankers: Sequence[tuple[Ranker, float]], context: Sequence[Turn], judged: Sequence[Hypothesis], counts: Counter[str]
-) -> Reply:
+def best(rankers: Rankers, context: Sequence[Turn], judged: Sequence[Hypothesis], counts: Counter[str]) -> Reply:
     """The reply: the rankers' first of those that were not rejected, or a fixed line."""
     left = [hypothesis for hypothesis in judged if hypothesis.rejected is None]
     ranked = rerank(context, left, rankers)

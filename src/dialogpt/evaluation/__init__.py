@@ -56,6 +56,7 @@ class SelectConfig:
         tuple[str, ...], "their backward models, in the same order (default: the companion of each that has one)"
     ] = ()
     mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
+    rankers: Annotated[tuple[str, ...], "rankers beside them, as microsoft/DialogRPT-human-vs-rand"] = ()
     distractors: Annotated[int, "responses of other contexts beside the human one"] = 9
     adversarial: Annotated[bool, "distractors are the responses with the most words like the context's"] = False
     items: Annotated[int, "contexts, drawn at random (0: all)"] = 0

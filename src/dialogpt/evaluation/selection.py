@@ -14,6 +14,7 @@ import numpy as np
 
 from dialogpt import __version__
 from dialogpt.decoding import Hypothesis
+from dialogpt.decoding.dialogrpt import DialogRPT
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker
 from dialogpt.errors import DataError, UsageError, check_least
@@ -65,6 +66,9 @@ def select(config: SelectConfig) -> str:
         for number, model in enumerate(config.models or ("",)):
             backward = config.backward[number] if config.backward else None
             tables |= _ranked_by(model, backward, choices, config)
+        for name in config.rankers:
+            opened = load_engine(name, device=config.device, precision=config.precision, ranker=True)
+            tables[name] = ranked(choices, DialogRPT(*opened, name))
     how = f"distractors:{config.distractors} {'nearest' if config.adversarial else 'random'}|choice-seed:{config.seed}"
     measured = [[hits(table, f"{how}|chance:{1 / (1 + config.distractors):.4f}")] for table in tables.values()]
     common = f"contexts:{len(choices)}|version:dialogpt-{__version__}"
@@ -164,5 +168,5 @@ def _check(config: SelectConfig) -> None:
             f"{len(config.backward)} backward models for {max(len(config.models), 1)} models",
             "name one for each, in the same order",
         )
-    if len(set(config.models)) < len(config.models):
+    if any(len(set(names)) < len(names) for names in (config.models, config.rankers)):
         raise UsageError("the same model is given twice", "name each once")

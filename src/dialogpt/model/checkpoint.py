@@ -18,8 +18,11 @@ from dialogpt.errors import CheckpointError
 from dialogpt.hub import model_path
 from dialogpt.model.config import (
     OUTPUT,
+    SCORE,
     TRANSPOSED,
     check_names_and_shapes,
+    check_output,
+    check_ranker,
     check_vocabulary,
     expected_shapes,
     load_config,
@@ -27,6 +30,7 @@ from dialogpt.model.config import (
     our_name,
     shape_of,
     to_hf,
+    with_score,
 )
 from dialogpt.model.files import SAFE, todays_names, weight_files
 from dialogpt.model.gpt import GPT
@@ -35,13 +39,14 @@ from dialogpt.tokens.bpe import Tokenizer
 
 
 def load(
-    name: str | Path | None = None, *, dtype: torch.dtype = torch.float32, mapped: bool = False
+    name: str | Path | None = None, *, dtype: torch.dtype = torch.float32, mapped: bool = False, ranker: bool = False
 ) -> tuple[GPT, Tokenizer]:
     """Open a checkpoint (see `hub.model_path`) as a model in evaluation mode and its tokenizer.
 
     `mapped`: weights that the file has in this precision stay in it and are read when they are used; such a model is
-    not for training. A single file of weights has its tokenizer beside it. Raises CheckpointError for another
-    architecture, missing, surplus or wrongly shaped weights, and a tokenizer that does not fit the model.
+    not for training. `ranker`: it is one, whose score is the last row of the embedding then. A single file of weights
+    has its tokenizer beside it. Raises CheckpointError for another architecture, missing, surplus or wrongly shaped
+    weights, a tokenizer that does not fit the model, and a ranker where a model is wanted.
     """
     source = model_path(name)
     config = None if source.is_file() else load_config(source)
@@ -51,13 +56,16 @@ def load(
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     config = config or shape_of(source, shapes)
     check_vocabulary(source, tokenizer, config.vocab_size)
+    check_names_and_shapes(source, shapes, expected_shapes(config))
+    score, embedding = stored.get(SCORE), weights["transformer.wte.weight"]
+    check_ranker(source, None if score is None else tuple(score.shape), config.n_embd, wanted=ranker)
+    if score is None:
+        check_output(source, _same(stored[OUTPUT], embedding) if OUTPUT in stored else None)
+    else:
+        weights["transformer.wte.weight"] = torch.cat([embedding, score.to(embedding.dtype)])
+        config = with_score(config)
     with torch.device("meta"):
         model = GPT(config)
-    check_names_and_shapes(source, shapes, expected_shapes(config))
-    if OUTPUT in stored and not torch.equal(stored[OUTPUT], weights["transformer.wte.weight"]):
-        raise CheckpointError(
-            f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
-        )
     typed = {name: weight.to(dtype) for name, weight in weights.items()}
     if not mapped:
         typed = {name: weight.contiguous() for name, weight in typed.items()}
@@ -115,6 +123,12 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
             f"the weights in {file} do not load: {error}", "the file is damaged; fetch it again"
         ) from error
     return {names[name]: weight for name, weight in stored.items()}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal in the narrower of their types."""
+    narrow = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
+    return torch.equal(one.to(narrow), other.to(narrow))
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:

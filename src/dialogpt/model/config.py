@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from dialogpt.artifact import read_json
 from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
@@ -20,6 +22,7 @@ TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "ml
 MASKS = (".attn.bias", ".attn.masked_bias")  # causal ones, that old files carry along
 HEADS = ("v_head.", "multiple_choice_head.")  # that training with rewards, or to choose, leaves beside the model
 OUTPUT = "lm_head.weight"
+SCORE = "score.weight"  # of a ranker (DialogRPT): how good what was read is, (1, n_embd)
 BLOCK = re.compile(r"transformer\.h\.(\d+)\.")
 HEAD_SIZE = 64
 Shapes = dict[str, tuple[int, ...]]  # of weights, by name
@@ -38,6 +41,10 @@ class _HFConfig(msgspec.Struct, kw_only=True):
     n_embd: Size
     resid_pdrop: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     layer_norm_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
+
+
+class _Tie(msgspec.Struct):
+    tie_word_embeddings: bool | None = True
 
 
 def load_config(folder: Path) -> GPTConfig:
@@ -110,8 +117,8 @@ def check_vocabulary(source: Path, tokenizer: Tokenizer, rows: int) -> None:
 
 
 def our_name(name: str) -> str | None:
-    """A weight's name with the prefix that a file may lack; None for masks, other heads and the output layer."""
-    if name.endswith(MASKS) or name.startswith(HEADS) or name == OUTPUT:
+    """A weight's name with the prefix that a file may lack; None for masks, other heads, output layer and score."""
+    if name.endswith(MASKS) or name.startswith(HEADS) or name in (OUTPUT, SCORE):
         return None
     return name if name.startswith("transformer.") else f"transformer.{name}"
 
@@ -169,6 +176,45 @@ def check_names_and_shapes(source: Path, found: Shapes, expected: Shapes) -> Non
     for name, shape in expected.items():
         if found[name] != shape:
             raise CheckpointError(f"{source}: {name} has shape {found[name]}, {asks} for {shape}", of_one)
+
+
+def check_ranker(source: Path, score: tuple[int, ...] | None, n_embd: int, *, wanted: bool | None) -> None:
+    """CheckpointError when a ranker is to reply, or another model to rank (wanted; None: either may be).
+
+    score: the shape of its `SCORE`, None where it has none.
+    """
+    if score is None and wanted:
+        raise CheckpointError(
+            f"{source} is no ranker: it has no {SCORE}", "name one as microsoft/DialogRPT-updown; models go elsewhere"
+        )
+    if score is not None and wanted is False:
+        raise CheckpointError(
+            f"{source} makes no replies, it scores them: it has {SCORE}", "name it by --ranker, and a model here"
+        )
+    if score not in (None, (1, n_embd)):
+        raise CheckpointError(f"{source}: {SCORE} has shape {score}, a ranker's is {(1, n_embd)}", "name a ranker")
+
+
+def with_score(config: GPTConfig) -> GPTConfig:
+    """A ranker as engines run it: its score is one more row of the embedding, and comes as one more logit."""
+    return replace(config, vocab_size=config.vocab_size + 1)
+
+
+def check_output(source: Path, same: bool | None) -> None:
+    """CheckpointError unless a model's output layer is its token embedding.
+
+    same: whether the one that its weights have is equal; None where they have none, so that config.json says it.
+    """
+    if same is False:
+        raise CheckpointError(
+            f"{source}: {OUTPUT} is not the token embedding", "only models whose output layer is tied work"
+        )
+    file = source / "config.json"
+    if same is None and file.is_file() and not read_json(file, _Tie).tie_word_embeddings:
+        raise CheckpointError(
+            f"{source} holds no {OUTPUT}, and its config.json says tie_word_embeddings false",
+            "copy all of the model's weights; if its output layer is the token embedding, write true there",
+        )
 
 
 def to_hf(config: GPTConfig, end_id: int, dtype: str) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from dialogpt.tokens.bpe import Tokenizer
 WORTH_8_BITS = 512  # n_embd from which on 8-bit weights are faster: below, reading weights is not what takes the time
 
 
-def open_engine(name: str | None, device: str, precision: str) -> tuple[TorchEngine, Tokenizer]:
+def open_engine(
+    name: str | None, device: str, precision: str, *, ranker: bool = False
+) -> tuple[TorchEngine, Tokenizer]:
     """Open a model (see `hub.model_path`) on a device; `auto` precision is the fastest that costs next to no quality.
 
     That is 8-bit weights on a CPU with instructions for them, where the model is large enough, and bfloat16 on a GPU.
@@ -20,7 +22,7 @@ def open_engine(name: str | None, device: str, precision: str) -> tuple[TorchEng
     place = choose_device(device)
     if precision == "int8" and place.type != "cpu":
         raise UsageError("--precision int8 is for a CPU", "leave it out, or add --device cpu")
-    model, tokenizer = checkpoint.load(name, mapped=True)
+    model, tokenizer = checkpoint.load(name, mapped=True, ranker=ranker)
     if precision == "int8" or (precision == "auto" and place.type == "cpu" and _worth_8_bits(model.config.n_embd)):
         return TorchEngine(quantize(model)), tokenizer
     dtype = torch.float32 if precision == "auto" and place.type == "cpu" else choose_precision(precision, place)

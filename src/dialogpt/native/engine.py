@@ -21,12 +21,12 @@ SCORED_TOGETHER = 4096  # tokens of one call of `nats`
 LANES = 16  # logits are written in whole vectors of so many
 
 
-def open_native(source: Path, bits: int = 8) -> "NativeEngine | None":
-    """The engine of a folder or of a single file of weights, in 8 bits or 4.
+def open_native(source: Path, bits: int = 8, *, ranker: bool = False) -> "NativeEngine | None":
+    """The engine of a folder or of a single file of weights, in 8 bits or 4; of a ranker, where one is wanted.
 
     None without a library, with DIALOGPT_CPU=off, or where torch must read it.
     """
-    if (chosen := kernels()) is None or (config := readable(source)) is None:
+    if (chosen := kernels()) is None or (config := readable(source, ranker=ranker)) is None:
         return None
     return NativeEngine(source, config, chosen, bits)
 

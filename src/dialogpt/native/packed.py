@@ -1,13 +1,14 @@
 """A checkpoint's weights in 8 bits or 4, in a file that is mapped: made once, beside the checkpoint.
 
 The file is a header of 4,096 bytes (JSON, padded by zeros) and the weights as csrc/layout.h places them. The header
-names the layout's version, the model's shape and the digest of what it was made from; a file whose header says anything
-else, or that is too short, is made anew. Where the checkpoint's folder cannot be written, the file is in the user's
-cache folder; where that cannot be written either, it is temporary. It is filled tensor by tensor, so that no more than
-one of them is in memory beside it.
+names the layout's version, the model's shape, the digest of what it was made from, and the weights' sum; a file whose
+header says anything else, that is too short, or damaged, is made anew. Where the checkpoint's folder cannot be written,
+the file is in the user's cache folder; where that cannot be written either, it is temporary. It is filled tensor by
+tensor, so that no more than one of them is in memory beside it.
 """
 
 import hashlib
+import mmap
 import os
 import sys
 import tempfile
@@ -18,24 +19,30 @@ from typing import BinaryIO
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from dialogpt.artifact import atomic_file, lock_file, remove_left
 from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import (
     OUTPUT,
+    SCORE,
     TRANSPOSED,
     Shapes,
     check_names_and_shapes,
+    check_output,
+    check_ranker,
     expected_shapes,
     load_config,
     our_name,
     shape_of,
+    with_score,
 )
 from dialogpt.model.files import weight_files
 from dialogpt.native.library import Shape, call, pointer, threads
 from dialogpt.native.opcodes import NotKnown
-from dialogpt.native.stored import TYPES
+from dialogpt.native.stored import TYPES, in_type
 from dialogpt.native.weights import Mapped, open_weights
 
 VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
@@ -44,6 +51,7 @@ NAMES = {8: "model.int8", 4: "model.int4"}  # by the bits of a weight
 SAMPLES, SAMPLE = 16, 4096  # bytes of a digest, evenly over the file
 LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 NORMS = ("ln_1", "ln_2")
+Body = np.memmap[tuple[int], np.dtype[np.uint8]]  # of a packed file: all behind its header
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -54,18 +62,24 @@ class Header(msgspec.Struct, frozen=True):
     digest: str
     size_bytes: int
     bits: int = 8
+    sum: int | None = None
 
 
-def readable(source: Path) -> GPTConfig | None:
-    """The shape of a folder's or a single file's model; None for files and precisions that torch may read, not this."""
+def readable(source: Path, *, ranker: bool | None = False) -> GPTConfig | None:
+    """The shape of a folder's or a single file's model; None for files and precisions that torch may read, not this.
+
+    ranker: whether it has to be one (`check_ranker`), whose shape is `with_score` then; None: either, as it stands.
+    """
     config = None if source.is_file() else load_config(source)
     try:
         with open_weights(source) as mapped:
             names = _of_model(mapped, source)
-            used = {*names.values(), *({OUTPUT} & mapped.tensors.keys())}
+            config = config or shape_of(source, _shapes(mapped, names))
+            check_ranker(source, _score(mapped), config.n_embd, wanted=ranker)
+            used = {*names.values(), *({OUTPUT, SCORE} & mapped.tensors.keys())}
             if any(mapped.tensors[name].dtype not in TYPES for name in used):
                 return None
-            return config or shape_of(source, _shapes(mapped, names))
+            return with_score(config) if ranker else config
     except NotKnown:
         return None
 
@@ -116,9 +130,20 @@ def _fits(place: Path, header: Header) -> bool:
     try:
         with place.open("rb") as file:
             found = msgspec.json.decode(file.read(HEADER).rstrip(b"\0"), type=Header)
-            return found == header and os.fstat(file.fileno()).st_size == header.size_bytes
+            if os.fstat(file.fileno()).st_size != header.size_bytes:
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as map:
+                if hasattr(mmap, "MADV_HUGEPAGE"):  # as the engine maps it, for whom this reads it
+                    map.madvise(mmap.MADV_HUGEPAGE)
+                return found == replace(header, sum=_sum(np.frombuffer(map, np.uint8, offset=HEADER)))
     except (OSError, msgspec.DecodeError):
         return False
+
+
+def _sum(body: NDArray[np.uint8]) -> int:
+    """Of the weights as numbers of 8 bytes: any bit that is another one makes it another one, as fast as memory is."""
+    whole = len(body) // 8 * 8
+    return int(np.add.reduce(body[:whole].view(np.uint64))) + int(np.add.reduce(body[whole:], dtype=np.uint64))
 
 
 def _cache_folder() -> Path | None:
@@ -144,9 +169,10 @@ def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool
             with open_weights(source) as mapped:
                 _fill(body, mapped, source, config, header.bits)
             body.flush()
+            written = replace(header, sum=_sum(body))
             del body
             file.seek(0)
-            file.write(msgspec.json.encode(header).ljust(HEADER, b"\0"))
+            file.write(msgspec.json.encode(written).ljust(HEADER, b"\0"))
             file.flush()
             _forget(file)
     except (OSError, DataError):
@@ -188,25 +214,24 @@ def _of_model(mapped: Mapped, source: Path) -> dict[str, str]:
     return found
 
 
-def _fill(
-    body: np.memmap[tuple[int], np.dtype[np.uint8]], mapped: Mapped, source: Path, config: GPTConfig, bits: int
-) -> None:
+def _fill(body: Body, mapped: Mapped, source: Path, config: GPTConfig, bits: int) -> None:
     """Put each tensor of a checkpoint into its place; CheckpointError when they are not those of the model."""
     names = check(mapped, source, config)
     shape, workers = Shape.of(config, bits), threads()
 
-    def put(layer: int, name: str, weight: str, bias: str | None = None) -> None:
-        arguments: list[int | None] = []
-        for tensor in (weight, bias):
-            if tensor is None:
-                arguments += [None, 0]
-                continue
-            name_there = names[f"transformer.{tensor}"]
-            arguments += [pointer(mapped.bytes_of(name_there)), TYPES[mapped.tensors[name_there].dtype][0]]
+    def pack(layer: int, name: str, *tensors: tuple[NDArray[np.uint8], str]) -> None:
+        arguments: list[int | None] = [
+            argument for numbers, dtype in tensors for argument in (pointer(numbers), TYPES[dtype][0])
+        ]
+        arguments += [None, 0] * (2 - len(tensors))
         call("pack", shape.address, pointer(body), layer, name.encode(), *arguments, workers)
         mapped.release()
 
-    put(0, "wte", "wte.weight")
+    def put(layer: int, name: str, *tensors: str) -> None:
+        there = [names[f"transformer.{tensor}"] for tensor in tensors]
+        pack(layer, name, *((mapped.bytes_of(name), mapped.tensors[name].dtype) for name in there))
+
+    pack(0, "wte", _embedding(mapped, names["transformer.wte.weight"]))
     put(0, "wpe", "wpe.weight")
     put(0, "ln_f", "ln_f.weight", "ln_f.bias")
     for layer in range(config.n_layer):
@@ -217,12 +242,26 @@ def _fill(
 def check(mapped: Mapped, source: Path, config: GPTConfig) -> dict[str, str]:
     """Our names -> those in the files; CheckpointError when the tensors are not what the configuration asks for."""
     names = _of_model(mapped, source)
-    check_names_and_shapes(source, _shapes(mapped, names), expected_shapes(config))
-    if OUTPUT in mapped.tensors and not mapped.same(OUTPUT, names["transformer.wte.weight"]):
-        raise CheckpointError(
-            f"{source}: lm_head.weight is not the token embedding", "only models whose output layer is tied work"
-        )
+    expected, embedding = expected_shapes(config), "transformer.wte.weight"
+    ranker = SCORE in mapped.tensors
+    expected[embedding] = (config.vocab_size - ranker, config.n_embd)  # see `with_score`
+    check_names_and_shapes(source, _shapes(mapped, names), expected)
+    if not ranker:
+        check_output(source, mapped.same(OUTPUT, names[embedding]) if OUTPUT in mapped.tensors else None)
     return names
+
+
+def _score(mapped: Mapped) -> tuple[int, ...] | None:
+    return mapped.tensors[SCORE].shape if SCORE in mapped.tensors else None
+
+
+def _embedding(mapped: Mapped, name: str) -> tuple[NDArray[np.uint8], str]:
+    """The bytes of the token embedding and their type; of a ranker its score is one more row."""
+    numbers, dtype = mapped.bytes_of(name), mapped.tensors[name].dtype
+    if SCORE in mapped.tensors:
+        score = in_type(mapped.bytes_of(SCORE), mapped.tensors[SCORE].dtype, dtype)
+        numbers = np.concatenate([numbers, score])
+    return numbers, dtype
 
 
 def _shapes(mapped: Mapped, names: dict[str, str]) -> Shapes:

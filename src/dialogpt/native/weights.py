@@ -13,10 +13,10 @@ from dialogpt.errors import CheckpointError
 from dialogpt.model.files import SAFE, todays_names, weight_files
 from dialogpt.native import pickled, safetensors
 from dialogpt.native.opcodes import NotKnown
-from dialogpt.native.stored import Stored
+from dialogpt.native.stored import TYPES, Stored, in_type
 
 POINTER = b"version https://git-lfs."  # what a clone has in the place of a large file
-PIECE = 1 << 24  # bytes that are compared at a time
+PIECE = 1 << 22  # numbers that are compared at a time
 
 
 class Mapped:
@@ -35,13 +35,20 @@ class Mapped:
         return np.frombuffer(self._maps[name], np.uint8, stored.end - stored.begin, stored.begin)
 
     def same(self, name: str, other: str) -> bool:
-        """Whether two tensors have the same bytes, of which some are in memory at a time."""
-        if self._maps[name] is self._maps[other] and self.tensors[name] == self.tensors[other]:
+        """Whether two tensors are equal in the narrower of their types; some of them is in memory at a time."""
+        one, two = self.tensors[name], self.tensors[other]
+        if self._maps[name] is self._maps[other] and one == two:
             return True
-        a, b = self.bytes_of(name), self.bytes_of(other)
-        return len(a) == len(b) and all(
-            np.array_equal(a[begin : begin + PIECE], b[begin : begin + PIECE]) for begin in range(0, len(a), PIECE)
+        narrow = min(one.dtype, two.dtype, key=lambda dtype: TYPES[dtype][1])
+        return one.shape == two.shape and all(
+            np.array_equal(in_type(a, one.dtype, narrow), in_type(b, two.dtype, narrow))
+            for a, b in zip(self._pieces(name), self._pieces(other), strict=True)
         )
+
+    def _pieces(self, name: str) -> Iterator[NDArray[np.uint8]]:
+        size = PIECE * TYPES[self.tensors[name].dtype][1]
+        found = self.bytes_of(name)
+        return (found[begin : begin + size] for begin in range(0, len(found), size))
 
     def release(self) -> None:
         if hasattr(mmap, "MADV_DONTNEED"):

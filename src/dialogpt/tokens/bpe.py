@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from tokenizers import Tokenizer as HFTokenizer
@@ -134,9 +134,15 @@ class Tokenizer:
         )
 
     @property
+    def definition(self) -> dict[str, Any]:
+        """What `tokenizer.json` says."""
+        definition: dict[str, Any] = json.loads(self._bpe.to_str())
+        return definition
+
+    @property
     def digest(self) -> str:
         """Sixteen hex digits that are equal for equal vocabularies: token shards and checkpoints are matched by it."""
-        state = json.loads(self._bpe.to_str())["model"]
+        state = self.definition["model"]
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in state["merges"]]
         end = [] if self.end_text == END_TEXT else [self.end_text]
         content = json.dumps([sorted(state["vocab"].items()), merges, *end])

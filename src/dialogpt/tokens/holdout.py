@@ -1,14 +1,16 @@
 """Which conversations are held out: by a hash of their ids, so that all of one conversation is on one side.
 
-Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) are one; a session without an id is
-known by how it begins.
+Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) are one, but not what people number
+themselves ("chat #1"); a session without an id is known by how it begins.
 """
 
+import re
 import zlib
 
 from dialogpt.session import Session
 
 HASHES = 2**32
+PARTS = re.compile(r"(?<=\S)(#\d+)+$")  # what `import` appends to a conversation's id
 
 
 class HoldOut:
@@ -20,7 +22,7 @@ class HoldOut:
 
     def split(self, session: Session) -> str:
         """`train` or `validation`."""
-        conversation = session.id.split("#")[0] or "".join(turn.text for turn in session.turns[:1])
+        conversation = PARTS.sub("", session.id) or "".join(turn.text for turn in session.turns[:1])
         if conversation.startswith("t3_"):
             conversation = conversation.split("/")[0]
         found = zlib.crc32(conversation.encode("utf-8", "replace"))

@@ -65,8 +65,17 @@ def open_tokenizer(folder: Path) -> tuple[HFTokenizer, str]:
         bpe.pre_tokenizer = pre_tokenizers.ByteLevel(
             add_prefix_space=config.add_prefix_space, use_regex=bpe.pre_tokenizer.use_regex
         )
-    ends = [names.eos_token, config.eos_token] if config.added_tokens_decoder is None else [config.eos_token]
-    return bpe, next((_text(token) for token in ends if token is not None), END_TEXT)
+    ends = [("special_tokens_map.json", names.eos_token), ("tokenizer_config.json", config.eos_token)]
+    for name, token in ends[config.added_tokens_decoder is not None :]:
+        if token is None:
+            continue
+        if bpe.token_to_id(_text(token)) is None:
+            raise DataError(
+                f"{folder}: the vocabulary has no {_text(token)} token, the eos_token of {name}",
+                "name one there that the vocabulary has",
+            )
+        return bpe, _text(token)
+    return bpe, END_TEXT
 
 
 def byte_level(model: models.BPE) -> HFTokenizer:
@@ -79,7 +88,7 @@ def byte_level(model: models.BPE) -> HFTokenizer:
 
 
 def _settings(file: Path) -> _Settings:
-    return read_json(file, _Settings) if file.is_file() else _Settings()
+    return read_json(file, _Settings) if file.exists() else _Settings()
 
 
 def _added(folder: Path, config: _Settings, names: _Settings) -> list[AddedToken]:

@@ -308,3 +308,20 @@ def test_processes(started: Callable[..., subprocess.Popen[str]], tiny_checkpoin
     assert front.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM), stderr
     assert stdout == ""
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_ranker_orders_every_reply(
+    serve: Callable[..., Any], tiny_checkpoint: Path, tiny_ranker: Path, behind: bool
+) -> None:
+    ranker = {"ranker": str(tiny_ranker), "ranker_weight": 2.0, "num_hypotheses": 4, "safety": False}
+    mmi = {"backward": str(tiny_checkpoint)}
+    server = serve(**ranker, **mmi, **({"backend": serve(safety=False).url} if behind else {}))
+    for asked, weights in (({}, {"ranker": 2.0}), ({"mmi": True}, {"mmi": 1.0, "ranker": 2.0})):
+        body = {"messages": user("hi"), "hypotheses": True, "seed": 1, "temperature": 1} | asked
+        answer = server.post(body).json()
+        totals = [sum(weights[name] * score for name, score in h["scores"].items()) for h in answer["hypotheses"]]
+        assert [h["scores"].keys() for h in answer["hypotheses"]] == [weights.keys()] * 4
+        assert totals == sorted(totals, reverse=True)
+        assert totals[0] > totals[-1]
+        assert answer["choices"][0]["message"]["content"] == answer["hypotheses"][0]["text"]

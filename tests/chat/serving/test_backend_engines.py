@@ -1,12 +1,15 @@
 """Engines of several kinds, played by a fake: what they are asked for, lack and tell, and how it begins."""
 
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi")
+import httpx
 
 from dialogpt.chat.serving import ServeConfig
 from dialogpt.chat.serving.backend.client import BackendError
@@ -55,6 +58,42 @@ def test_messages_for_models_with_other_templates(fake: Any, front: Callable[...
     assert answer["choices"][0]["text"] == "so"
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["hypotheses"][0]["forward"] == -0.75
+
+
+@pytest.fixture
+def other_end(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint whose turns end in </s>, which its embedding has a row for."""
+    folder = tmp_path / "other-end"
+    shutil.copytree(tiny_checkpoint, folder)
+    written = (folder / "tokenizer.json").read_text().replace("<|endoftext|>", "</s>")
+    (folder / "tokenizer.json").write_text(written)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).write_text('{"eos_token": "</s>"}')
+    return folder
+
+
+def test_an_end_token_of_another_name(fake: Any, front: Callable[..., Any], other_end: Path) -> None:
+    server = front(model=str(other_end))
+    server.post({"messages": user("hi </s>", "so?", "<|endoftext|>")})
+    assert fake.bodies[-1]["prompt"] == "hi </ s></s>so?</s><| endoftext|></s>"
+
+
+def test_an_end_token_told_by_one_of_our_servers(
+    serve: Callable[..., Any], front: Callable[..., Any], other_end: Path
+) -> None:
+    behind = serve(model=str(other_end))
+    (card,) = httpx.get(f"{behind.url}/v1/models").json()["data"]
+    assert card["dialogpt"]["end_token"] == "</s>"
+    before = front(backend=behind.url)
+    assert before.worker.facts.end_text == "</s>"
+    choices = [
+        server.post({"seed": 3, "top_k": 0, "prompt": prompt}, "/v1/completions").json()["choices"]
+        for prompt in ("a</s>b</s>c", "a<|endoftext|>b<|endoftext|>c</s>")
+        for server in (behind, before)
+    ]
+    assert choices == [choices[0]] * 4
+    told = behind.post({"prompt": "a</s>b</s>c"}, "/v1/completions").json()
+    assert told["usage"]["prompt_tokens"] == 6  # a letter and an end token, thrice
 
 
 def refuses(*names: str, status: int = 400, message: str = "not here") -> Callable[[Any], None]:

@@ -118,3 +118,16 @@ def test_wrong_usage_is_one_line(
     assert lines[1].startswith("hint: ")
     assert len(lines) == 2
     assert [path.name for path in dumps.folder.iterdir()] == ["R"]
+
+
+def test_parents_as_pushshifts_api_gave_them(dumps: Any) -> None:
+    chain = dumps.chain("a b", "c d", "e f", "a b " * 20, "g h", "i j")
+    for record in chain:
+        if parent := record.get("parent_id", ""):
+            record["parent_id"] = None if parent.startswith("t3_") else int(parent[3:], 36)
+    for preset, turns in (
+        ("released", [["g h", "i j"]]),
+        ("open", [["a b", "c d", "e f", "a b " * 19 + "a b", "g h", "i j"]]),
+    ):
+        _, sessions = dumps.run(*chain, preset=preset, title=False, min_words=2)
+        assert [[turn.text for turn in session.turns] for session in sessions] == turns

@@ -45,6 +45,13 @@ def test_a_telegram_chat(read: Read) -> None:
     assert dropped == {"service message": 1, "message without words": 1, "forwarded message": 2}
 
 
+def test_a_telegram_chat_of_before_2021(read: Read) -> None:
+    old = {**telegram(2, "hi", None), "from_id": 4389402929}
+    del old["date_unixtime"]
+    (chat,), _ = read(json.dumps({**CHAT, "messages": [old]}), file="result.json")
+    assert chat.turns == (ChatTurn("hi", "4389402929", time_s=1609495200.0, id="2"),)
+
+
 def test_a_telegram_account(read: Read) -> None:
     other = {"id": 9, "type": "saved_messages", "messages": [telegram(1, "note", date_unixtime="")]}
     export = {"about": "x", "personal_information": {}, "chats": {"about": "", "list": [CHAT, other]},

@@ -1,12 +1,16 @@
 """JSON conversations: documents, lists, ShareGPT's form; the line forms are tested with the command."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from dialogpt.data import ImportConfig
+from dialogpt.data.importing import import_files
 from dialogpt.errors import DataError
-from dialogpt.session import Session, Turn
+from dialogpt.session import Session, Turn, read_sessions
 
 Read = Any
 SHARED: Any = {"id": "q1", "conversations": [{"from": "system", "value": "be nice"}, {"from": "human", "value": "Hi"},
@@ -44,6 +48,51 @@ def test_other_names_of_the_same(read: Read, record: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "record, texts",
+    [
+        ({"prompt": "Hi", "completion": "Hello"}, ("Hi", "Hello")),
+        ({"Question": "Hi", "Answer": "Hello", "source": "web"}, ("Hi", "Hello")),
+        ({"instruction": "Say it:", "input": "Hello", "output": "Hello"}, ("Say it: Hello", "Hello")),
+        ({"input": "", "instruction": "Greet.", "output": "Hello"}, ("Greet. ", "Hello")),
+        ({"instruction": "Who?", "context": "Bo.", "response": "Bo", "category": "qa"}, ("Who? Bo.", "Bo")),
+        ({"سؤال": "من؟", "جواب": None}, ("من؟", "")),
+    ],
+)
+def test_a_question_and_its_answer(read: Read, record: Any, texts: tuple[str, str]) -> None:
+    (session,), dropped = read(json.dumps(record, ensure_ascii=False))
+    assert tuple(turn.text for turn in session.turns) == texts
+    assert (session.source, dropped) == (record.get("source", "talk"), {})
+
+
+def test_what_openai_writes_beside_the_talk(read: Read) -> None:
+    messages = [
+        {"role": "developer", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]},
+        {"role": "tool", "tool_call_id": "c", "content": "3"},
+        {"role": "assistant", "content": "I can't tell.", "weight": 0},
+        {"role": "assistant", "content": "3 degrees.", "weight": 1},
+    ]
+    (session,), dropped = read(json.dumps({"messages": messages}))
+    assert session.turns == (
+        Turn("Weather?", "user"),
+        Turn("I can't tell.", "assistant", learn=False),
+        Turn("3 degrees.", "assistant"),
+    )
+    assert dropped == {"system message": 1, "message without words": 1, "message of a tool": 1}
+
+
+def test_sessions_written_as_messages_keep_what_is_learned(tmp_path: Path) -> None:
+    turns = (Turn("a", "A"), Turn("b", "B", learn=False), Turn("c", "A"), Turn("d", "B"))
+    config = ImportConfig(files=(tmp_path / "a.jsonl",), out=tmp_path / "chats", format="messages")
+    config.files[0].write_bytes(msgspec.json.encode(Session(turns)))
+    import_files(config)
+    import_files(ImportConfig(files=tuple((tmp_path / "chats").glob("*.zst")), out=tmp_path / "back"))
+    (session,) = read_sessions(tmp_path / "back")
+    assert [(turn.text, turn.learn) for turn in session.turns] == [(turn.text, turn.learn) for turn in turns]
+
+
+@pytest.mark.parametrize(
     "content, message",
     [
         ('[\n {"turns": ["a"]},\n {"turns": 3}\n]', ":2: not a conversation: 'turns' is a int"),
@@ -51,6 +100,7 @@ def test_other_names_of_the_same(read: Read, record: Any) -> None:
         ('{\n "turns": ["a"', ": Input data was truncated"),
         (b'[\n {"turns": ["\xe9"]}\n]', ":2: not UTF-8"),
         ("[" * 100_000, ": "),
+        ('{"text": "a", "label": 3}', r":1: not a conversation: it has neither .*\(its keys: text, label\)"),
         ('[{"conversations": [{"from": "human"}]}]', ":1: not a conversation: 'value' is missing"),
     ],
 )

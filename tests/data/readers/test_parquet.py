@@ -46,6 +46,13 @@ def test_a_row_is_a_conversation(tmp_path: Path, columns: dict[str, Any], turns:
     assert read(tmp_path / "a.parquet", {**columns, "id": [7], "source": ["s"]})[0] == [Session(turns, "7", "s")]
 
 
+def test_a_row_is_a_question_and_its_answer(tmp_path: Path) -> None:
+    columns = {"output": ["b", None], "input": ["x", ""], "instruction": ["a", "c"], "source": ["s", "s"]}
+    found, _, _ = read(tmp_path / "a.parquet", columns)
+    assert [[turn.text for turn in session.turns] for session in found] == [["a x", "b"], ["c ", ""]]
+    assert found[0].source == "s"
+
+
 def test_a_row_is_a_turn_and_conversations_cross_row_groups(tmp_path: Path) -> None:
     rows = [(conversation, "AB"[turn % 2], f"{turn}") for conversation in "xyz" for turn in range(5)]
     ids, speakers, texts = map(list, zip(*rows, strict=True))
@@ -66,7 +73,7 @@ def test_rows_without_a_conversation_are_one(tmp_path: Path) -> None:
         ({"x": [1], "y": ["a"]}, "no column of turns among x, y"),
         ({"turns": [["a"], None]}, "row 2 is no conversation: 'turns' is a NoneType"),
         ({"turns": [[1, 2]]}, "row 1 is no conversation"),
-        ({"messages": [[{"role": "user", "content": None}]]}, "row 1 is no conversation: a turn's text is a NoneType"),
+        ({"messages": [[{"role": "user", "content": 3}]]}, "row 1 is no conversation: a turn's text is a int"),
         ({"turns": ["a"]}, "row 1 is no conversation: 'turns' is a str"),
     ],
 )

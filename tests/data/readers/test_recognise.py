@@ -15,6 +15,7 @@ from dialogpt.errors import DataError
 TELEGRAM: Any = {"name": "A", "type": "personal_chat", "id": 1,
                  "messages": [{"id": 1, "type": "message", "from": "A", "from_id": "user1", "text": "hi"}]}  # fmt: skip
 DISCORD: Any = {"guild": {"id": "1"}, "channel": {"id": "2"}, "messages": [{"id": "1", "author": {}}]}
+MESSENGER: Any = {"participants": [], "messages": [{"sender_name": "Bo", "timestamp_ms": 1, "content": "hi"}]}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,13 @@ DISCORD: Any = {"guild": {"id": "1"}, "channel": {"id": "2"}, "messages": [{"id"
         ("a", "Ann\tHi\nBo\tHello\n", "script"),
         ("a.csv.gz", "Ann,Hi\nBo,Hello\n", "script"),
         ("a.parquet", "PAR1....", "parquet"),
+        ("message_1.json", json.dumps(MESSENGER), "messenger"),
+        ("message_1.json", json.dumps(MESSENGER, indent=2), "messenger"),
+        ("Bo_15.json", json.dumps({"messages": [{"senderName": "Bo", "timestamp": 1, "text": "hi"}]}), "messenger"),
+        ("a.jsonl", '{"user_name":"You","character_name":"Mara","create_date":1}\n', "sillytavern"),
+        ("a.jsonl", '{"chat_metadata":{"a":"' + "b" * 70_000 + '"},"user_name":"unused"}\n', "sillytavern"),
+        ("a.jsonl", '{"name":"Mara","is_user":false,"mes":"Hello."}\n', "sillytavern"),
+        ("a.jsonl", '{"instruction":"Hi","input":"","output":"Hello"}\n', "jsonl"),
         ("a", "", None),
         ("a", " \n\n", None),
         ("a", "\ufeff", None),
@@ -61,6 +69,13 @@ def test_an_unknown_format_is_an_error_that_shows_the_known_ones(tmp_path: Path,
     with pytest.raises(DataError, match=r"a\.txt:1: of no known format") as caught:
         recognise(TextFile(tmp_path / "a.txt"))
     assert all(name in caught.value.hint for name in FORMATS)
+
+
+@pytest.mark.parametrize("content", ["<!DOCTYPE html>\n<html>", "\ufeff\n<html>"])
+def test_a_page_is_to_be_exported_as_json(tmp_path: Path, content: str) -> None:
+    (tmp_path / "messages.html").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="is a web page"):
+        recognise(TextFile(tmp_path / "messages.html"))
 
 
 def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dialogpt.data.readers import tidy
 from dialogpt.errors import DataError, UsageError
+from dialogpt.session import Turn
 
 Read = Any
 
@@ -111,6 +112,21 @@ def test_columns_that_are_named(read: Read, table: str, columns: str, expected: 
 def test_columns_that_are_not_there(read: Read, columns: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read("name,line,x\nAnn,Hi,1\n", "script", columns=columns)
+
+
+def test_a_question_may_be_in_two_columns(read: Read) -> None:
+    found, dropped = read("instruction,input,output\nSay:,Hi,Hi\nGreet.,,Hello\nNothing,,\nCut\n", file="a.csv")
+    assert [[turn.text for turn in session.turns] for session in found] == [["Say: Hi", "Hi"], ["Greet.", "Hello"]]
+    assert dropped == {"row without a question or an answer": 2}
+
+
+def test_discord_chat_exporters_csv_is_to_be_json(read: Read) -> None:
+    table = '\ufeffAuthorID,Author,Date,Content,Attachments,Reactions\r\n"1","Ann","2024-01-15","Hi","",""\r\n'
+    with pytest.raises(DataError, match=r"talk\.txt: DiscordChatExporter's CSV") as caught:
+        read(table)
+    assert "--columns Author,Content" in caught.value.hint
+    (session,), _ = read(table, columns="Author,Content")
+    assert session.turns == (Turn("Hi", "Ann"),)
 
 
 def test_what_is_not_known_is_told(read: Read, caplog: pytest.LogCaptureFixture) -> None:

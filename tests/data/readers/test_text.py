@@ -78,7 +78,15 @@ def test_a_wrong_encoding_is_named_with_its_line(tmp_path: Path, content: bytes,
     assert "encoding" in caught.value.hint
 
 
-@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "hex"])
+def test_utf_16_without_its_mark_has_to_be_told_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("hello\n".encode("utf-16-be"))
+    with pytest.raises(DataError, match=r"a\.txt:1: not UTF-16") as caught:
+        list(TextFile(tmp_path / "a.txt", "utf-16").lines())
+    assert caught.value.hint == "name it utf-16-le or utf-16-be"
+    assert list(TextFile(tmp_path / "a.txt", "utf-16-be").lines()) == [(1, "hello")]
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "hex", "idna", "undefined"])
 def test_an_unknown_encoding_is_a_usage_error(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes(b"x")
     with pytest.raises(UsageError, match=f"--encoding {encoding}"):

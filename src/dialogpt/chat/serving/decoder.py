@@ -49,6 +49,7 @@ class Ready(NamedTuple):
     """The model is loaded; `gauges` are their names and what they are."""
 
     n_ctx: int
+    end_text: str
     ranks: bool
     gauges: list[tuple[str, str]]
 
@@ -107,8 +108,8 @@ class Decoder:
 
     def run(self) -> None:
         """Decode until the end is asked for, and what is there is done."""
-        facts = Ready(self._batcher.engine.n_ctx, bool(self._batcher.rankers), [gauge[:2] for gauge in self._gauges])
-        self._pipe.send(facts)
+        batcher, gauges = self._batcher, [gauge[:2] for gauge in self._gauges]
+        self._pipe.send(Ready(batcher.engine.n_ctx, batcher.tokenizer.end_text, bool(batcher.rankers), gauges))
         while self._listen():
             self._batcher.begin(*self._queue.take(self._batcher.rows))
             self._batcher.step()

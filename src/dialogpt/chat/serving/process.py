@@ -78,6 +78,10 @@ class WorkerProcess:
         return self._facts.n_ctx
 
     @property
+    def end_text(self) -> str:
+        return self._facts.end_text
+
+    @property
     def ranks(self) -> bool:
         return self._facts.ranks
 

@@ -39,6 +39,10 @@ class Replier(Protocol):
         """The most tokens of context and reply together; None where nobody knows."""
 
     @property
+    def end_text(self) -> str:
+        """The token that ends each turn."""
+
+    @property
     def ranks(self) -> bool:
         """Whether there is a backward model, so that a job may ask for MMI."""
 

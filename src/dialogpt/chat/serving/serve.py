@@ -16,7 +16,7 @@ from dialogpt.chat.serving.process import WorkerProcess
 from dialogpt.chat.serving.replier import Replier
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.decoding.batcher import Batcher
-from dialogpt.decoding.loading import companion_of, load_backward, load_engine
+from dialogpt.decoding.loading import companion_of, load_backward, load_engine, load_ranker
 from dialogpt.decoding.rerank import Ranker, mmi_rankers
 from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError, check_least
@@ -86,7 +86,8 @@ def load_batcher(config: WorkerConfig) -> Batcher:
     engine, tokenizer = load_engine(config.model, device=config.device, precision=config.precision)
     return Batcher(
         engine, tokenizer, guards=default_guards(config.blocklist),
-        rankers=load_rankers(config) if has_rankers(config) else [], cache_bytes=config.cache_mb * 10**6,
+        rankers=load_rankers(config) if has_rankers(config) else [], always=load_ranker(config, device=config.device),
+        cache_bytes=config.cache_mb * 10**6,
     )  # fmt: skip
 
 

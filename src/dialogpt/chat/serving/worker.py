@@ -84,6 +84,10 @@ class Worker:
         return self.batcher.engine.n_ctx
 
     @property
+    def end_text(self) -> str:
+        return self.batcher.tokenizer.end_text
+
+    @property
     def ranks(self) -> bool:
         return bool(self.batcher.rankers)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from dialogpt.data import ExtractConfig
-from dialogpt.data.dumps import Record, as_int, lack
+from dialogpt.data.dumps import Record, as_int, lack, parent_of
 from dialogpt.data.filters import first_reason, path_filters, post_filters
 from dialogpt.data.normalize import clean
 from dialogpt.data.reddit import Forest, Mark, Post, age, as_session
@@ -89,7 +89,7 @@ def as_post(record: Record, order: int = 0) -> Post | str:
     thread = "t3_" + (record.link_id or number).rpartition("_")[2]
     return Post(
         id=f"t1_{number}" if is_comment else thread,
-        parent=_parent(record.parent_id or thread, thread) if is_comment else "",
+        parent=_parent(parent_of(record.parent_id, thread), thread) if is_comment else "",
         thread=thread,
         author=author,
         text=text,

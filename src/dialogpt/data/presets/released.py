@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import UNSET
 
 from dialogpt.data import ExtractConfig
-from dialogpt.data.dumps import Record, as_int, lack
+from dialogpt.data.dumps import Record, as_int, lack, parent_of
 from dialogpt.data.filters import repeats, words_up_to
 from dialogpt.data.presets.tweet import tweet_words
 from dialogpt.data.reddit import Forest, Mark, Post, age, as_session
@@ -53,6 +53,8 @@ class Released:
             elif (score := record.score) is UNSET or record.author is UNSET or (parent := record.parent_id) is UNSET:
                 bare.append(record)
             else:
+                if type(parent) is not str:
+                    record.parent_id = parent = parent_of(parent, thread)
                 if "\\" in body:
                     record.body = body = body.replace("\\", "")
                 many = len(body) > 2 * max_words
@@ -64,7 +66,7 @@ class Released:
                 else:
                     votes = score if type(score) is int else as_int(score, 0)
                     author, subreddit = record.author or "", record.subreddit or ""
-                    posts.append(Post(f"t1_{name}", parent or "", thread, author, body, votes, subreddit, order))
+                    posts.append(Post(f"t1_{name}", parent, thread, author, body, votes, subreddit, order))
         tally.counts["comments"] += len(posts) + sum(map(len, (deleted, quotes, bare, short, long)))
         tally.counts["posts"] += len(posts)
         drops = (
@@ -74,7 +76,7 @@ class Released:
         for reason, found in drops:
             tally.drop_all(f"comment: {reason}", found, lambda record: (record.id, record.body))
         # What a long comment answers is no leaf.
-        marks = [(record.link_id or "", parent) for record in long if (parent := record.parent_id or "")[:3] == "t1_"]
+        marks = [(record.link_id or "", parent) for record in long if (parent := str(record.parent_id))[:3] == "t1_"]
         self._add_submissions(others, order, posts, marks, tally)
         return posts, marks
 

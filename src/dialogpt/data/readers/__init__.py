@@ -11,7 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from dialogpt.data.readers import discord, dstc7, jsonl, parquet, script, telegram, weighted, whatsapp
+from dialogpt.data.readers import (
+    discord,
+    dstc7,
+    jsonl,
+    messenger,
+    parquet,
+    script,
+    sillytavern,
+    telegram,
+    weighted,
+    whatsapp,
+)
 from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
 from dialogpt.data.readers.layout import find_layout
 from dialogpt.data.readers.text import TextFile, fold, tidy
@@ -37,6 +48,8 @@ FORMATS = {
     "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True),
     "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True),
     "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True),
+    "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True),
+    "sillytavern": Format(sillytavern.read, "SillyTavern's JSONL"),
     "dstc7": Format(dstc7.read, "seven columns, EOS between the turns of the sixth"),
     "parquet": Format(parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id"),
 }
@@ -57,6 +70,10 @@ def recognise(file: TextFile) -> str | None:
     head = [line for line in file.head() if line.strip()]
     if not head:
         return None
+    if head[0].lstrip().casefold().startswith(("<!doctype html", "<html")):
+        raise DataError(
+            f"{file.path} is a web page", "export the chat as JSON: Telegram, Discord and Meta offer that, too"
+        )
     name = _of_json(head) or _of_lines(file, head)
     if name is None:
         forms = "; ".join(f"{name}: {known.example}" for name, known in FORMATS.items())
@@ -78,6 +95,10 @@ def _of_json(head: list[str]) -> str | None:
         return "discord"
     if "messages" in keys and (keys & {"personal_information", "chats", "date_unixtime", "from_id"}):
         return "telegram"
+    if {"sender_name", "timestamp_ms"} <= keys or {"senderName", "timestamp"} <= keys:
+        return "messenger"
+    if "chat_metadata" in keys or {"user_name", "character_name"} <= keys or {"mes", "is_user"} <= keys:
+        return "sillytavern"
     return "jsonl"
 
 

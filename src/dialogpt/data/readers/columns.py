@@ -27,12 +27,13 @@ SCENES = (
 )  # fmt: skip
 PAIRS = (
     ("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("q", "a"), ("query", "response"),
-    ("input", "output"), ("input", "response"), ("instruction", "output"), ("instruction", "response"),
+    ("instruction", "output"), ("instruction", "response"), ("input", "output"), ("input", "response"),
     ("context", "response"), ("source", "target"), ("user", "bot"), ("user", "assistant"), ("human", "bot"),
     ("human", "assistant"), ("message", "reply"), ("message", "response"),
     ("السؤال", "الجواب"), ("سؤال", "جواب"), ("السؤال", "الإجابة"), ("سؤال", "إجابة"),
     ("الرسالة", "الرد"), ("رسالة", "رد"),
 )  # fmt: skip
+MORE = {"instruction": ("input", "context")}  # what a question goes on with
 
 
 class Columns(NamedTuple):
@@ -60,11 +61,21 @@ def find_columns(header: Sequence[str]) -> Columns | None:
     return Columns(speaker, text, scene)
 
 
-def find_pair(header: Sequence[str]) -> tuple[int, int] | None:
+class Pair(NamedTuple):
+    """Indexes of the columns of a question, which may be in several, and of its answer."""
+
+    question: tuple[int, ...]
+    answer: int
+
+
+def find_pair(header: Sequence[str]) -> Pair | None:
     """The columns of a question and its answer by their names, or None where no such pair is among them."""
     names = list(map(fold_name, header))
-    pairs = ((fold_name(one), fold_name(two)) for one, two in PAIRS)
-    return next(((names.index(one), names.index(two)) for one, two in pairs if {one, two} <= set(names)), None)
+    for question, answer in PAIRS:
+        if {fold_name(question), fold_name(answer)} <= set(names):
+            parts = [fold_name(question), *(name for name in MORE.get(question, ()) if name in names)]
+            return Pair(tuple(map(names.index, parts)), names.index(fold_name(answer)))
+    return None
 
 
 def fold_name(name: str) -> str:

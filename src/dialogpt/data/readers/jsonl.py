@@ -5,6 +5,7 @@
 {"turns": [{"speaker": "A", "text": "Hi", "learn": false}, ...]}     our own sessions
 {"messages": [{"role": "user", "content": "Hi"}, ...]}               chat messages; system messages are left out
 {"conversations": [{"from": "human", "value": "Hi"}, ...]}           ShareGPT's, likewise
+{"instruction": "Hi", "input": "", "output": "Hello"}                a question and its answer (see `columns`)
 """
 
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from dialogpt.data.readers.chatlog import ReadOptions
+from dialogpt.data.readers.columns import find_pair
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
@@ -23,6 +25,8 @@ FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "
 MESSAGE_LISTS = ("messages", "conversations", "conversation")
 TURN_LISTS = ("turns", "dialog", "dialogue", "utterances")
 NEWLINE = b"\n"
+SYSTEM = ("system", "developer")
+TOOLS = ("tool", "function", "ipython", "observation", "function_call", "function_response", "tool_response")
 _WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -90,25 +94,43 @@ def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
 def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
     name = next((name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in record), None)
     if name is None:
-        raise ValueError(f"it has neither 'turns' nor 'messages' (its keys: {', '.join(record) or 'none'})")
+        yield from _pair(record)
+        return
     if not isinstance(record[name], list):
         raise TypeError(f"{name!r} is a {type(record[name]).__name__}, a list is needed")
     for turn in record[name]:
         if name in MESSAGE_LISTS or (
             isinstance(turn, dict) and "text" not in turn and ("role" in turn or "from" in turn)
         ):
-            if (said := _message(turn)).speaker == "system":
-                dropped["system message"] += 1
-            else:
-                yield said
+            yield from _message(turn, dropped)
         else:
             yield _turn(turn)
 
 
-def _message(message: dict[str, Any]) -> Turn:
-    if "from" in message:
-        return Turn(_text(message["value"]), speaker=str(message["from"]))
-    return Turn(_text(message["content"]), speaker=str(message["role"]))
+def _message(message: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
+    """The turn in a chat message, or nothing and a count; `weight` 0 is OpenAI's word for no loss."""
+    role, text = ("from", "value") if "from" in message else ("role", "content")
+    if (speaker := str(message[role])) in SYSTEM:
+        dropped["system message"] += 1
+    elif speaker in TOOLS:
+        dropped["message of a tool"] += 1
+    elif message[text] is None:  # a call of a tool
+        dropped["message without words"] += 1
+    else:
+        yield Turn(_text(message[text]), speaker, learn=message.get("weight") != 0)
+
+
+def _pair(record: dict[str, Any]) -> Iterator[Turn]:
+    names = [name for name in record if name != "source"]  # where it comes from
+    pair = find_pair(names)
+    if pair is None:
+        keys = ", ".join(names)[:200]
+        raise ValueError(
+            f"it has neither 'turns' nor 'messages', nor a question and an answer (its keys: {keys or 'none'})"
+        )
+    question, answer = [names[place] for place in pair.question], names[pair.answer]
+    yield Turn(" ".join(_text(_either(record[name], "")) for name in question), question[0])
+    yield Turn(_text(_either(record[answer], "")), answer)
 
 
 def _turn(turn: Any) -> Turn:

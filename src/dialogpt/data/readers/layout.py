@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dialogpt.data.readers.columns import Columns, find_columns, find_pair, fold_name
+from dialogpt.data.readers.columns import Columns, Pair, find_columns, find_pair, fold_name
 from dialogpt.errors import UsageError
 
 DELIMITERS = ",;\t|"
@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     columns: Columns
     width: int
     header: bool
-    pair: tuple[int, int] | None = None
+    pair: Pair | None = None
 
 
 def find_layout(head: Sequence[str]) -> Layout | None:
@@ -43,7 +43,7 @@ def find_layout(head: Sequence[str]) -> Layout | None:
             if columns := find_columns(row):
                 return Layout(delimiter, columns, len(row), header=True)
             if pair := find_pair(row):
-                return Layout(delimiter, Columns(None, pair[1], ()), len(row), header=True, pair=pair)
+                return Layout(delimiter, Columns(None, pair.answer, ()), len(row), header=True, pair=pair)
     fitting = [(names, delimiter) for delimiter in told or DELIMITERS if (names := _names(head, delimiter))]
     if not fitting:
         return None

@@ -1,8 +1,9 @@
 """Parquet tables -> sessions, a batch of rows at a time (needs `pip install "dialogpt[parquet]"`).
 
 A row is a conversation where a column turns, messages, conversations, dialog ... is a list: of texts, of pairs, of
-structs of the forms that `jsonl` knows. Else a row is a turn, with columns for speaker and text (see `columns`) and,
-for more than one conversation, one such as conversation_id whose value changes.
+structs of the forms that `jsonl` knows; or where two columns are a question and its answer. Else a row is a turn, with
+columns for speaker and text (see `columns`) and, for more than one conversation, one such as conversation_id whose
+value changes.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from dialogpt.data.readers.chatlog import ReadOptions
-from dialogpt.data.readers.columns import Columns, find_columns
+from dialogpt.data.readers.columns import Columns, find_columns, find_pair
 from dialogpt.data.readers.jsonl import MESSAGE_LISTS, TURN_LISTS, as_session, reason
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError, UsageError
@@ -31,15 +32,20 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
     try:
         with parquet.ParquetFile(file.path) as table:
             names = table.schema_arrow.names
-            lists = [name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in names]
+            lists = [name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in names][:1]
             columns = None if lists else find_columns(names)
+            if not lists and columns is None:
+                named = [name for name in names if name != "source"]  # where a row comes from
+                pair = find_pair(named)
+                lists = [named[place] for place in (*pair.question, pair.answer)] if pair else []
             if not lists and columns is None:
                 raise DataError(
                     f"{file.path}: no column of turns among {', '.join(names)}",
-                    "it needs a list column turns or messages, or columns conversation_id, speaker and text",
+                    "it needs a list column turns or messages, or columns conversation_id, speaker and text, or "
+                    "question and answer",
                 )
             if columns is None:
-                wanted = [name for name in (lists[0], "id", "conversation_id", "source") if name in names]
+                wanted = [*lists, *(name for name in ("id", "conversation_id", "source") if name in names)]
                 yield from _listed(file, _batches(table, wanted, file), dropped)
             else:
                 wanted = [

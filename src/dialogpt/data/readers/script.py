@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dialogpt.data.readers.chatlog import ReadOptions
+from dialogpt.data.readers.columns import Pair
 from dialogpt.data.readers.layout import (
     Layout,
     find_layout,
@@ -31,6 +32,7 @@ from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
 log = logging.getLogger(__name__)
+DISCORD = frozenset(("AuthorID", "Author", "Date", "Content"))
 NAME_THEM = "name those of speaker and text: --columns NAME,NAME, or by numbers without a header: --columns 2,3"
 
 
@@ -51,6 +53,11 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
         _tell_of_no_header(file, layout)
     rows = _rows(file, layout.delimiter)
     header = next((row for _, row in rows if any(row)), []) if layout.header else []
+    if set(header) >= DISCORD and not options.columns:
+        raise DataError(
+            f"{file.path}: DiscordChatExporter's CSV, whose times, replies and bots are not read",
+            "export JSON instead (--format Json), or read it as one conversation: --columns Author,Content",
+        )
     if layout.pair:
         yield from _pairs(file, layout.pair, header, rows, dropped)
         return
@@ -92,16 +99,17 @@ def _tell_of_no_header(file: TextFile, layout: Layout) -> None:
 
 def _pairs(
     file: TextFile,
-    pair: tuple[int, int],
+    pair: Pair,
     header: list[str],
     rows: Iterator[tuple[int, list[str]]],
     dropped: Counter[str],
 ) -> Iterator[Session]:
     """A session a row, its turns called by the names of their columns."""
-    names = [tidy(header[place]) for place in pair]
+    names = [tidy(header[place]) for place in (pair.question[0], pair.answer)]
     log.info("import %s: each row is a question, %s, and its answer, %s", file.path, *names)
     for number, row in rows:
-        texts = [tidy(row[place]) if place < len(row) else "" for place in pair]
+        fields = [*row, *[""] * len(header)]  # a row may be cut
+        texts = tidy(" ".join(fields[place] for place in pair.question)), tidy(fields[pair.answer])
         if all(texts):
             turns = tuple(Turn(text, name) for text, name in zip(texts, names, strict=True))
             yield Session(turns, id=f"{file.source}/{number}", source=file.source)

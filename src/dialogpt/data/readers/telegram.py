@@ -26,7 +26,7 @@ class _Message(msgspec.Struct, rename={"sender": "from"}):
     date: str = ""
     date_unixtime: str = ""
     sender: str | None = None
-    from_id: str | None = None
+    from_id: str | int | None = None  # a number before 2021
     text: str | list[str | _Entity] = ""
     reply_to_message_id: int | None = None
     reply_to_peer_id: str | None = None
@@ -79,7 +79,7 @@ def _turns(chat: _Chat, file: TextFile, dropped: Counter[str]) -> Iterator[ChatT
             link = None if message.reply_to_peer_id else message.reply_to_message_id  # else it is in another chat
             yield ChatTurn(
                 text,
-                message.sender or message.from_id or "",
+                message.sender or str(message.from_id or ""),
                 time_s=_time_s(message, file),
                 id=str(message.id),
                 reply_to="" if link is None else str(link),

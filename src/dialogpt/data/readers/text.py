@@ -114,6 +114,9 @@ class TextFile:
         except UnicodeDecodeError as error:
             before = bytes(error.object[: error.start])
             raise self._error(number + before.decode(self.encoding, "replace").count("\n"), error) from error
+        except UnicodeError as error:  # UTF-16 without its mark
+            message = f"{self.path}:{number}: not {self.encoding.upper()}: {error}"
+            raise DataError(message, f"name it {self.encoding}-le or {self.encoding}-be") from error
 
     def _error(self, number: int, error: UnicodeDecodeError) -> DataError:
         name = "UTF-8" if self.is_utf8 else self.encoding.upper()
@@ -126,8 +129,8 @@ class TextFile:
 
 def _known(encoding: str) -> str:
     try:
-        "".encode(encoding)
-    except LookupError as error:
+        b"\xff".decode(encoding, "replace")
+    except (LookupError, UnicodeError) as error:
         raise UsageError(
             f"--encoding {encoding} is not known", "such as utf-16-le, windows-1252, windows-1256, shift_jis"
         ) from error

@@ -20,7 +20,7 @@ from dialogpt.chat.serving.replier import Gauge
 from dialogpt.chat.serving.worker import BusyError
 from dialogpt.decoding import Hypothesis, Reply
 from dialogpt.decoding.batcher import Job
-from dialogpt.decoding.rerank import Ranker
+from dialogpt.decoding.rerank import Rankers
 from dialogpt.decoding.responder import best, drawn_again, judge
 from dialogpt.decoding.safety import Guard
 from dialogpt.session import Turn
@@ -29,20 +29,20 @@ from dialogpt.tokens.bpe import Tokenizer
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Rankers = Sequence[tuple[Ranker, float]]
 HEALTH_S = 3.0
 
 
 class Backend:
     """Asks the engine for up to `most_rows` hypotheses at a time, until it is closed.
 
-    rankers: loads them, when MMI is first asked for; None where there are none. tokenizer: the engine's, where it is
-    known: contexts are then cut to what the engine reads before they are sent, else when it refuses them.
+    rankers: loads them, when MMI is first asked for; None where there are none. always: the rankers of every job.
+    tokenizer: the engine's, where it is known: contexts are then cut to what the engine reads before they are sent,
+    else when it refuses them.
     """
 
     def __init__(
         self, client: Client, facts: Facts, *, guards: Sequence[Guard] = (),
-        rankers: Callable[[], Rankers] | None = None, tokenizer: Tokenizer | None = None,
+        rankers: Callable[[], Rankers] | None = None, always: Rankers = (), tokenizer: Tokenizer | None = None,
         most_rows: int, most_waiting: int,
     ) -> None:  # fmt: skip
         self.facts, self.guards, self.counts = facts, guards, Counter[str]()
@@ -50,6 +50,7 @@ class Backend:
         self._client, self._load_rankers, self._tokenizer = client, rankers, tokenizer
         self._most_rows, self._most_waiting = most_rows, most_waiting
         self._rankers: Rankers | None = None
+        self._always = always
         self._lock = threading.Lock()
         self._jobs: dict[Job, Future[None]] = {}
         self._begun = 0  # jobs that have their rows
@@ -63,6 +64,10 @@ class Backend:
     @property
     def n_ctx(self) -> int | None:
         return self.facts.n_ctx
+
+    @property
+    def end_text(self) -> str:
+        return self.facts.end_text
 
     @property
     def ranks(self) -> bool:
@@ -208,4 +213,4 @@ class Backend:
             if self._rankers is None:
                 self._rankers = self._load_rankers()
             rankers = self._rankers
-        return best(rankers, job.context, judged, self.counts)
+        return best([*rankers, *self._always], job.context, judged, self.counts)

@@ -21,18 +21,20 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 
 
-async def meet(url: str, key: str, *, model: str, route: Route, timeout_s: float, wait_s: float) -> Facts:
+async def meet(
+    url: str, key: str, *, model: str, route: Route, end_text: str, timeout_s: float, wait_s: float
+) -> Facts:  # fmt: skip
     """What there is to know of the engine at the address.
 
     It may take `wait_s` seconds to answer; BackendError when it does not, or never will, UsageError when it has not
-    the model.
+    the model. end_text: ends turns, unless the engine tells its model's own.
     """
     client = Client(url, key, timeout_s)
     until, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
     try:
         while True:
             try:
-                return await _tried(client, await _introduced(client, model, route))
+                return await _tried(client, await _introduced(client, Facts(model, route=route, end_text=end_text)))
             except BackendError as error:
                 if error.lasting or time.monotonic() + pause > until:
                     raise
@@ -43,21 +45,24 @@ async def meet(url: str, key: str, *, model: str, route: Route, timeout_s: float
         await client.close()
 
 
-async def _introduced(client: Client, model: str, route: Route) -> Facts:
+async def _introduced(client: Client, asked: Facts) -> Facts:
     """Its model by name, or its first."""
+    model = asked.model
     try:
         cards = await client.models()
     except MissingError:
         if not model:
             raise
-        return Facts(model, route=route)  # it does not tell its models, but may have this one
+        return asked  # it does not tell its models, but may have this one
     found = [card for card in cards if model in ("", card.id)]
     if not found:
         names = ", ".join(repr(card.id) for card in cards[:8]) or "none"
         raise UsageError(f"the backend has no model {model!r}", f"it has {names}: see --backend-model")
     if len(found) > 1:
         log.info("of the backend's %d models %s is asked", len(cards), found[0].id)
-    return Facts(found[0].id, kind=found[0].owned_by or "", n_ctx=_n_ctx(found[0]), route=route)
+    card = found[0]
+    end_text = (card.dialogpt and card.dialogpt.end_token) or asked.end_text
+    return replace(asked, model=card.id, kind=card.owned_by or "", n_ctx=_n_ctx(card), end_text=end_text)
 
 
 def _n_ctx(card: Card) -> int | None:

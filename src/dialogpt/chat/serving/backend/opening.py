@@ -5,15 +5,18 @@ import os
 from urllib.parse import urlsplit
 
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.backend.backend import Backend, Rankers
+from dialogpt.chat.serving.backend.backend import Backend
 from dialogpt.chat.serving.backend.client import Client
 from dialogpt.chat.serving.backend.meeting import meet
 from dialogpt.chat.serving.serve import has_rankers, load_rankers
+from dialogpt.decoding.loading import load_ranker
+from dialogpt.decoding.rerank import Rankers
 from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError
 from dialogpt.hub import tokenizer_folder
 from dialogpt.model.memory import frugal_with_memory
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.opening import END_TEXT
 
 
 def open_backend(config: ServeConfig) -> tuple[Backend, str]:
@@ -32,12 +35,14 @@ def open_backend(config: ServeConfig) -> tuple[Backend, str]:
 
     meeting = meet(
         url, key, model=config.backend_model, route=config.backend_route,
+        end_text=tokenizer.end_text if tokenizer else END_TEXT,
         timeout_s=config.backend_timeout, wait_s=config.backend_wait,
     )  # fmt: skip
     facts = asyncio.run(meeting)
     backend = Backend(
         Client(url, key, config.backend_timeout), facts, guards=guards, tokenizer=tokenizer,
-        rankers=rankers if has_rankers(config) else None, most_rows=config.rows, most_waiting=config.queue,
+        rankers=rankers if has_rankers(config) else None,
+        always=load_ranker(config, device=config.device), most_rows=config.rows, most_waiting=config.queue,
     )  # fmt: skip
     return backend, config.name or facts.model
 

@@ -25,13 +25,17 @@ OURS = "dialogpt"  # who owns the models of our own servers
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an engine: its model, whose kind it is, the most tokens together, what it refuses."""
+    """What is known of an engine: its model, whose kind it is, the most tokens together, what it refuses.
+
+    end_text: the token that ends each turn of a prompt.
+    """
 
     model: str
     kind: str = ""  # as `owned_by` of /v1/models
     n_ctx: int | None = None
     lacks: frozenset[str] = frozenset()
     route: Route = "completions"
+    end_text: str = END_TEXT
 
     @property
     def many(self) -> bool:
@@ -119,6 +123,12 @@ class Answer(msgspec.Struct):
     error: Any = None
 
 
+class Ours(msgspec.Struct):
+    """What our own servers tell of a model beside."""
+
+    end_token: str | None = None
+
+
 class Card(msgspec.Struct):
     """A model, as /v1/models tells it; `max_model_len` is vLLM's and ours, `meta` llama.cpp's."""
 
@@ -126,6 +136,7 @@ class Card(msgspec.Struct):
     owned_by: str | None = None
     max_model_len: int | None = None
     meta: dict[str, Any] | None = None
+    dialogpt: Ours | None = None
 
 
 class Cards(msgspec.Struct):
@@ -190,9 +201,9 @@ def body_of(wish: Wish, facts: Facts) -> dict[str, Any]:
     body = {"model": facts.model, "max_tokens": room, "temperature": config.temperature, "top_p": config.top_p,
             "seed": wish.seed, "stream": wish.stream}  # fmt: skip
     if facts.route == "chat":
-        body["messages"] = messages_of(wish.turns)
+        body["messages"] = messages_of(wish.turns, facts.end_text)
     else:
-        body["prompt"] = prompt_of(wish.turns)
+        body["prompt"] = prompt_of(wish.turns, facts.end_text)
     if wish.stops:
         body["stop"] = list(wish.stops)
     if facts.kind == OURS:
@@ -220,25 +231,27 @@ def _extras(wish: Wish) -> dict[str, Any]:
     return extras | ({"stream_options": {"include_usage": True}} if wish.stream else {})
 
 
-def prompt_of(turns: Sequence[Turn]) -> str:
+def prompt_of(turns: Sequence[Turn], end_text: str) -> str:
     """The turns, each ended by the end token."""
-    return "".join(_harmless(turn.text) + END_TEXT for turn in turns)
+    return "".join(_harmless(turn.text, end_text) + end_text for turn in turns)
 
 
-def messages_of(turns: Sequence[Turn]) -> list[dict[str, str]]:
+def messages_of(turns: Sequence[Turn], end_text: str) -> list[dict[str, str]]:
     """The turns as messages; those of nobody known take turns, the last one the user's."""
     roles = {USER: "user", BOT: "assistant"}
     last = len(turns) - 1
     in_turn = ("user", "assistant")
     return [
-        {"role": roles.get(turn.speaker, in_turn[(last - i) % 2]), "content": _harmless(turn.text)}
+        {"role": roles.get(turn.speaker, in_turn[(last - i) % 2]), "content": _harmless(turn.text, end_text)}
         for i, turn in enumerate(turns)
     ]
 
 
-def _harmless(text: str) -> str:
+def _harmless(text: str, end_text: str) -> str:
     """The text without an end token that somebody has typed: other engines would take it for one."""
-    return text.replace(END_TEXT, END_TEXT.replace("|", "| ", 1))
+    for end in (END_TEXT, end_text):
+        text = text.replace(end, f"{end[:2]} {end[2:]}")
+    return text
 
 
 def seed_of(seed: int, attempt: int, i: int) -> int:

@@ -125,7 +125,7 @@ class _Server:
         return await self._complete(body, request, chat=True)
 
     async def text(self, body: TextRequest, request: Request) -> Response:
-        """Reply to a prompt, whose turns stand between end-of-text tokens."""
+        """Reply to a prompt, whose turns stand between end tokens."""
         return await self._complete(body, request, chat=False)
 
     async def models(self) -> dict[str, Any]:
@@ -137,7 +137,8 @@ class _Server:
         check_model(name, self.name)
         return {"id": self.name, "object": "model", "created": 0, "owned_by": "dialogpt",
                 "max_model_len": self.replier.n_ctx,
-                "dialogpt": {"version": __version__, "mmi": self.replier.ranks, "defaults": defaults_of(self.config)},
+                "dialogpt": {"version": __version__, "mmi": self.replier.ranks, "end_token": self.replier.end_text,
+                             "defaults": defaults_of(self.config)},
                 }  # fmt: skip
 
     async def health(self) -> Response:
@@ -153,7 +154,7 @@ class _Server:
             raise UsageError("mmi needs a backward model", "start the server with --backward")
         talk = Talk(self.replier, self.metrics, self.mail)
         seed = int(self._seeds.integers(2**63)) if body.seed is None else body.seed
-        turns = body.turns()
+        turns = body.turns(self.replier.end_text)
         if self.config.log_text:
             log.info("asked: %s", " | ".join(turn.text for turn in turns))
         job = Job(

@@ -125,7 +125,7 @@ class ChatRequest(Request):
         self.max_tokens = self.max_tokens or self.max_completion_tokens
         return self
 
-    def turns(self) -> list[Turn]:
+    def turns(self, end_text: str = END_TEXT) -> list[Turn]:
         """The conversation. Messages of the system are left out: a model of dialogue would reply to them."""
         turns = []
         for number, message in enumerate(self.messages, 1):
@@ -139,12 +139,13 @@ class ChatRequest(Request):
 
 
 class TextRequest(Request):
-    """`POST /v1/completions`: the turns of the prompt stand between end-of-text tokens."""
+    """`POST /v1/completions`: the turns of the prompt stand between end tokens, the model's own or GPT-2's."""
 
     prompt: str
 
-    def turns(self) -> list[Turn]:
-        turns = [Turn(text) for part in self.prompt.split(END_TEXT) if (text := tidy(part))]
+    def turns(self, end_text: str = END_TEXT) -> list[Turn]:
+        parts = self.prompt.replace(end_text, END_TEXT).split(END_TEXT)
+        turns = [Turn(text) for part in parts if (text := tidy(part))]
         if not turns:
             raise DataError("the prompt is empty", "a reply needs something to reply to")
         return turns

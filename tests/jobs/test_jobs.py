@@ -1,7 +1,8 @@
-"""Jobs that are killed at every step, go on, are begun anew, meet each other, and spare what is not theirs."""
+"""Jobs that are killed at every step, go on, are begun anew, and meet each other."""
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,49 +17,6 @@ from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
 MANIFEST_OF = make_manifest("toys")
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_job_does_its_tasks_and_leaves_the_output_alone(
-    tmp_path: Path, toys: ModuleType, flags: Path, workers: int
-) -> None:
-    out = tmp_path / "deep" / "out"
-    job = Job(str(out), {}, overwrite=False)
-    assert toys.run(job, toys.copy, flags, count=workers) == ["A", "B", "C", "D"]
-    job.finish(MANIFEST_OF)
-    assert toys.read(out) == {"a": "a", "b": "b", "c": "c", "d": "d"}
-    assert os.listdir(out.parent) == ["out"]  # noqa: PTH208
-    assert toys.begun(flags) == dict.fromkeys("abcd", 1)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_failed_task_ends_the_job_and_finished_ones_are_kept(
-    tmp_path: Path, toys: ModuleType, flags: Path, workers: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(DataError, match="b is bad") as caught:
-        toys.run(Job(str(out), {}, overwrite=False), toys.fail_at_b, flags, "ab" + "cdefghij", count=workers)
-    assert caught.value.hint == "make it good"
-    if workers == 1:
-        assert toys.begun(flags) == {"a": 1}
-        assert "the same command goes on" in caplog.text
-    job = Job(str(out), {}, overwrite=False)
-    assert toys.run(job, toys.copy, flags, count=3 - workers) == list("ABCD")
-    job.finish(MANIFEST_OF)
-    assert toys.begun(flags)["a"] in (1, workers)
-
-
-def test_a_failed_job_without_a_finished_task_leaves_nothing(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    for function, error in ((toys.miss, DataError), (toys.fail_at_b, DataError), (toys.bug, ZeroDivisionError)):
-        with pytest.raises(error):
-            toys.run(Job(str(tmp_path / "out"), {}, overwrite=False), function, flags, "b")
-        assert os.listdir(tmp_path) == ["flags"]  # noqa: PTH208
-
-
-def test_an_os_error_in_a_task_names_it(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
-    for workers in (1, 2):
-        with pytest.raises(DataError, match=r"task stage/a: .*no such file"):
-            toys.run(Job(str(tmp_path / "out"), {}, overwrite=False), toys.miss, flags, "a", count=workers)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -131,10 +89,9 @@ def test_killed_while_an_output_is_copied_to_its_url(
         left = [calls]
         with monkeypatch.context() as patch:
             for method in ("cp_file", "_rm"):
-                patch.setattr(MemoryFileSystem, method, dying(MemoryFileSystem, method, left := [calls]))
                 patch.setattr(MemoryFileSystem, method, dying(MemoryFileSystem, method, left))
             patch.setattr(Job, "_release", lambda self: None)
-            patch.setattr(Job, "kept", lambda self: __import__("contextlib").nullcontext())
+            patch.setattr(Job, "kept", lambda self: nullcontext())
             try:
                 toys.work(out.url, str(flags), overwrite=old, names="wxyz")
             except Killed:

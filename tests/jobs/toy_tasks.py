@@ -1,4 +1,7 @@
-"""Tasks for jobs under test, in a module that worker processes can import: they copy, die, fail, or are slow."""
+"""Tasks for jobs under test, in a module that worker processes can import: they copy, die, fail, or are slow.
+
+And whole jobs of them, with what they leave.
+"""
 
 import os
 import signal

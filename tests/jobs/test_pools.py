@@ -1,4 +1,4 @@
-"""Where a job's tasks run: pools whose workers die, report, end with the job, or share no folder with it."""
+"""Tasks in this process and in pools of processes, whose workers fail, die, are interrupted or share no folder."""
 
 import os
 import signal
@@ -45,6 +45,43 @@ def test_what_tasks_report_is_shown_before_they_end(
     assert shown[-1] == 200
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_does_its_tasks_and_leaves_the_output_alone(
+    tmp_path: Path, toys: ModuleType, flags: Path, workers: int
+) -> None:
+    out = tmp_path / "deep" / "out"
+    job = Job(str(out), {}, overwrite=False)
+    assert toys.run(job, toys.copy, flags, count=workers) == ["A", "B", "C", "D"]
+    job.finish(MANIFEST_OF)
+    assert toys.read(out) == {"a": "a", "b": "b", "c": "c", "d": "d"}
+    assert os.listdir(out.parent) == ["out"]  # noqa: PTH208
+    assert toys.begun(flags) == dict.fromkeys("abcd", 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failed_task_ends_the_job_and_finished_ones_are_kept(
+    tmp_path: Path, toys: ModuleType, flags: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="b is bad") as caught:
+        toys.run(Job(str(out), {}, overwrite=False), toys.fail_at_b, flags, "ab" + "cdefghij", count=workers)
+    assert caught.value.hint == "make it good"
+    if workers == 1:
+        assert toys.begun(flags) == {"a": 1}
+        assert "the same command goes on" in caplog.text
+    job = Job(str(out), {}, overwrite=False)
+    assert toys.run(job, toys.copy, flags, count=3 - workers) == list("ABCD")
+    job.finish(MANIFEST_OF)
+    assert toys.begun(flags)["a"] in (1, workers)
+
+
+def test_a_failed_job_without_a_finished_task_leaves_nothing(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
+    for function, error in ((toys.miss, DataError), (toys.fail_at_b, DataError), (toys.bug, ZeroDivisionError)):
+        with pytest.raises(error):
+            toys.run(Job(str(tmp_path / "out"), {}, overwrite=False), function, flags, "b")
+        assert os.listdir(tmp_path) == ["flags"]  # noqa: PTH208
+
+
 def test_an_error_does_not_wait_for_the_tasks_under_way(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
     job = Job(str(tmp_path / "out"), {}, overwrite=False)
     started = time.monotonic()
@@ -54,6 +91,12 @@ def test_an_error_does_not_wait_for_the_tasks_under_way(tmp_path: Path, toys: Mo
         with Workers(2) as workers:
             job.run("stage", toys.fail_at_b, tasks, workers)
     assert time.monotonic() - started < 30
+
+
+def test_an_os_error_in_a_task_names_it(tmp_path: Path, toys: ModuleType, flags: Path) -> None:
+    for workers in (1, 2):
+        with pytest.raises(DataError, match=r"task stage/a: .*no such file"):
+            toys.run(Job(str(tmp_path / "out"), {}, overwrite=False), toys.miss, flags, "a", count=workers)
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, toys: ModuleType, flags: Path) -> None:

@@ -1,0 +1,39 @@
+"""A ranker that people's feedback has taught: DialogRPT (Gao et al., EMNLP 2020, arXiv 2009.06978), or one like it.
+
+It is a GPT-2 that reads the context, each turn ended by the end token, and then a hypothesis without one. A linear
+layer makes a number of its state after the last token, whose sigmoid is how good the hypothesis is: likely to get more
+votes (`microsoft/DialogRPT-updown`), or to be a person's reply to this context (`-human-vs-rand`). In engines that
+layer is the last row of the token embedding (`model.config.with_score`), so that the number is a logit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dialogpt.decoding import Hypothesis
+from dialogpt.decoding.hypotheses import context_tokens
+from dialogpt.engine import Engine
+from dialogpt.session import Turn
+from dialogpt.tokens.bpe import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class DialogRPT:
+    """log sigmoid of its number, in nats: as a log-probability, which sums with those of other rankers."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    name: str = "ranker"
+
+    def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
+        n_ctx = self.engine.n_ctx
+        made = [self.tokenizer.encode(hypothesis.text)[-(n_ctx // 2) :] for hypothesis in hypotheses]
+        longest = max(map(len, made))
+        read = context_tokens(self.tokenizer, context, n_ctx, max(longest, 1))
+        _, cache = self.engine.prefill([read], longest)
+        begun = [cache.prefix(0, len(read) - 1, len(tokens) + 1) for tokens in made] if len(read) > 1 else []
+        logits, _ = self.engine.prefill([[*read, *tokens] for tokens in made], 0, begun)
+        found = logits.get(range(len(made)), [logits.vocabulary - 1] * len(made)).astype(np.float64)
+        scores: list[float] = (-np.logaddexp(0, -found)).tolist()
+        return scores
