@@ -5,7 +5,6 @@ file (TOML) < flag. Results go to stdout, everything else to stderr. Exit codes:
 """
 
 import dataclasses
-import difflib
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ import click
 import msgspec
 
 from dialogpt import __version__
-from dialogpt.errors import DataError, DialoGPTError, UsageError, needs_torch
+from dialogpt.errors import DataError, DialoGPTError, UsageError, did_you_mean, needs_torch
 from dialogpt.logs import set_up_logging
 
 
@@ -190,8 +189,7 @@ class _Commands(click.Group):
             args = [both, *args[2:]]
         name = args[0]
         if name not in COMMANDS:
-            close = difflib.get_close_matches(name, COMMANDS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
+            hint = did_you_mean(name, COMMANDS, f"the commands are {', '.join(COMMANDS)}")
             raise UsageError(f"no command {name!r}", hint)
         return super().resolve_command(ctx, args)
 
@@ -306,8 +304,7 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
         values = {f"{key}_" if f"{key}_" in kinds else key: value for key, value in values.items()}
         for key, value in values.items():
             if key not in kinds:
-                close = difflib.get_close_matches(key, kinds, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(kinds)}"
+                hint = did_you_mean(key, kinds, f"known: {', '.join(kinds)}")
                 raise UsageError(f"{path}: unknown setting {key!r}", hint)
             try:  # strictly: to click, 2.5 is an int
                 msgspec.convert(value, kinds[key], dec_hook=lambda kind, value: kind(value))

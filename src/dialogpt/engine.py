@@ -63,7 +63,7 @@ class Logits(Protocol):
         """Those of the given rows, in that order; a row may be taken several times."""
         ...
 
-    def join(self, places: Sequence[int], other: Any) -> None:
+    def join(self, places: Sequence[int], other: Self) -> None:
         """Put the rows of `other`, logits of the same engine, at these places; those from B on, in order, are new."""
         ...
 
@@ -92,7 +92,7 @@ class Cache(Protocol):
         """
         ...
 
-    def join(self, places: Sequence[int], other: Any) -> None:
+    def join(self, places: Sequence[int], other: Self) -> None:
         """Put the rows of `other`, a cache of the same engine, at these places; those from B on, in order, are new.
 
         What was there is forgotten. `other` is not used afterwards.

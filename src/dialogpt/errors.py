@@ -9,7 +9,8 @@ A message names the thing and the value; the hint names the way out.
 """
 
 import copyreg
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +43,19 @@ class DataError(DialoGPTError):
 
 class CheckpointError(DialoGPTError):
     pass
+
+
+def check_least(config: object, **least: float) -> None:
+    """Raise UsageError where a setting is below what is named for it, or is not a number."""
+    for name, bound in least.items():
+        if not (value := getattr(config, name)) >= bound:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is below {bound}", f"name {bound} or more")
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The hint for a word that is none of the known ones: the one most like it, else `otherwise`."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 @contextmanager

@@ -5,7 +5,11 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn, TaskID
 
 log = logging.getLogger(__name__)
 LINE_EVERY_S = 30.0
@@ -36,18 +40,18 @@ class Progress:
         self.done = self._first = 0
         self.note = ""
         self._started = self._last_line = time.monotonic()
-        self._bar, self._task = _terminal_bar(label, total, unit)
+        self._bar = _terminal_bar(label, total, unit)
 
     def __enter__(self) -> Self:
         if self._bar:
-            self._bar.start()
+            self._bar[0].start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar:
-            self._bar.stop()
+            self._bar[0].stop()
         if kind is None:
             log.info("%s", self.line())
 
@@ -55,13 +59,15 @@ class Progress:
         """Say that a resumed job has `done` behind it; they do not count for the rate."""
         self.done = self._first = done
         if self._bar:
-            self._bar.update(self._task, completed=done)
+            bar, task = self._bar
+            bar.update(task, completed=done)
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
         self.done += count
         self.note = self.note if note is None else note
         if self._bar:
-            self._bar.update(self._task, completed=self.done, note=self.note)
+            bar, task = self._bar
+            bar.update(task, completed=self.done, note=self.note)
         elif time.monotonic() - self._last_line >= LINE_EVERY_S:
             self._last_line = time.monotonic()
             log.info("%s", self.line())
@@ -92,10 +98,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 
 
-def _terminal_bar(label: str, total: int | None, unit: str):  # type: ignore[no-untyped-def]
-    """A rich progress bar and its task, or (None, None) when stderr is no terminal, or quiet is asked for."""
+def _terminal_bar(label: str, total: int | None, unit: str) -> "tuple[Bar, TaskID] | None":
+    """A rich progress bar and its task, or None when stderr is no terminal, or quiet is asked for."""
     if not sys.stderr.isatty() or logging.getLogger("dialogpt").level > logging.INFO:  # --quiet sets it
-        return None, None
+        return None
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -116,7 +122,7 @@ def _terminal_bar(label: str, total: int | None, unit: str):  # type: ignore[no-
     return bar, bar.add_task(label, total=total, note="")
 
 
-def _rate_column(unit: str):  # type: ignore[no-untyped-def]
+def _rate_column(unit: str) -> "ProgressColumn":
     from rich.progress import ProgressColumn, Task
     from rich.text import Text
 

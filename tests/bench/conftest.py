@@ -1,4 +1,4 @@
-"""bench/decode.py as a module, and a job for it: two small random checkpoints."""
+"""A benchmark's script as a module, and for that of decoding a job: two small random checkpoints."""
 
 import importlib
 import importlib.util
@@ -18,15 +18,16 @@ SHAPE = GPTConfig(vocab_size=360, n_ctx=1024, n_layer=2, n_head=2, n_embd=32)
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Any]:
-    """bench/decode.py, which imports its neighbours by their bare names."""
+def bench(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The script that the tests' module names in BENCHMARK, which imports its neighbours by their bare names."""
+    name = f"bench_{request.module.BENCHMARK}"
     sys.path.insert(0, str(BENCH))
     try:
-        spec = importlib.util.spec_from_file_location("bench_decode", BENCH / "decode.py")
+        spec = importlib.util.spec_from_file_location(name, BENCH / f"{request.module.BENCHMARK}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules["bench_decode"] = module  # where dataclasses look their module up
+        sys.modules[name] = module  # where dataclasses look their module up
         spec.loader.exec_module(module)
         yield module
     finally:

@@ -17,6 +17,7 @@ import torch
 
 from dialogpt.model import GPTConfig
 
+BENCHMARK = "decode"
 BENCH = Path(__file__).parents[2] / "bench"
 
 

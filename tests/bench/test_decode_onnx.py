@@ -1,12 +1,13 @@
 """The benchmark's ONNX Runtime: a checkpoint that is converted to 8 bits or 4 is read as ours is."""
 
 import importlib
-import importlib.util
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
+
+BENCHMARK = "decode"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from dialogpt.tokens.shards import TokenShards, tokenize
 from dialogpt.train import TrainConfig
 from dialogpt.train.loop import train
 
+BENCHMARK = "train"
 BENCH = Path(__file__).parents[2] / "bench"
 TEXTS = [
     "does money buy happiness?",
@@ -37,22 +37,6 @@ TEXTS = [
     "😀👍🏽 see you at 10:30",
     "no",
 ]
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Any]:
-    """bench/train.py, which imports its neighbours by their bare names."""
-    sys.path.insert(0, str(BENCH))
-    try:
-        spec = importlib.util.spec_from_file_location("bench_train", BENCH / "train.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["bench_train"] = module  # where dataclasses look their module up
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(str(BENCH))
 
 
 @pytest.fixture(scope="module")

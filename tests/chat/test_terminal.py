@@ -244,12 +244,12 @@ def test_commands(
     second = bot.retry()
     for expected in (
         f"bot: {second}\n", "Taken back: what?", f"2 turns are in {talk}", "temperature         0.5\n",
-        "top_k               7\n", "no setting 'temprature' (did you mean temperature?)",
+        "top_k               7\n", "no setting 'temprature' (did you mean 'temperature'?)",
         "num_hypotheses      1\n", "temperature hot does not fit",
         "temperature 99.0 is out of range (it must be from 0 to 5)",
         "top_p 0.0 is out of range (it must be above 0 and at most 1)",
         "temperature has no value", "mmi is set when the chat starts (begin with --mmi)",
-        "no command /nwe (did you mean /new?)",
+        "no command /nwe (did you mean '/new'?)",
         "/nowhere/file", "~nobody-of-this-name/x names the home folder of somebody who has none",
         "no file is named", "A new conversation.", "there is nothing to take back",
         f"you: hello\nbot: {second}\n", "/undo        take back the last exchange",

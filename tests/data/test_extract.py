@@ -2,7 +2,6 @@
 
 import bz2
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.session import DROPPED, Session, read_sessions
 from dialogpt.tokens import TokenizeConfig
 from dialogpt.tokens.shards import TokenShards, tokenize
-
-Extract = Callable[..., Manifest]
 
 
 @pytest.fixture

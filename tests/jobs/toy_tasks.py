@@ -86,12 +86,6 @@ def miss(task: Toy) -> bytes:
     return Storage(task.folder).read("no such file")
 
 
-def no_disk(task: Toy) -> str:
-    """Nothing is kept: a machine that does not share the job's folder."""
-    Storage(task.folder).remove()
-    return ""
-
-
 def begun(flags: Path) -> dict[str, int]:
     """How many times each task was begun."""
     return {path.stem: len(path.read_text().splitlines()) for path in sorted(flags.glob("*.begun"))}

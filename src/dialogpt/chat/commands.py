@@ -4,7 +4,6 @@ A command is a method of `Commands` named after it; its docstring is its help. A
 """
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 from dialogpt.chat.bot import BOT, Chatbot
 from dialogpt.chat.keeping import Keeper
 from dialogpt.decoding import DecodingConfig, ReplyConfig, settings_by_name
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, did_you_mean
 
 AT_START = (  # of loading
     "mmi", "backward", "mmi_source", "forward_weight", "ranker", "ranker_weight", "safety", "blocklist", "precision",
@@ -37,8 +36,8 @@ class Commands:
         name, _, rest = line[1:].partition(" ")
         command = getattr(type(self), f"do_{name}", None)
         if command is None:
-            close = difflib.get_close_matches(name, self.names(), 1)
-            raise UsageError(f"no command /{name}", f"did you mean /{close[0]}?" if close else "/help lists them")
+            known = [f"/{known}" for known in self.names()]
+            raise UsageError(f"no command /{name}", did_you_mean(f"/{name}", known, "/help lists them"))
         command(self, rest.strip())
 
     @classmethod
@@ -124,8 +123,7 @@ def changed(config: ReplyConfig, words: list[str]) -> ReplyConfig:
         if name in AT_START:
             raise UsageError(f"{name} is set when the chat starts", f"begin with --{name.replace('_', '-')}")
         if name not in NAMES:
-            close = difflib.get_close_matches(name, NAMES, 1)
-            raise UsageError(f"no setting {name!r}", f"did you mean {close[0]}?" if close else "/settings lists them")
+            raise UsageError(f"no setting {name!r}", did_you_mean(name, NAMES, "/settings lists them"))
         try:
             new[name] = msgspec.convert(value, hints[name], strict=False)
         except msgspec.ValidationError as error:

@@ -135,7 +135,7 @@ def _talk(bot: Chatbot, config: ChatConfig, keeper: Keeper, *, kept: bool) -> No
                 elif text:
                     answer(text)
             except DialoGPTError as error:
-                _say(f"{error.message}{f' ({error.hint})' if error.hint else ''}\n")
+                _say(f"{error}\n")
 
 
 def _message() -> str:

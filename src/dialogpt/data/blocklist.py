@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from dialogpt.data.filters import UNSPACED
-from dialogpt.data.normalize import ARABIC_LETTERS, ARABIC_SIGNS
+from dialogpt.data.normalize import ARABIC_LETTER, ARABIC_LETTERS, ARABIC_SIGNS
 from dialogpt.errors import DataError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.session import Turn
@@ -32,8 +32,7 @@ _WORD = re.compile(r"\w+")
 _BLANKS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range(128))
 # Arabic signs; the variation selector and joiner that make emoji of one look differ; unseen blanks.
 _OPTIONAL = re.compile(f"[\xad{ARABIC_SIGNS}\u200b-\u200d\u2060\ufe0f]")
-_ARABIC = re.compile("[\u0621-\u064a]")
-_LENGTHENED = re.compile("([\u0621-\u064a])\\1{2,}")
+_LENGTHENED = re.compile(f"({ARABIC_LETTER.pattern})\\1{{2,}}")
 _ARTICLES = ("ال", "بال", "كال", "لل", "ب", "ل", "ك")  # the, in the, like the, for the; in, for, like
 _JOINED = (*"وف", *_ARTICLES, *(conjunction + article for conjunction in "وف" for article in _ARTICLES))
 
@@ -144,7 +143,7 @@ def _fold(text: str) -> str:
     if text.isascii():
         return text.casefold()
     folded = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return _LENGTHENED.sub(r"\1", folded.translate(ARABIC_LETTERS)) if _ARABIC.search(folded) else folded
+    return _LENGTHENED.sub(r"\1", folded.translate(ARABIC_LETTERS)) if ARABIC_LETTER.search(folded) else folded
 
 
 def _joined(words: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -154,7 +153,7 @@ def _joined(words: tuple[str, ...]) -> list[tuple[str, ...]]:
     "no" (لا) with "like" is "certainly not" (كلا).
     """
     first, *others = words
-    if not _ARABIC.match(first) or (len(first) < 4 and not others):
+    if not ARABIC_LETTER.match(first) or (len(first) < 4 and not others):
         return []
     return [(prefix + first, *others) for prefix in _JOINED if len(first) > 2 or prefix in "وف"]
 

@@ -15,7 +15,7 @@ from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recogn
 from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, check_least
 from dialogpt.progress import Progress
 from dialogpt.session import Session
 
@@ -49,10 +49,7 @@ class Importer:
     """
 
     def __init__(self, config: ImportConfig) -> None:
-        for name, value in (("head", config.head), ("max-words", config.max_words), ("window", config.window),
-                            ("gap", config.gap)):  # fmt: skip
-            if value < 0:
-                raise UsageError(f"--{name} {value} is below 0", "0 is no limit")
+        check_least(config, head=0, max_words=0, window=0, gap=0)
         if config.columns and config.from_ not in ("auto", "script"):
             raise UsageError(f"--columns is for tables, not for --from {config.from_}", "leave one of them out")
         self.config = config

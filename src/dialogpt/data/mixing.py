@@ -8,7 +8,6 @@
 Near-duplicates are looked for in all sources together; of several, the one whose id comes first by its hash stays.
 """
 
-import difflib
 import math
 import shutil
 import tomllib
@@ -30,7 +29,7 @@ from dialogpt.data.duplicates import band_keys_of, later_duplicates, order_of
 from dialogpt.data.importing import Importer
 from dialogpt.data.screen import SESSIONS_AT_ONCE
 from dialogpt.data.writers import SessionWriter
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, did_you_mean
 from dialogpt.session import read_sessions
 
 SETTINGS = tuple(field.name for field in fields(ImportConfig) if field.name not in ("out", "format", "overwrite"))
@@ -136,11 +135,12 @@ def _source(path: Path, root: Path, name: str, table: Any) -> Source:
     if not isinstance(table, dict):
         raise UsageError(f"{place} is a setting of no source", "put it below a [name]")
     table = {"from_" if key == "from" else key: value for key, value in table.items()}
+    known = (*SETTINGS, "weight")
     for key in table:
-        if key not in (*SETTINGS, "weight"):
-            close = difflib.get_close_matches(key, (*SETTINGS, "weight"), 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join((*SETTINGS, 'weight'))}"
-            raise UsageError(f"{place}: unknown setting {key!r}", hint)
+        if key not in known:
+            raise UsageError(
+                f"{place}: unknown setting {key!r}", did_you_mean(key, known, f"known: {', '.join(known)}")
+            )
     weight = table.pop("weight", 1.0)
     if not isinstance(weight, int | float) or not 0 < weight < math.inf:
         raise UsageError(f"{place}: weight {weight!r} is out of range", "it must be above 0")

@@ -36,7 +36,7 @@ from dialogpt.data.screen import blocked_subreddits
 from dialogpt.data.spill import SPILL_FORMAT
 from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, check_least
 from dialogpt.files import input_bytes
 from dialogpt.jobs import Job
 from dialogpt.session import EvalItem, Turn
@@ -48,9 +48,7 @@ END_OF_TURN = " EOS "
 
 def references(config: ReferencesConfig) -> Manifest:
     """Write the test set of `config.dumps` to `config.out`; errors, and going on after a stop, as `extract`."""
-    for name, least in (("min_references", 1), ("max_turns", 1), ("limit", 0)):
-        if (value := getattr(config, name)) < least:
-            raise UsageError(f"--{name.replace('_', '-')} {value} is below {least}", f"name {least} or more")
+    check_least(config, min_references=1, max_turns=1, limit=0)
     posts = _extract_config(config)
     workers = Workers(config.workers, config.engine, config.address)
     config = dataclasses.replace(config, blocklist=posts.blocklist)  # its absolute path

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
-from dialogpt.decoding.hypotheses import context_tokens, hypothesis_of, reply_room
+from dialogpt.decoding.hypotheses import context_tokens, hypothesis_of, room_after
 from dialogpt.decoding.rerank import Rankers
 from dialogpt.decoding.responder import Pieces, best, drawn_again, judge, seeds_of
 from dialogpt.decoding.rows import Group, Row, Rows
@@ -184,7 +184,7 @@ class Batcher:
 
     def _rows_of(self, job: Job) -> list[Row]:
         config = drawn_again(job.config) if job.attempt else job.config
-        room = min(reply_room(self.engine.n_ctx, config.max_new_tokens), self.engine.n_ctx - len(job.tokens))
+        room = room_after(self.engine.n_ctx, job.tokens, config)
         seeds = seeds_of(job.config, job.seed, job.attempt)
         rows = [Row(job.tokens, config, np.random.default_rng(seed), room, keeps=len(seeds) == 1) for seed in seeds]
         for row in rows:

@@ -81,7 +81,7 @@ def make(
     for start in range(0, len(order), together):
         places = order[start : start + together]
         chosen = [contexts[i] for i in places]
-        rooms = [_room(engine.n_ctx, context, config) for context in chosen]
+        rooms = [room_after(engine.n_ctx, context, config) for context in chosen]
         begun = engine.prefill(chosen, max(rooms))
         for i, beams in zip(places, beam_search(engine, tokenizer.end_id, chosen, config, rooms, *begun), strict=True):
             found[i] = [hypothesis_of(tokenizer, beam.tokens, beam.logprob) for beam in beams[: len(seeds[i])]]
@@ -94,7 +94,7 @@ def make_from(
 ) -> tuple[list[Hypothesis], Kept]:  # fmt: skip
     """As `make` for one context of a conversation, of which only what is new is read."""
     logits, kept = engine.resume(context, kept)
-    room = _room(engine.n_ctx, context, config)
+    room = room_after(engine.n_ctx, context, config)
     if config.num_beams > 1:
         cache = kept.cache.branch(1, room)
         (beams,) = beam_search(engine, tokenizer.end_id, [context], config, [room], logits, cache)
@@ -132,12 +132,13 @@ def _rows(
     contexts: Sequence[Sequence[int]], config: DecodingConfig, seeds: Sequence[Sequence[Seed]], n_ctx: int
 ) -> list[list[Row]]:
     return [
-        [Row(context, config, np.random.default_rng(seed), _room(n_ctx, context, config)) for seed in mine]
+        [Row(context, config, np.random.default_rng(seed), room_after(n_ctx, context, config)) for seed in mine]
         for context, mine in zip(contexts, seeds, strict=True)
     ]
 
 
-def _room(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> int:
+def room_after(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> int:
+    """The most tokens of a reply to this context."""
     return min(reply_room(n_ctx, config.max_new_tokens), n_ctx - len(context))
 
 

@@ -17,6 +17,7 @@ from dialogpt.data.blocklist import (
     load_phrases,
     shipped,
 )
+from dialogpt.data.normalize import ARABIC_LETTER
 from dialogpt.decoding import Hypothesis
 from dialogpt.session import Turn
 
@@ -34,7 +35,6 @@ HELP_AR = (
     "أنت مهم."
 )
 
-_ARABIC = re.compile("[\u0621-\u064a]")
 # The first words of a reply that agrees, in English and Arabic.
 _AGREES = re.compile(
     r"\W*(?:(?:yes|yeah|yep|yup|true|exactly|indeed|agreed|absolutely|definitely|certainly|totally|same|right|correct"
@@ -112,4 +112,4 @@ def said_instead(rejected: Sequence[Hypothesis]) -> str:
     if distress is not None:
         return HELP if distress.isascii() else HELP_AR
     letters = "".join(filter(str.isalpha, "".join(hypothesis.text for hypothesis in rejected)))
-    return POLITE_AR if len(_ARABIC.findall(letters)) > len(letters) / 2 else POLITE
+    return POLITE_AR if len(ARABIC_LETTER.findall(letters)) > len(letters) / 2 else POLITE

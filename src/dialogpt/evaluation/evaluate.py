@@ -3,14 +3,13 @@
 The first system is what the others are compared with.
 """
 
-import difflib
 import logging
 from collections.abc import Sequence
 
 from dialogpt import __version__
-from dialogpt.errors import UsageError
+from dialogpt.errors import UsageError, check_least, did_you_mean
 from dialogpt.evaluation import EvaluateConfig, Score, meteor
-from dialogpt.evaluation.inputs import Inputs, among_references, read_inputs, read_replies
+from dialogpt.evaluation.inputs import Inputs, among_references, read_inputs, read_replies, warn_of
 from dialogpt.evaluation.measures import AGAINST_REFERENCES, FAMILIES, measures
 from dialogpt.evaluation.plots import check_plot, draw_lengths
 from dialogpt.evaluation.published import published
@@ -27,9 +26,7 @@ def evaluate(config: EvaluateConfig) -> str:
 
     Without references, what needs none is measured: diversity, lengths, repetition, copies.
     """
-    for name in ("samples", "trials", "seed"):
-        if (value := getattr(config, name)) < 0:
-            raise UsageError(f"--{name} {value} is below 0", "name 0 or more")
+    check_least(config, samples=0, trials=0, seed=0)
     if not config.hyps:
         raise UsageError("no files of replies given", "dialogpt evaluate replies.txt --refs references.jsonl")
     if config.clean and not config.refs:
@@ -45,8 +42,7 @@ def evaluate(config: EvaluateConfig) -> str:
         raise UsageError(
             f"{len(config.models)} models for {len(inputs.systems)} systems", "name one for each, in the same order"
         )
-    for reason, count in inputs.dropped.items():
-        log.warning("%d %s", count, reason)
+    warn_of(inputs.dropped)
     for name, same in among_references(inputs).items():
         log.warning(
             "%s: %d of %d replies are among their references: what compares it with them compares it with itself",
@@ -97,8 +93,7 @@ def wanted_metrics(config: EvaluateConfig) -> list[str]:
     wanted: dict[str, None] = {}
     for name in config.metrics:
         if name not in FAMILIES and name not in every:
-            close = difflib.get_close_matches(name, [*FAMILIES, *every], 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(FAMILIES)}"
+            hint = did_you_mean(name, [*FAMILIES, *every], f"there are {', '.join(FAMILIES)}")
             raise UsageError(f"no metric {name!r}", hint)
         wanted |= dict.fromkeys(FAMILIES.get(name, (name,)))
     if needing := [name for name in wanted if name in referenced]:

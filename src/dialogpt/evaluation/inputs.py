@@ -1,8 +1,9 @@
 """What is scored or judged: segments and every system's replies, out of their files (`references`, `systems`)."""
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from dialogpt.errors import DataError
 from dialogpt.evaluation.references import read_references
 from dialogpt.evaluation.segments import Segment, System
 from dialogpt.evaluation.systems import read_systems, told_segments
+
+log = logging.getLogger(__name__)
 
 LEAKED = 0.5  # of a system's replies that are among their references: it is the references
 _WORDS = re.compile(r"\w+")
@@ -72,6 +75,12 @@ def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = (), *, in_context:
     if in_context or any(segment.context for segment in segments):
         segments = list(_in_context(segments, systems))
     return Inputs(tuple(segments), tuple(systems), dropped)
+
+
+def warn_of(dropped: Mapping[str, int]) -> None:
+    """A warning for each reason for which something was left out, or counts in another way."""
+    for reason, count in dropped.items():
+        log.warning("%d %s", count, reason)
 
 
 def among_references(inputs: Inputs) -> dict[str, int]:
@@ -142,11 +151,7 @@ def _cleaned(
     if len(kept) < len(made):
         dropped["segments without a reference after cleaning, left out"] += len(made) - len(kept)
     cleaned = [
-        System(
-            each.name,
-            all_of([each.replies[place] for place in kept]),
-            tuple(all_of(each.contexts[place]) for place in kept) if each.contexts else (),
-        )
-        for each in systems
+        replace(each, replies=all_of(each.replies), contexts=tuple(map(all_of, each.contexts)))
+        for each in (system.at(kept) for system in systems)
     ]
     return [made[place] for place in kept], cleaned

@@ -5,18 +5,17 @@ then references, each as it is or as `score|text`; a first line `id<tab>...` or 
 column ids. A blank reference is no reference.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from dialogpt.data.overlap import SCORE
 from dialogpt.data.references import END_OF_TURN
 from dialogpt.errors import DataError
 from dialogpt.evaluation.segments import JSON_LINE, Segment, decode, lines_of, numbered, texts_of
 from dialogpt.session import Turn
 
-_SCORE = re.compile(r"\s*-?\d+(?:\.\d+)?\|")
 _ID_HEADERS = ("id", "instanceid")
 _HEADERS = (*_ID_HEADERS, "context", "source")
 
@@ -65,8 +64,8 @@ def _tsv_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
         first, *cells = line.split("\t")
         if not cells:
             raise DataError(f"{path}:{number}: no tab", "a line is a context or id, then references, with tabs between")
-        if all(_SCORE.match(cell) for cell in cells if cell.strip()):
-            cells = [_SCORE.sub("", cell, count=1) for cell in cells]
+        if all(SCORE.match(cell) for cell in cells if cell.strip()):
+            cells = [SCORE.sub("", cell, count=1) for cell in cells]
         context = () if has_ids else tuple(first.split(END_OF_TURN))
         segments.append(Segment(f"{path}:{number}", tuple(cells), context, first.strip() if has_ids else ""))
     return segments

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -38,6 +38,11 @@ class System:
     name: str
     replies: tuple[str, ...]
     contexts: tuple[tuple[str, ...], ...] = ()
+
+    def at(self, places: Sequence[int]) -> Self:
+        """The same system with its replies to some of the segments."""
+        contexts = tuple(self.contexts[place] for place in places) if self.contexts else ()
+        return replace(self, replies=tuple(self.replies[place] for place in places), contexts=contexts)
 
 
 def lines_of(path: Path) -> list[str]:

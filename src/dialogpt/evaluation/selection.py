@@ -17,7 +17,7 @@ from dialogpt.decoding import Hypothesis
 from dialogpt.decoding.dialogrpt import DialogRPT
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, check_least
 from dialogpt.evaluation import SelectConfig
 from dialogpt.evaluation.distractors import draw, nearest
 from dialogpt.evaluation.likelihood import nats_and_tokens
@@ -160,9 +160,7 @@ def _is_of_sessions(path: Path) -> bool:
 
 
 def _check(config: SelectConfig) -> None:
-    for name, least in (("distractors", 1), ("items", 0), ("samples", 0), ("trials", 0), ("seed", 0)):
-        if (value := getattr(config, name)) < least:
-            raise UsageError(f"--{name} {value} is below {least}", f"name {least} or more")
+    check_least(config, distractors=1, items=0, samples=0, trials=0, seed=0)
     if not config.refs:
         raise UsageError("no references given", "dialogpt select references.jsonl --models RUN")
     if config.backward and len(config.backward) != max(len(config.models), 1):

@@ -42,9 +42,7 @@ def read_systems(
             for system, replies in tables[path].items():
                 systems.append(System(system, tuple(replies[segments[place].id] for place in kept)))
         else:
-            whole = read_system(path, name, files[path], segments)
-            contexts = tuple(whole.contexts[place] for place in kept) if whole.contexts else ()
-            systems.append(System(name, tuple(whole.replies[place] for place in kept), contexts))
+            systems.append(read_system(path, name, files[path], segments).at(kept))
     if twice := [name for name, count in Counter(system.name for system in systems).items() if count > 1]:
         raise DataError(f"two systems are called {twice[0]!r}", "rename the file, or the system in its file")
     return [segments[place] for place in kept], systems

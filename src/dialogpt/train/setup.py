@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from dialogpt.artifact import is_backward, read_json
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, check_least
 from dialogpt.hub import model_path
 from dialogpt.model import SIZES, GPTConfig, checkpoint
 from dialogpt.model.gpt import GPT
@@ -57,11 +57,7 @@ def check_settings(config: TrainConfig) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
-    for name in ("micro_batch_tokens", "steps", "seed", "warmup", "weight_decay", "clip", "patience", "samples"):
-        if not getattr(config, name) >= 0:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {getattr(config, name)} is below 0", "see `dialogpt train --help`"
-            )
+    check_least(config, micro_batch_tokens=0, steps=0, seed=0, warmup=0, weight_decay=0, clip=0, patience=0, samples=0)
     if not config.epochs < float("inf") or config.seed >= 2**63:
         raise UsageError(
             f"--epochs {config.epochs} or --seed {config.seed} is too large", "see `dialogpt train --help`"

@@ -17,8 +17,6 @@ from dialogpt.chat.serving.backend.opening import open_backend
 from dialogpt.chat.serving.backend.wire import seed_of
 from dialogpt.tokens.bpe import END_TEXT
 
-Body = dict[str, Any]
-
 
 def user(*texts: str) -> list[Any]:
     roles = ["assistant", "user"]

@@ -12,8 +12,6 @@ import pytest
 pytest.importorskip("fastapi")
 import openai
 
-Body = dict[str, Any]
-
 
 def user(*texts: str) -> list[Any]:
     roles = ["assistant", "user"]

@@ -15,7 +15,7 @@ from dialogpt.chat.serving.serve import load_batcher
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.chat.store import default_path
 from dialogpt.decoding.loading import with_companion
-from dialogpt.errors import UsageError
+from dialogpt.errors import UsageError, check_least
 from dialogpt.model.memory import frugal_with_memory
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def _platform(config: BotConfig) -> "Telegram | Discord":
 
 
 def _check(config: BotConfig) -> None:
-    for name, least in (("rows", 1), ("queue", 1), ("cache_mb", 0), ("per_user", 0), ("per_chat", 0)):
-        if getattr(config, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
+    check_least(config, rows=1, queue=1, cache_mb=0, per_user=0, per_chat=0)
     check_allowed(config.allow)
     if config.num_beams > 1:
         raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")

@@ -6,9 +6,10 @@ Arabic is for whoever's client is in Arabic, or who writes it.
 import re
 from dataclasses import dataclass
 
+from dialogpt.data.normalize import ARABIC_LETTER
+
 COMMANDS = ("help", "reset", "retry", "undo", "start")  # in the order of the menu; `start` is Telegram's own
 
-_ARABIC = re.compile("[\u0621-\u064a]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -74,7 +75,7 @@ ARABIC = Words(
 def words_for(language: str, text: str) -> Words:
     """The words for a client's language (`ar`, `en-GB`; "" unknown) and a message: Arabic if either is."""
     letters = len(_LETTER.findall(text))
-    arabic = len(_ARABIC.findall(text))
+    arabic = len(ARABIC_LETTER.findall(text))
     return ARABIC if language.partition("-")[0] == "ar" or arabic > letters // 2 else ENGLISH
 
 

@@ -19,7 +19,7 @@ from dialogpt.decoding.batcher import Batcher
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine, load_ranker
 from dialogpt.decoding.rerank import Ranker, mmi_rankers
 from dialogpt.decoding.safety import default_guards
-from dialogpt.errors import UsageError
+from dialogpt.errors import UsageError, check_least
 from dialogpt.hub import BUNDLED, model_path
 from dialogpt.model.memory import frugal_with_memory
 
@@ -120,9 +120,7 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
 
 
 def _check(config: ServeConfig) -> None:
-    for name, least in (("rows", 1), ("queue", 1), ("max_body", 1), ("cache_mb", 0), ("end_timeout", 0)):
-        if getattr(config, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is below {least}", "name more")
+    check_least(config, rows=1, queue=1, max_body=1, cache_mb=0, end_timeout=0)
     if not 0 <= config.port < 1 << 16:
         raise UsageError(f"--port {config.port} is no port", "name one from 1 to 65535, or 0 for any free one")
     for name in ("backend_timeout", "backend_wait"):

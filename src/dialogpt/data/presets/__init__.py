@@ -15,7 +15,7 @@ from dialogpt.data.blocklist import OFFENSIVE_PHRASES, OFFENSIVE_SUBREDDITS, shi
 from dialogpt.data.dumps import Record
 from dialogpt.data.reddit import Forest, Mark, Post
 from dialogpt.data.tally import Tally
-from dialogpt.errors import UsageError
+from dialogpt.errors import UsageError, check_least
 from dialogpt.files import is_url
 from dialogpt.session import Session
 
@@ -51,10 +51,7 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
     config = dataclasses.replace(config, **missing)
     no_lists: dict[str, Any] = {n: None for n in ("blocklist", "block_subreddits") if getattr(config, n) == NONE}
     config = dataclasses.replace(config, **no_lists, **_absolute(config, no_lists))
-    least = {"min_words": 1, "max_session_words": 0, "bland_count": 0, "sample_dropped": 0}
-    for name, bound in least.items():
-        if (value := getattr(config, name)) < bound:
-            raise UsageError(f"--{name.replace('_', '-')} {value} is below {bound}", f"name {bound} or more")
+    check_least(config, min_words=1, max_session_words=0, bland_count=0, sample_dropped=0)
     if config.min_turns < 2:
         raise UsageError(f"--min-turns {config.min_turns} is below 2", "a session is a turn and its response at least")
     if (config.max_turns or 0) < config.min_turns:

@@ -19,10 +19,9 @@ from dialogpt.evaluation.human.findings import ALL, Basis, Finding, bounds
 from dialogpt.evaluation.human.segments import segment_findings
 from dialogpt.evaluation.human.statistics import kendall, pearson, spearman
 from dialogpt.evaluation.human.tally import Tally
-from dialogpt.evaluation.inputs import Inputs, among_references, read_inputs
+from dialogpt.evaluation.inputs import Inputs, among_references, read_inputs, warn_of
 from dialogpt.evaluation.measures import FAMILIES, measures
 from dialogpt.evaluation.ngrams import Floats
-from dialogpt.evaluation.segments import System
 from dialogpt.evaluation.significance import WIDTH, Additive, Jackknifed, Measure
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,9 @@ class Correlations:
 def correlate(tally: Tally, config: JudgeReportConfig, basis: Basis) -> Correlations:
     """Correlate all metrics asked for; UsageError or DataError where files or names do not fit."""
     wanted = _wanted(config)
-    matched = match(tally, _read(config))
+    inputs = read_inputs(config.hyps, config.refs)
+    warn_of(inputs.dropped)
+    matched = match(tally, inputs)
     leaked = f"|references-are-replies-of:{','.join(matched.leaked)}, left out" if matched.leaked else ""
     common = f"systems:{len(matched.systems)}|segments:{len(matched.tally.items)}{leaked}|{basis.common}"
     basis = Basis(basis.samples if len(matched.tally.items) > 1 else 0, basis.seed, common)
@@ -88,13 +89,6 @@ def _wanted(config: JudgeReportConfig) -> list[str]:
     if copies := set(config.metrics) & {"copy", *FAMILIES["copy"]}:
         raise UsageError(f"{copies.pop()!r} needs training data, which `judge report` does not read", "leave it out")
     return wanted_metrics(EvaluateConfig(hyps=config.hyps, refs=config.refs, metrics=config.metrics))
-
-
-def _read(config: JudgeReportConfig) -> Inputs:
-    inputs = read_inputs(config.hyps, config.refs)
-    for reason, count in inputs.dropped.items():
-        log.warning("%d %s", count, reason)
-    return inputs
 
 
 def match(tally: Tally, inputs: Inputs) -> Matched:
@@ -156,12 +150,8 @@ def _leaked(tally: Tally, inputs: Inputs) -> tuple[str, ...]:
 def _part(inputs: Inputs, names: Sequence[str], kept: Sequence[int]) -> Inputs:
     """The replies of some systems to some segments, both in the order given."""
     by_name = {system.name: system for system in inputs.systems}
-    systems = []
-    for name in names:
-        whole = by_name[name]
-        contexts = tuple(whole.contexts[place] for place in kept) if whole.contexts else ()
-        systems.append(System(name, tuple(whole.replies[place] for place in kept), contexts))
-    return Inputs(tuple(inputs.segments[place] for place in kept), tuple(systems))
+    systems = tuple(by_name[name].at(kept) for name in names)
+    return Inputs(tuple(inputs.segments[place] for place in kept), systems)
 
 
 def _values(several: Sequence[Measure]) -> Floats:

@@ -6,11 +6,11 @@ A study that is there is gone on with. Settings that are given then must be thos
 import logging
 from dataclasses import fields
 
-from dialogpt.errors import UsageError
+from dialogpt.errors import UsageError, check_least
 from dialogpt.evaluation.human import JudgeConfig, server, terminal
 from dialogpt.evaluation.human.store import Store, tidy_name
 from dialogpt.evaluation.human.study import Settings, Study, make_study
-from dialogpt.evaluation.inputs import read_replies
+from dialogpt.evaluation.inputs import read_replies, warn_of
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,7 @@ def judge(config: JudgeConfig) -> str:
 
 def _check(config: JudgeConfig) -> None:
     """UsageError for settings that cannot work."""
-    for name, least in (("items", 0), ("judges", 1), ("check_every", 0), ("seed", 0), ("port", 0)):
-        if (value := getattr(config, name)) < least:
-            raise UsageError(f"--{name.replace('_', '-')} {value} is below {least}", f"name {least} or more")
+    check_least(config, items=0, judges=1, check_every=0, seed=0, port=0)
     if config.check_every == 1:
         raise UsageError("--check-every 1: every item would be a check", "name 2 or more, or 0 for none")
     if config.port > 65_535:
@@ -77,8 +75,7 @@ def _made(config: JudgeConfig) -> Study:
     if config.kind == "pairs" and len(config.hyps) < 2:
         raise UsageError("pairs need two systems", "name two files of replies at least, or --kind ratings")
     inputs = read_replies(config.hyps, config.refs)
-    for reason, count in inputs.dropped.items():
-        log.warning("%d %s", count, reason)
+    warn_of(inputs.dropped)
     return make_study(config, inputs)
 
 

@@ -3,7 +3,7 @@
 import logging
 
 from dialogpt import __version__
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, check_least
 from dialogpt.evaluation.human import JudgeReportConfig
 from dialogpt.evaluation.human.agreement import agreement
 from dialogpt.evaluation.human.comparison import compare
@@ -14,6 +14,7 @@ from dialogpt.evaluation.human.judgements import Judged, judged, read_judgements
 from dialogpt.evaluation.human.plots import plot
 from dialogpt.evaluation.human.render import render
 from dialogpt.evaluation.human.tally import tally
+from dialogpt.evaluation.inputs import warn_of
 from dialogpt.evaluation.plots import check_plot
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,7 @@ def report(config: JudgeReportConfig) -> str:
     """Report on the judgements of `config.study`, in `config.format`; draws them where `config.plot` says."""
     _check(config)
     found = read_judgements(config.study)
-    for reason, count in found.dropped.items():
-        log.warning("%d %s", count, reason)
+    warn_of(found.dropped)
     flagged = flags(found)
     left_out = [flag.judge for flag in flagged if flag.failed and not config.keep_flagged]
     kept = _without(config, found, left_out)
@@ -48,9 +48,7 @@ def report(config: JudgeReportConfig) -> str:
 
 def _check(config: JudgeReportConfig) -> None:
     """What is wrong with the settings is said before anything is read."""
-    for name in ("samples", "seed"):
-        if (value := getattr(config, name)) < 0:
-            raise UsageError(f"--{name} {value} is below 0", "name 0 or more")
+    check_least(config, samples=0, seed=0)
     hint = "to correlate metrics: --hyps replies.jsonl --refs references.jsonl"
     if config.hyps and not config.refs:
         raise UsageError("--hyps without --refs", hint)
