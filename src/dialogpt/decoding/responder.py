@@ -46,6 +46,8 @@ class Responder:
             raise UsageError("--backward names a model that nothing asks for", "add --mmi")
         elif config.forward_weight:
             raise UsageError("--forward-weight is of an order that nothing asks for", "add --mmi")
+        if config.blocklist and not config.safety:
+            raise UsageError(f"--blocklist {config.blocklist} is not read with --no-safety", "leave one of them out")
         guards = default_guards(config.blocklist) if config.safety else []
         return cls(engine, tokenizer, config, guards=guards, rankers=rankers)
 
