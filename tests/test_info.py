@@ -107,6 +107,7 @@ def test_a_checkpoint_tells_its_shape_without_being_loaded(tmp_path: Path) -> No
     shape = "checkpoint: model_type gpt2, n_layer 3, n_head 2"
     save_file({"wte.weight": np.zeros((65, 9000), np.float32)}, tmp_path / "model.safetensors")
     assert told(tmp_path) == [shape, "weights: 2.3 MB"]
+    assert info(InfoConfig(path=(tmp_path / "model.safetensors",))) == info(InfoConfig(path=(tmp_path,)))
 
 
 @pytest.mark.parametrize(

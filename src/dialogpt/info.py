@@ -17,13 +17,13 @@ from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.files import read_lines
 from dialogpt.hub import BUNDLED, OTHERS
 from dialogpt.model.config import SCORE
+from dialogpt.model.files import PICKLED, SAFE
 from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
 from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
 
 BINARY = {pattern: what for pattern, (what, _) in OTHERS.items()} | {"*.safetensors": "weights of a folder"}
-PICKLED = (".pkl", ".pth", ".bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,8 @@ def _describe(path: Path) -> str:
     if str(path) == "bundled" and not path.exists():
         path = BUNDLED
     describe = _describe_folder if path.is_dir() else _describe_pickled if path.suffix in PICKLED else _describe_file
+    if path.suffix == SAFE and (path.parent / "config.json").is_file():
+        path, describe = path.parent, _describe_folder  # the folder tells what they are the weights of
     return "\n".join([str(path), *describe(path)])
 
 

@@ -332,3 +332,8 @@ def test_a_pasted_text_is_one_message(terminal: Terminal) -> None:
     terminal.type("/quit\n")
     assert terminal.process.wait(60) == 0
     assert kept()[0][0] == "one two three"
+
+
+def test_what_goes_on_is_not_between_two_models() -> None:
+    with pytest.raises(UsageError, match="--continue and --self-play together"):
+        chat(ChatConfig(continue_=True, self_play="same"))

@@ -202,3 +202,14 @@ def test_the_lists_that_ship() -> None:
     names = load_names(shipped(OFFENSIVE_SUBREDDITS))
     assert len(names) >= 30
     assert not names & {"askreddit", "pics", "news"}
+
+
+def test_phrases_of_several_words_are_found_with_and_without_hamza() -> None:
+    listed = Blocklist(["أريد أن أموت", "انهي حياتي", "أنتحر"])
+    for text in ("اريد أن أموت", "أريد ان أموت", "واريد ان اموت", "إريد آن أموت"):
+        assert listed.find(text) == "أريد أن أموت"
+        assert [place[:2] for place in listed.places(text)] == [(0, 3)]
+    assert listed.find("سوف أنهي حياتي") == "انهي حياتي"
+    assert listed.find("سوف أنتحر") == "أنتحر"
+    assert listed.find("انتحر في برلين") is None  # he did
+    assert listed.find("اريد ان") is None

@@ -7,6 +7,7 @@ from dialogpt.data.blocklist import DISTRESS_PHRASES, HARMLESS_PHRASES, shipped
 from dialogpt.decoding.safety import default_guards
 
 DISTRESS = [
+    "اريد أن أموت", "أريد ان اموت", "أفكر في الإنتحار",
     "I don't want to live with the guilt", "I do not want to live on", "I dont want to live with it",
     "I want to end it all.", "i dont wanna live anymore", "I do not want to live in this world", "Im suicidal",
     "I don't want to live in pain any more", "sometimes I wish I'd never been born",

@@ -137,6 +137,8 @@ def test_the_forward_model_counts_beside_the_backward_model_as_much_as_is_asked(
         Responder.load(str(tiny_checkpoint), ReplyConfig(forward_weight=1), device="cpu")
     with pytest.raises(UsageError, match="--backward names a model that nothing asks for"):
         Responder.load(str(tiny_checkpoint), ReplyConfig(backward=str(tiny_checkpoint)), device="cpu")
+    with pytest.raises(UsageError, match="--blocklist bad is not read with --no-safety"):
+        Responder.load(str(tiny_checkpoint), ReplyConfig(blocklist=Path("bad"), safety=False), device="cpu")
     with pytest.raises(UsageError, match="--forward-weight -1"):
         ReplyConfig(forward_weight=-1)
 

@@ -311,3 +311,9 @@ def test_damaged_files(folder: Path, weights: Weights, harm: Callable[[Path], No
     with pytest.raises(CheckpointError, match=rf"the weights in .*pytorch_model.bin do not load: .*({said})"):
         open_native(folder)
     assert not (folder / NAMES[8]).exists()
+
+
+def test_a_file_of_another_kind_is_not_called_damaged(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="it is no file of tensors") as caught:
+        open_native(folder / "tokenizer.json")
+    assert caught.value.hint == "name a checkpoint folder, or a .pkl file of weights"

@@ -79,11 +79,19 @@ def test_training_loss_is_that_since_the_last_validation(make_config: Make, held
     [
         ({}, "only 6 sessions"),
         ({"warmup": 10}, "--warmup 10 is not over at the last step, 3"),
+        ({"patience": 2}, "--patience 2 never stops the run: "),
+        (
+            {"init": "a model"},
+            "--n-layer 2, --n-head 2, --n-embd 32, --n-ctx 64 is not used: the shape is that of --init ",
+        ),
     ],
 )
 def test_what_is_probably_not_meant_is_warned_of(
-    make_config: Make, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], warning: str
+    make_config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], warning: str
 ) -> None:
+    if "init" in settings:
+        settings = {"init": str(train(make_config(out=tmp_path / "first")))}
+        assert "is not used" not in caplog.text
     with caplog.at_level(logging.WARNING):
         train(make_config(**settings))
     assert warning in caplog.text

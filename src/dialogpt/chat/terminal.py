@@ -30,6 +30,8 @@ def chat(config: ChatConfig) -> None:
     """Talk until the input ends."""
     if config.continue_ and not config.log:
         raise UsageError("--continue and --no-log together", "what goes on has been kept")
+    if config.continue_ and config.self_play:
+        raise UsageError("--continue and --self-play together", "two models begin a conversation of their own")
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

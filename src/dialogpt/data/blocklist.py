@@ -3,9 +3,10 @@
 A list has one phrase a line; blank lines and lines that begin with `#` are passed over. A phrase in a script written
 with blanks is matched as whole words in any case, whatever punctuation or white space stands between them. Arabic is
 compared without vowel signs, tatweel and lengthened letters, in one form of its letters, and with what is written
-joined to a phrase's first word (and, for, the). A phrase in a script written without blanks, or an emoji, is matched
-anywhere. The time that a text takes does not grow with the list: only phrases that begin with one of its words are
-looked up.
+joined to a phrase's first word (and, for, the); phrases of several words without hamza, too, but not a single one: "I
+kill myself" (أنتحر) without it is "he killed himself". A phrase in a script written without blanks, or an emoji, is
+matched anywhere. The time that a text takes does not grow with the list: only phrases that begin with one of its words
+are looked up.
 """
 
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from dialogpt.data.filters import UNSPACED
-from dialogpt.data.normalize import ARABIC_LETTER, ARABIC_LETTERS, ARABIC_SIGNS
+from dialogpt.data.normalize import ARABIC_HAMZA, ARABIC_LETTER, ARABIC_LETTERS, ARABIC_SIGNS
 from dialogpt.errors import DataError
 from dialogpt.files import decode_text, read_lines
 from dialogpt.session import Turn
@@ -33,6 +34,7 @@ _BLANKS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range
 # Arabic signs; the variation selector and joiner that make emoji of one look differ; unseen blanks.
 _OPTIONAL = re.compile(f"[\xad{ARABIC_SIGNS}\u200b-\u200d\u2060\ufe0f]")
 _LENGTHENED = re.compile(f"({ARABIC_LETTER.pattern})\\1{{2,}}")
+_HAMZA = re.compile(f"[{''.join(map(chr, ARABIC_HAMZA))}]")
 _ARTICLES = ("ال", "بال", "كال", "لل", "ب", "ل", "ك")  # the, in the, like the, for the; in, for, like
 _JOINED = (*"وف", *_ARTICLES, *(conjunction + article for conjunction in "وف" for article in _ARTICLES))
 
@@ -41,13 +43,13 @@ class Blocklist:
     """Phrases to be found in texts; may be pickled. Raises ValueError for a phrase with neither word nor symbol."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
-        self._words: dict[tuple[str, ...], str] = {}  # a phrase's words -> the phrase as it is listed
+        self._words: dict[tuple[str, ...], str] = {}  # a phrase's words (`_key`) -> the phrase as it is listed
         self._parts: dict[str, str] = {}  # the same for phrases that are matched anywhere
         for phrase in phrases:
             folded = _fold(phrase.strip())
             words = tuple(_words(folded))
             if words and not UNSPACED.search(folded):
-                self._words.setdefault(words, phrase)
+                self._words.setdefault(_key(words), phrase)
             elif folded and not folded.isascii():
                 self._parts.setdefault(folded, phrase)
             else:
@@ -55,8 +57,8 @@ class Blocklist:
         self._size = len(self._words) + len(self._parts)
         for words, phrase in list(self._words.items()):
             for joined in _joined(words):
-                self._words.setdefault(joined, phrase)
-        self._word_lengths = _lengths_by_start(self._words)
+                self._words.setdefault(_key(joined), phrase)
+        self._word_lengths = _lengths_by_start(map(_bare, self._words))
         self._part_lengths = _lengths_by_start(self._parts)
 
     def __len__(self) -> int:
@@ -69,10 +71,12 @@ class Blocklist:
         """
         folded = _fold(text)
         words = _words(folded)
-        if not self._word_lengths.keys().isdisjoint(words):
-            for start, word in enumerate(words):
-                for length in self._word_lengths.get(word, ()):
-                    if phrase := self._words.get(tuple(words[start : start + length])):
+        bare = words if folded.isascii() else _bare(words)
+        if not self._word_lengths.keys().isdisjoint(bare):
+            for start, first in enumerate(bare):
+                for length in self._word_lengths.get(first, ()):
+                    found = tuple(bare[start : start + length]) if length > 1 else (words[start],)
+                    if phrase := self._words.get(found):
                         return phrase
         if self._part_lengths and not folded.isascii():
             for start, character in enumerate(folded):
@@ -84,9 +88,10 @@ class Blocklist:
     def places(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Where listed phrases of words stand: from which word to which (not included), and each as it is listed."""
         words = _words(_fold(text))
-        for start, word in enumerate(words):
-            for length in self._word_lengths.get(word, ()):
-                found = tuple(words[start : start + length])
+        bare = _bare(words)
+        for start, first in enumerate(bare):
+            for length in self._word_lengths.get(first, ()):
+                found = tuple(bare[start : start + length]) if length > 1 else (words[start],)
                 if len(found) == length and (phrase := self._words.get(found)):
                     yield start, start + length, phrase
 
@@ -160,6 +165,16 @@ def _joined(words: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def _words(folded: str) -> list[str]:
     return folded.translate(_BLANKS).split() if folded.isascii() else _WORD.findall(folded)
+
+
+def _key(words: tuple[str, ...]) -> tuple[str, ...]:
+    return words if len(words) == 1 else tuple(_bare(words))
+
+
+def _bare(words: Sequence[str]) -> Sequence[str]:
+    """The words without hamza; the same object where they have none."""
+    together = " ".join(words)
+    return together.translate(ARABIC_HAMZA).split() if _HAMZA.search(together) else words
 
 
 def _lengths_by_start(phrases: Iterable[Sequence[str]]) -> dict[str, tuple[int, ...]]:

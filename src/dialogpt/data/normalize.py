@@ -18,6 +18,7 @@ INVISIBLE = (
 ARABIC_SIGNS = "\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # tatweel, vowel signs and marks of recitation
 ARABIC_LETTERS = str.maketrans("ىیةک", "ييهك")  # typed for each other: at a word's end, by Persian and Urdu keyboards
 ARABIC_LETTER = re.compile("[\u0621-\u064a]")
+ARABIC_HAMZA = str.maketrans("أإآٱؤئ", "ااااوي")  # -> what is often written in their place
 _JUNK = re.compile(f"[{INVISIBLE}]")
 _MARKS = re.compile(r"[\\`*_\[\]#>^~|]")
 

@@ -47,6 +47,8 @@ class Responder:
         elif config.forward_weight:
             raise UsageError("--forward-weight is of an order that nothing asks for", "add --mmi")
         rankers += load_ranker(config, device=device)
+        if config.blocklist and not config.safety:
+            raise UsageError(f"--blocklist {config.blocklist} is not read with --no-safety", "leave one of them out")
         guards = default_guards(config.blocklist) if config.safety else []
         return cls(engine, tokenizer, config, guards=guards, rankers=rankers)
 

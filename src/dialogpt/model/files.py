@@ -15,6 +15,7 @@ from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import other_weights
 
 SAFE = ".safetensors"  # other files are pickled
+PICKLED = (".pkl", ".pth", ".bin")  # as they are called as a rule
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # after their names: of weights in several files
 WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of DistributedDataParallel and apex, and of torch.compile

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialogpt.errors import CheckpointError
-from dialogpt.model.files import SAFE, todays_names, weight_files
+from dialogpt.model.files import PICKLED, SAFE, todays_names, weight_files
 from dialogpt.native import pickled, safetensors
 from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.stored import TYPES, Stored, in_type
@@ -76,9 +76,10 @@ def open_weights(source: Path) -> Iterator[Mapped]:
                 ) from error
             except Exception as error:  # a damaged pickle raises nearly anything
                 reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-                raise CheckpointError(
-                    f"the weights in {path} do not load: {reason}", "the file is damaged; fetch it again"
-                ) from error
+                hint = "the file is damaged; fetch it again"
+                if source.is_file() and source.suffix not in PICKLED:
+                    hint = "name a checkpoint folder, or a .pkl file of weights"
+                raise CheckpointError(f"the weights in {path} do not load: {reason}", hint) from error
         yield found
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
@@ -20,6 +20,7 @@ from dialogpt.train.feed import Feed
 log = logging.getLogger(__name__)
 
 FEW_SESSIONS = 100
+SHAPE = ("n_layer", "n_head", "n_embd", "n_ctx")
 
 
 def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
@@ -96,6 +97,16 @@ def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps
             "%s has only %d sessions: too few to learn to talk from; start from a model (--init) and hold some out "
             "(tokenize --validation) to see when they are memorised",
             shards.folder, len(shards),
+        )  # fmt: skip
+    shape = [f"--{field.name.replace('_', '-')} {getattr(config, field.name)}" for field in fields(config)
+             if field.name in SHAPE and getattr(config, field.name) != field.default]  # fmt: skip
+    if shape and (config.init or config.size):
+        of = f"--init {config.init}" if config.init else f"--size {config.size}"
+        log.warning("%s is not used: the shape is that of %s", ", ".join(shape), of)
+    if config.patience and not (config.shards / "validation").is_dir():
+        log.warning(
+            "--patience %d never stops the run: %s has no validation (tokenize --validation)",
+            config.patience, config.shards,
         )  # fmt: skip
     if config.warmup >= total_steps and config.schedule != "noam":
         log.warning(

@@ -242,6 +242,8 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"longest_step": -1}, "--longest-step -1 is no time"),
         ({"end_timeout": -1}, "--end-timeout -1 is below 0"),
         ({"backend_timeout": 0}, "--backend-timeout 0 is no time"),
+        ({"backend_model": "x"}, "--backend-model without --backend"),
+        ({"backend_route": "chat"}, "--backend-route without --backend"),
         ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
     ],
 )

@@ -128,6 +128,11 @@ def _check(config: ServeConfig) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is no time", "name some seconds")
     if not 0 <= config.longest_step < float("inf"):
         raise UsageError(f"--longest-step {config.longest_step} is no time", "name some seconds, or 0 for no limit")
+    for name in ("backend_model", "backend_route"):
+        if getattr(config, name) != getattr(ServeConfig(), name) and not config.backend:
+            raise UsageError(
+                f"--{name.replace('_', '-')} without --backend", "name the engine's address: --backend URL"
+            )
     if config.num_beams > 1:
         raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from dialogpt.data.normalize import ARABIC_LETTERS, ARABIC_SIGNS, INVISIBLE
+from dialogpt.data.normalize import ARABIC_HAMZA, ARABIC_LETTERS, ARABIC_SIGNS, INVISIBLE
 from dialogpt.errors import DataError, UsageError
 from dialogpt.files import LINE_BYTES, read_chunks, read_lines
 
 HEAD_BYTES = 1 << 16
 _JUNK = re.compile(f"[{INVISIBLE}\ud800-\udfff]")
 _SIGNS = re.compile(f"[{ARABIC_SIGNS}]")
-_LETTERS = ARABIC_LETTERS | str.maketrans("أإآٱؤئ", "ااااوي")  # without hamza
+_LETTERS = ARABIC_LETTERS | ARABIC_HAMZA
 
 
 def tidy(text: str) -> str:
