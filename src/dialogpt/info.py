@@ -16,7 +16,6 @@ from dialogpt.artifact import describe_manifest, is_backward, read_manifest
 from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.files import read_lines
 from dialogpt.hub import BUNDLED, OTHERS
-from dialogpt.model.config import SCORE
 from dialogpt.model.files import PICKLED, SAFE
 from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
@@ -77,6 +76,7 @@ def _describe_folder(folder: Path) -> list[str]:
 
 def _describe_checkpoint(folder: Path) -> list[str]:
     """Shape and size of a Hugging Face GPT-2 folder, and what is wrong with its weights, without loading them."""
+    from dialogpt.model.config import SCORE  # these bring tokenizers and more, which `--help` need not wait for
     from dialogpt.native.opcodes import NotKnown  # 10 ms, which `--help` need not spend
     from dialogpt.native.weights import open_weights
 
