@@ -20,8 +20,9 @@ from dialogpt.errors import DataError
 
 KINDS = ("Generic", "Share", "text", "link", "media")  # of messages that people write
 MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
-_EVENT = re.compile(r"(?:Liked a message|Reacted \S+ to your message) ?")
-_SENT = re.compile(r".* sent an attachment\.")
+# What an account in English has for them; others are for --reject.
+_EVENT = re.compile(r"(?:Liked a message|(?:You r|R)eacted \S+ to (?:your|a) message) ?")
+_SENT = ("You sent an attachment.", "{} sent an attachment.")
 
 
 class _Message(msgspec.Struct, rename={"encrypted_sender": "senderName", "encrypted_unsent": "isUnsent"}):
@@ -79,7 +80,7 @@ def _turn(message: _Message, time_ms: int, dropped: Counter[str]) -> Iterator[Ch
         dropped["deleted message"] += 1
     elif message.type not in KINDS or message.call_duration is not None or _EVENT.fullmatch(words):
         dropped["service message"] += 1
-    elif has_media and (not words.strip() or _SENT.fullmatch(words)):
+    elif words in [form.format(sender) for form in _SENT] or (has_media and not words.strip()):
         dropped["media"] += 1
     elif not words.strip():
         dropped["message without words"] += 1
