@@ -105,6 +105,20 @@ def test_what_was_put_there_meanwhile_is_kept(tmp_path: Path, overwrite: bool, m
     assert names(tmp_path / "out") == ["mine"]
 
 
+def test_what_killed_processes_left_goes_and_what_others_write_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out[1]"
+    for name in (".out[1].partial-dead", ".out[1].partial-0", ".out1.partial-0", ".out[1].job"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    with atomic_folder(out) as living:
+        (living / "a").touch()
+        with pytest.raises(KeyError), atomic_folder(out):
+            raise KeyError
+        assert names(living) == ["a"]
+        assert names(tmp_path) == sorted([living.name, ".out1.partial-0", ".out[1].job"])
+    assert names(out) == ["a"]
+
+
 def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_file(path) as partial:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -202,13 +203,16 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `path` to fill; it takes `path`'s place when the block ends well, else it is deleted.
 
     An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole.
-    Only a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out.
+    Only a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out. What killed
+    processes have left of their folders goes.
     """
     check_folder(path, overwrite=overwrite)
     path = path.resolve()  # a link to a folder stays a link, and "." has a name
-    partial = _partial(path)
+    remove_left(path)
+    partial, lock = _partial(path), None
     try:
         partial.mkdir(parents=True)
+        lock = lock_folder(partial)
         yield partial
         check_folder(path, overwrite=overwrite)  # somebody may have put something there since the start
         if path.exists():
@@ -222,6 +226,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def lock_folder(path: Path) -> int | None:
@@ -279,11 +285,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove_left(path: Path) -> None:
-    """Remove what killed processes left beside a file that all its writers lock (`lock_file`) while they write it."""
-    for left in path.parent.glob(f".{path.name}.partial-*"):
-        with suppress(OSError, UsageError), left.open("rb") as file:
-            if lock_file(file.fileno(), left):
-                left.unlink()
+    """Remove what killed processes left beside a file or folder that its writers lock while they write it."""
+    for left in path.parent.glob(f".{escape(path.name)}.partial-*"):
+        with suppress(OSError, UsageError):
+            opened = os.open(left, os.O_RDONLY)
+            try:
+                if lock_file(opened, left):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            finally:
+                os.close(opened)
 
 
 def _partial(path: Path) -> Path:

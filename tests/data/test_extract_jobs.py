@@ -182,6 +182,22 @@ def test_other_settings_other_workers_and_begun_anew(
     assert anew.counts["turns"] == 2 * anew.counts["sessions"]
 
 
+def test_a_list_that_was_edited_is_another_setting(
+    tmp_path: Path, small: list[Path], partitions: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phrases = tmp_path / "phrases"
+    phrases.write_text("soup\n", encoding="utf-8")
+    go_on = stop_at("plant_partition", monkeypatch)
+    with pytest.raises(DataError, match="stopped"):
+        run(small, tmp_path / "out", blocklist=phrases)
+    go_on()
+    phrases.write_text("soap\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"other settings \(lists\)"):
+        run(small, tmp_path / "out", blocklist=phrases)
+    phrases.write_text("soup\n", encoding="utf-8")
+    assert run(small, tmp_path / "out", blocklist=phrases).counts["sessions"]
+
+
 def test_a_work_folder_of_another_format_of_spill_files_is_refused(
     tmp_path: Path, small: list[Path], partitions: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

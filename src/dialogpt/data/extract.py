@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from zlib import crc32
 
 import msgspec
 
@@ -258,8 +259,7 @@ def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, fol
 
 def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[str]]:
     """The posts and marks of a partition's threads."""
-    posts: list[Post] = []
-    marks: list[str] = []
+    posts, marks = list[Post](), list[str]()
     for name in task.spills:
         with folder.open(name) as file:
             for some_posts, some_marks in read_spill(file, task.number):
@@ -294,11 +294,11 @@ def no_collector() -> Iterator[None]:
 
 
 def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
-    """What decides the output: a job may go on with other workers, on another engine. Of lists, their sizes too."""
+    """What decides the output: a job may go on with other workers, on another engine. Of lists, what they hold, too."""
     elsewhere = ("out", "workers", "engine", "address", "overwrite")
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
     lists = [config.blocklist, config.block_subreddits, *getattr(config, "held_out", ())]
-    return settings | {"list_bytes": [path.stat().st_size if path and path.is_file() else 0 for path in lists]}
+    return settings | {"lists": [crc32(path.read_bytes()) if path and path.is_file() else 0 for path in lists]}
 
 
 def _plan(config: ExtractConfig, sizes: Sequence[int], workers: int) -> dict[str, object]:

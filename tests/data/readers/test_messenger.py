@@ -24,9 +24,12 @@ def message(second: int, content: str | None = None, sender: str = "ليلى", *
 CHAT = {
     "participants": [{"name": garbled("ليلى")}, {"name": "Bo"}],
     "messages": [  # from the newest to the oldest
+        message(10, "You reacted ❤️ to a message"),
         message(9, "Reacted 😂 to your message "),
         message(8, "Liked a message"),
         message(7, "Bo sent an attachment.", "Bo", share={"link": "https://a.b"}),
+        message(7, "You sent an attachment."),
+        message(4, "Somebody sent an attachment."),
         message(6, "ليلى called you.", call_duration=0, type="Call"),
         message(5, "", is_unsent=True),
         message(4, photos=[{"uri": "a.jpg"}]),
@@ -43,8 +46,9 @@ TURNS = (
     ChatTurn("أهلًا", "ليلى", time_s=1500000002.0),
     ChatTurn("café 😀", "Bo", time_s=1500000002.0),
     ChatTurn("look!", "ليلى", time_s=1500000004.0),
+    ChatTurn("Somebody sent an attachment.", "ليلى", time_s=1500000004.0),
 )
-DROPPED = {"service message": 3, "media": 2, "deleted message": 1, "message without words": 1}
+DROPPED = {"service message": 4, "media": 3, "deleted message": 1, "message without words": 1}
 
 
 @pytest.mark.parametrize("indent", [None, 2])

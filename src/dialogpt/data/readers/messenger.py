@@ -10,6 +10,7 @@ calls and other events, reactions that are messages, what was unsent, and media,
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -20,8 +21,9 @@ from dialogpt.errors import DataError
 
 KINDS = ("Generic", "Share", "text", "link", "media")  # of messages that people write
 MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
-_EVENT = re.compile(r"(?:Liked a message|Reacted \S+ to your message) ?")
-_SENT = re.compile(r".* sent an attachment\.")
+# What an account in English has for them; others are for --reject.
+_EVENT = re.compile(r"(?:Liked a message|(?:You r|R)eacted \S+ to (?:your|a) message) ?")
+_SENT = ("You sent an attachment.", "{} sent an attachment.")
 
 
 class _Message(msgspec.Struct, rename={"encrypted_sender": "senderName", "encrypted_unsent": "isUnsent"}):
@@ -35,14 +37,14 @@ class _Message(msgspec.Struct, rename={"encrypted_sender": "senderName", "encryp
     is_unsent: bool = False
     encrypted_unsent: bool = False
     call_duration: int | None = None
-    photos: msgspec.Raw = msgspec.Raw()
-    videos: msgspec.Raw = msgspec.Raw()
-    audio_files: msgspec.Raw = msgspec.Raw()
-    gifs: msgspec.Raw = msgspec.Raw()
-    files: msgspec.Raw = msgspec.Raw()
-    sticker: msgspec.Raw = msgspec.Raw()
-    share: msgspec.Raw = msgspec.Raw()
-    media: msgspec.Raw = msgspec.Raw()
+    photos: Any = None
+    videos: Any = None
+    audio_files: Any = None
+    gifs: Any = None
+    files: Any = None
+    sticker: Any = None
+    share: Any = None
+    media: Any = None
 
 
 class _Export(msgspec.Struct, rename={"thread_name": "threadName"}):
@@ -74,12 +76,12 @@ def _turn(message: _Message, time_ms: int, dropped: Counter[str]) -> Iterator[Ch
     """The turn in a message, or nothing and a count."""
     sender = message.encrypted_sender if message.sender_name is None else as_written(message.sender_name)
     words = (message.text if message.content is None else as_written(message.content)) or ""
-    has_media = any(bytes(getattr(message, name)) not in (b"", b"null", b"[]") for name in MEDIA)
+    has_media = any(getattr(message, name) for name in MEDIA)
     if message.is_unsent or message.encrypted_unsent:
         dropped["deleted message"] += 1
     elif message.type not in KINDS or message.call_duration is not None or _EVENT.fullmatch(words):
         dropped["service message"] += 1
-    elif has_media and (not words.strip() or _SENT.fullmatch(words)):
+    elif words in [form.format(sender) for form in _SENT] or (has_media and not words.strip()):
         dropped["media"] += 1
     elif not words.strip():
         dropped["message without words"] += 1
