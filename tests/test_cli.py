@@ -148,14 +148,6 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert debug.returncode == 1
     assert "Traceback" in debug.stderr
     assert "DataError" in debug.stderr
-    assert_fails(dialogpt("--debug", "info", "--bogus", cwd=tmp_path), 2, "--bogus", "info --help")
-
-
-@pytest.mark.parametrize("option", ["--debug", "--quiet", "-q", "--version"])
-def test_an_option_of_all_commands_goes_before_the_command(tmp_path: Path, option: str) -> None:
-    assert_fails(
-        dialogpt("info", option, "x", cwd=tmp_path), 2, f"No such option '{option}'", f"`dialogpt {option} ...`"
-    )
 
 
 def test_a_flag_goes_before_the_file_and_the_file_before_the_default(made: Made, tmp_path: Path) -> None:

@@ -276,23 +276,6 @@ def test_the_last_conversation_goes_on(
         typed_at(tiny_checkpoint, [], monkeypatch, continue_=True, log=False)
 
 
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"continue_": True}, "--continue is for a terminal"),
-        ({"self_play": "same", "json": True}, "--json and --self-play together"),
-        ({"turns": 3}, "--turns is of --self-play"),
-        ({"opening": "Yo"}, "--opening is of --self-play"),
-    ],
-)
-def test_what_a_pipe_would_pass_over_is_refused(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
-    with pytest.raises(UsageError, match=message):
-        chat(ChatConfig(model=str(tiny_checkpoint), device="cpu", max_new_tokens=8, **settings))
-
-
 def test_several_lines_are_one_message(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed_at(tiny_checkpoint, ['"""one', "  two", "صباح", 'three"""', '"""four"""'], monkeypatch)
     assert kept()[0][::2] == ["one two صباح three", "four"]

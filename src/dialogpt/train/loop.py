@@ -156,7 +156,7 @@ class Trainer:
         where = f"in the batch of sessions {', '.join(map(str, bad[0][:8]))}" if bad else "in its gradient alone"
         saved = self.folder.checkpoints
         # The oldest: what ruined the loss may have begun steps ago.
-        goes_on = f"; checkpoints are kept, to go on from in another run: --init {saved[0]} --out ANOTHER" if saved else ""
+        goes_on = f"; another run may go on from a checkpoint: --init {saved[0]} --out ANOTHER" if saved else ""
         raise DataError(
             f"the loss is not finite at step {self.state.step + 1} (epoch {self.state.epoch}, rank {self.world.rank}), "
             f"{where}",
