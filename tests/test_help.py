@@ -99,3 +99,16 @@ def test_help_is_instant(arguments: Sequence[str]) -> None:
             return
     # A machine that gives this process less than half a core says nothing about the program.
     assert min(cpu_s) < LIMIT_S / 2, f"{' '.join(arguments)} takes {min(wall_s):.2f} s, {min(cpu_s):.2f} s of a core"
+
+
+@pytest.mark.parametrize("option", ["--debug", "--quiet", "-q", "--version"])
+def test_an_option_of_all_commands_goes_before_the_command(option: str) -> None:
+    done = dialogpt("info", option, "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    error, hint = done.stderr.splitlines()
+    assert error.startswith(f"error: No such option '{option}'.")
+    assert hint == f"hint: it is of all commands, and goes before the command: `dialogpt {option} ...`"
+
+
+def test_the_traceback_of_wrong_usage_is_nobodys() -> None:
+    assert dialogpt("--debug", "info", "--bogus").stderr == dialogpt("info", "--bogus").stderr

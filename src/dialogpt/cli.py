@@ -22,6 +22,8 @@ from dialogpt import __version__
 from dialogpt.errors import DataError, DialoGPTError, UsageError, did_you_mean, needs_torch
 from dialogpt.logs import set_up_logging
 
+OF_ALL = ("--debug", "--quiet", "-q", "--version")  # options of `dialogpt` itself
+
 
 class Command(NamedTuple):
     """Where a command's configuration and function are, and which field is the positional argument.
@@ -90,7 +92,9 @@ def main() -> None:
     _hear_sigterm()
     try:
         _leave(_group().main(standalone_mode=False))
-    except (DialoGPTError, click.UsageError, KeyboardInterrupt, click.Abort) as error:
+    except (click.UsageError, click.Abort) as error:  # whose traceback would tell of click
+        sys.exit(_report(error))
+    except (DialoGPTError, KeyboardInterrupt) as error:
         if debug:
             raise
         sys.exit(_report(error))
@@ -140,6 +144,8 @@ def _report(error: BaseException) -> int:
     elif isinstance(error, click.UsageError):
         message, code = error.format_message(), 2
         hint = f"see `{error.ctx.command_path if error.ctx else 'dialogpt'} --help`"
+        if isinstance(error, click.NoSuchOption) and error.option_name in OF_ALL:
+            hint = f"it is of all commands, and goes before the command: `dialogpt {error.option_name} ...`"
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)

@@ -179,8 +179,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         with pytest.raises(DataError, match=message):
             conversations(config)
-    with pytest.raises(UsageError, match="together"):
-        conversations(ConversationsConfig(show=2, delete=2))
+    before = conversations(ConversationsConfig())
+    for refused, message in (
+        (ConversationsConfig(show=2, delete=2), "--show and --delete together"),
+        (ConversationsConfig(export=tmp_path / "kept.jsonl", delete=2), "--export and --delete together"),
+        (ConversationsConfig(search="hello", show=2), "'hello' is searched for, and --show 2 names one"),
+        (ConversationsConfig(search="hello", delete=2), "'hello' is searched for, and --delete 2 names one"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            conversations(refused)
+    assert conversations(ConversationsConfig()) == before
 
 
 @pytest.mark.parametrize("version", [1, 2])

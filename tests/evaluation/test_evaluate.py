@@ -173,6 +173,21 @@ def test_without_meteor_its_row_says_so(
         ({"metrics": ("blue-4",)}, "no metric 'blue-4'", "did you mean 'bleu-4'"),
         ({"metrics": ("xyz",)}, "no metric 'xyz'", "there are nist, bleu, meteor"),
         ({"metrics": ("copy",)}, "copy needs the training data", "--training"),
+        (
+            {"training": Path("s.jsonl"), "metrics": ("length",)},
+            "--training is for copy, which is not asked",
+            "--metrics",
+        ),
+        (
+            {"models": ("bundled",), "metrics": ("length",)},
+            "--models is for perplexity, which is not asked",
+            "--metrics",
+        ),
+        (
+            {"models": ("bundled",), "metrics": (), "refs": ()},
+            "--models is for perplexity, which needs refer",
+            "--refs",
+        ),
         ({"samples": -1}, "--samples -1 is below 0", ""),
         ({"trials": -1}, "--trials -1 is below 0", ""),
         ({"seed": -1}, "--seed -1 is below 0", ""),

@@ -177,6 +177,7 @@ def test_a_loss_that_is_not_finite_is_an_error(make_config: Make) -> None:
     saved = sorted((config.out / "checkpoints").iterdir())
     assert saved, "the checkpoint before it is kept"
     assert all(weight.isfinite().all() for weight in checkpoint.load(saved[-1])[0].state_dict().values())
+    assert f"--init {saved[0]} --out ANOTHER" in caught.value.hint  # this run's folder takes no other --lr
 
 
 def test_a_step_without_anything_to_learn_says_so(make_config: Make, make_shards: Callable[..., Path]) -> None:

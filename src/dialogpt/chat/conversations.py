@@ -14,8 +14,7 @@ SHOWN = 60  # characters of a conversation's first turn
 
 def conversations(config: ConversationsConfig) -> str | None:
     """Do what the settings say; returns what to print."""
-    if sum(option is not None for option in (config.show, config.delete)) > 1:
-        raise UsageError("--show and --delete together", "one after the other")
+    _check(config)
     path = default_path()
     if not path.is_file():
         raise DataError(f"no conversation is kept: there is no {path}", "`dialogpt chat` and `bot` keep them there")
@@ -37,6 +36,17 @@ def conversations(config: ConversationsConfig) -> str | None:
     ]
     sys.stderr.write(f"{len(found)} conversations in {path}\n")
     return "\n".join(lines)
+
+
+def _check(config: ConversationsConfig) -> None:
+    """UsageError for what would be done in part alone: what is deleted must not be taken for exported."""
+    if config.delete is not None:
+        for option, given in (("--show", config.show), ("--export", config.export)):
+            if given is not None:
+                raise UsageError(f"{option} and --delete together", "one after the other")
+    number = f"--show {config.show}" if config.show is not None else f"--delete {config.delete}"
+    if config.search and (config.show is not None or config.delete is not None):
+        raise UsageError(f"{config.search!r} is searched for, and {number} names one", "leave one of them out")
 
 
 def _export(kept: Conversations, config: ConversationsConfig) -> str | None:

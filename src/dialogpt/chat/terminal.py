@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -32,13 +33,14 @@ def chat(config: ChatConfig) -> None:
         raise UsageError("--continue and --no-log together", "what goes on has been kept")
     if config.continue_ and config.self_play:
         raise UsageError("--continue and --self-play together", "two models begin a conversation of their own")
+    at_terminal = sys.stdin.isatty() and not config.json
+    _check(config, at_terminal=at_terminal)
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     frugal_with_memory()
     settings = with_companion(config, config.model or None)
     bot = Chatbot.load(config.model or None, settings=settings, device=config.device)
-    at_terminal = sys.stdin.isatty() and not config.json
     with _store(config, at_terminal=at_terminal) as store:
         keeper = Keeper(store, config.model or "bundled", config)
         if config.self_play:
@@ -51,6 +53,19 @@ def chat(config: ChatConfig) -> None:
             _pipe(bot, config)
     for reason, count in sorted(bot.responder.counts.items()):
         log.info("safety: %s: %d", reason, count)
+
+
+def _check(config: ChatConfig, *, at_terminal: bool) -> None:
+    """UsageError for settings that would be passed over."""
+    if config.self_play:
+        if config.json:
+            raise UsageError("--json and --self-play together", "--json answers lines that are read: leave one out")
+        return
+    for field in fields(config):
+        if field.name in ("turns", "opening") and getattr(config, field.name) != field.default:
+            raise UsageError(f"--{field.name} is of --self-play", "add it, or leave this out")
+    if config.continue_ and not at_terminal:
+        raise UsageError("--continue is for a terminal, and lines are read from elsewhere", "leave it out")
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.plot is not None:
         check_plot(config.plot)
     wanted = wanted_metrics(config)
+    _check_asked(config, wanted)
     if config.refs:
         inputs = read_inputs(config.hyps, config.refs, released_clean if config.clean else None)
     else:
@@ -105,6 +106,19 @@ def wanted_metrics(config: EvaluateConfig) -> list[str]:
     if "perplexity" in wanted and not config.models:
         raise UsageError("perplexity needs the systems' models", "name one for each file of replies: --models A B")
     return list(wanted)
+
+
+def _check_asked(config: EvaluateConfig, wanted: Sequence[str]) -> None:
+    """UsageError for what is given for metrics that are not computed."""
+    if config.models and "perplexity" not in wanted:
+        why = (
+            ("needs references", "name them: --refs")
+            if not config.refs
+            else ("is not asked for", "add it to --metrics")
+        )
+        raise UsageError(f"--models is for perplexity, which {why[0]}", f"{why[1]}, or leave --models out")
+    if config.training is not None and set(FAMILIES["copy"]).isdisjoint(wanted):
+        raise UsageError("--training is for copy, which is not asked for", "add it to --metrics, or leave it out")
 
 
 def _missing(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> dict[str, str]:

@@ -154,10 +154,13 @@ class Trainer:
         """Name the sessions of the first batch whose loss is not finite."""
         bad = [members for members, nats in zip(step.sessions, found, strict=False) if not math.isfinite(float(nats))]
         where = f"in the batch of sessions {', '.join(map(str, bad[0][:8]))}" if bad else "in its gradient alone"
+        saved = self.folder.checkpoints
+        # The oldest: what ruined the loss may have begun steps ago.
+        goes_on = f"; another run may go on from a checkpoint: --init {saved[0]} --out ANOTHER" if saved else ""
         raise DataError(
             f"the loss is not finite at step {self.state.step + 1} (epoch {self.state.epoch}, rank {self.world.rank}), "
             f"{where}",
-            f"lower --lr {self.config.lr} or lengthen --warmup; checkpoints so far are kept",
+            f"lower --lr {self.config.lr} or lengthen --warmup{goes_on}",
         )
 
     def _log(self, window: "_Window", norm: float) -> None:

@@ -244,6 +244,9 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"backend_timeout": 0}, "--backend-timeout 0 is no time"),
         ({"backend_model": "x"}, "--backend-model without --backend"),
         ({"backend_route": "chat"}, "--backend-route without --backend"),
+        ({"cors": ("https://example.org", "example.org")}, "--cors example.org is no origin"),
+        ({"cors": ("https://example.org/",)}, "--cors https://example.org/ is no origin"),
+        ({"cors": ("https://Example.org",)}, "--cors https://Example.org is no origin"),
         ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
     ],
 )

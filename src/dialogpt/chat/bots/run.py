@@ -86,6 +86,8 @@ def _check(config: BotConfig) -> None:
     check_allowed(config.allow)
     if config.num_beams > 1:
         raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")
+    if config.blocklist and not config.safety:
+        raise UsageError(f"--blocklist {config.blocklist} is not read with --no-safety", "leave one of them out")
     if config.api and not config.api.startswith(("http://", "https://")):
         raise UsageError(f"--api {config.api} is no address", "it begins with https:// or http://")
 

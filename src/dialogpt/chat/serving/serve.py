@@ -5,6 +5,7 @@ import errno
 import gc
 import logging
 import os
+import re
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,6 +27,7 @@ from dialogpt.model.memory import frugal_with_memory
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+")  # compared letter by letter with what a browser sends
 
 
 def serve(config: ServeConfig) -> None:
@@ -135,6 +137,12 @@ def _check(config: ServeConfig) -> None:
             )
     if config.num_beams > 1:
         raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
+    for origin in config.cors:
+        if not _ORIGIN.fullmatch(origin):
+            raise UsageError(
+                f"--cors {origin} is no origin, as browsers tell it",
+                "name one such as https://example.org: small letters, nothing after host and port; or * for all",
+            )
 
 
 def _listen(host: str, port: int) -> socket.socket:
