@@ -80,7 +80,7 @@ for arguments in {HELPS!r}:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
         main()
     assert out.getvalue(), arguments
-    for module in ("torch", "tokenizers", "safetensors", "rich"):
+    for module in ("torch", "numpy", "tokenizers", "safetensors", "rich"):
         assert module not in sys.modules, (arguments, module)
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -17,7 +17,6 @@ from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.files import read_lines
 from dialogpt.hub import BUNDLED, OTHERS
 from dialogpt.model.files import PICKLED, SAFE
-from dialogpt.native.library import describe_cpu
 from dialogpt.session import Session
 from dialogpt.train.compare import REPORT, compare, is_run
 from dialogpt.train.metrics import METRICS, MetricsFile, best_validation
@@ -38,6 +37,8 @@ class InfoConfig:
 def info(config: InfoConfig) -> str:
     """Describe each path in a few lines, or compare several that are all runs; DataError when one is not there."""
     if config.cpu:
+        from dialogpt.native.library import describe_cpu  # numpy, 60 ms, which `--help` need not spend
+
         return "\n\n".join([describe_cpu(), *map(_describe, config.path)])
     if not config.path:
         raise UsageError("PATH is missing", "see `dialogpt info --help`")
