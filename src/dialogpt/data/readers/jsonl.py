@@ -21,7 +21,7 @@ from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
-FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}; jq makes it of others'
+FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
 MESSAGE_LISTS = ("messages", "conversations", "conversation")
 TURN_LISTS = ("turns", "dialog", "dialogue", "utterances")
 NEWLINE = b"\n"
