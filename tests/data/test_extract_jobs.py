@@ -146,6 +146,13 @@ def test_workers_change_nothing(tmp_path: Path, small: list[Path], partitions: N
     assert len(content(tmp_path / "out1")) > 3
 
 
+def test_the_order_of_the_files_changes_nothing(tmp_path: Path, small: list[Path], partitions: None) -> None:
+    assert len(small) > 1
+    for number, dumps in enumerate((small, small[::-1])):
+        run(dumps, tmp_path / f"out{number}", sample_dropped=2)
+    assert content(tmp_path / "out0") == content(tmp_path / "out1")
+
+
 def stop_at(stage: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Make a stage's second task fail; the returned function makes it well again."""
     original, calls = getattr(module, stage), iter([False, True])

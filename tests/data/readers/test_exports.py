@@ -56,9 +56,20 @@ def test_a_telegram_account(read: Read) -> None:
     other = {"id": 9, "type": "saved_messages", "messages": [telegram(1, "note", date_unixtime="")]}
     export = {"about": "x", "personal_information": {}, "chats": {"about": "", "list": [CHAT, other]},
               "left_chats": {"list": [{**CHAT, "id": 43}]}}  # fmt: skip
-    found, _ = read(json.dumps(export))
+    found, dropped = read(json.dumps(export))
     assert [chat.id for chat in found] == ["talk/42", "talk/9", "talk/43"]
+    assert dropped["message of a bot"] == 0
     assert [turn.time_s for turn in found[1].turns] == [1609495200.0]
+
+
+def test_a_telegram_accounts_chats_with_bots(read: Read) -> None:
+    robot = {**CHAT, "name": "Botty", "type": "bot_chat"}
+    export = json.dumps({"chats": {"list": [robot, CHAT]}})
+    found, dropped = read(export)
+    assert (len(found), dropped["message of a bot"]) == (1, len(CHAT["messages"]))
+    assert len(read(export, speaker="Аня")[0]) == 1
+    assert len(read(export, speaker="Botty")[0]) == 2
+    assert len(read(json.dumps(robot))[0]) == 1  # it was exported alone
 
 
 def discord(id: int, content: str, name: str = "ليلى", kind: str = "Default", **more: Any) -> dict[str, Any]:

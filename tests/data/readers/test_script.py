@@ -129,6 +129,16 @@ def test_discord_chat_exporters_csv_is_to_be_json(read: Read) -> None:
     assert session.turns == (Turn("Hi", "Ann"),)
 
 
+def test_times_that_are_not_read_are_told(read: Read, caplog: pytest.LogCaptureFixture) -> None:
+    read("Date,Name,Message\n2024-01-01,Ann,Hi\n2025-01-01,Bo,Hello\n")
+    assert "column date is not read" in caplog.text
+    caplog.clear()
+    read("date,name,message,conversation\n2024-01-01,Ann,Hi,1\n2025-01-01,Bo,Hello,2\n")
+    read("name,message\nAnn,Hi\nBo,Hello\n")
+    read("date,question,answer\n2024-01-01,Hi,Hello\n")
+    assert "is not read" not in caplog.text
+
+
 def test_what_is_not_known_is_told(read: Read, caplog: pytest.LogCaptureFixture) -> None:
     """A first row that may be a header is warned of; one of a speaker who speaks again is not."""
     caplog.set_level(logging.WARNING)

@@ -25,6 +25,7 @@ SCENES = (
     "episode_id", "scene_id", "session", "session_id", "thread", "thread_id", "channel",
     "المحادثة", "المشهد", "الحلقة", "محادثة", "مشهد",
 )  # fmt: skip
+TIMES = ("date", "time", "timestamp", "datetime", "date_time", "created_at", "sent_at", "التاريخ", "الوقت")
 PAIRS = (
     ("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("q", "a"), ("query", "response"),
     ("instruction", "output"), ("instruction", "response"), ("input", "output"), ("input", "response"),

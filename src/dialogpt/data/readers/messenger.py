@@ -21,7 +21,7 @@ from dialogpt.errors import DataError
 
 KINDS = ("Generic", "Share", "text", "link", "media")  # of messages that people write
 MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
-# What an account in English has for them; others are for --reject.
+# What an account in English has for them; others are for --remove.
 _EVENT = re.compile(r"(?:Liked a message|(?:You r|R)eacted \S+ to (?:your|a) message) ?")
 _SENT = ("You sent an attachment.", "{} sent an attachment.")
 

@@ -1,7 +1,8 @@
 """Telegram Desktop's JSON exports -> chat logs: one chat (`result.json`), or all of an account (`chats.list`).
 
 A text is a string or a list of strings and entities such as {"type": "bold", "text": "so"}. Left out and counted:
-service messages, messages without words, and what was forwarded, which somebody else said.
+service messages, messages without words, what was forwarded, which somebody else said, and of an account the chats
+with bots, but for the wanted speaker's.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ import msgspec
 
 from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
 from dialogpt.data.readers.jsonl import decode_document
-from dialogpt.data.readers.text import TextFile
+from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 
 
@@ -37,6 +38,7 @@ class _Chat(msgspec.Struct):
     messages: list[_Message]
     name: str | None = None
     id: int | str = ""
+    type: str = ""
 
 
 class _Chats(msgspec.Struct, rename={"chats": "list"}):
@@ -63,6 +65,9 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
             "export with Telegram Desktop, format: machine-readable JSON",
         )
     for chat in chats:
+        if chat.type == "bot_chat" and tidy(chat.name or "") != options.speaker:
+            dropped["message of a bot"] += len(chat.messages)
+            continue
         yield ChatLog(_turns(chat, file, dropped), id=f"{file.source}/{chat.id}", source=file.source)
 
 
