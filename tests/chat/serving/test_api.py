@@ -157,6 +157,12 @@ def test_null_is_as_if_left_out(serve: Callable[..., Any]) -> None:
     assert answers[0] == answers[1]
 
 
+def test_what_asks_for_nothing_beyond_is_taken(serve: Callable[..., Any]) -> None:
+    said = {"response_format": {"type": "text"}, "best_of": 2, "echo": False, "logprobs": False, "tools": []}
+    answer = serve().post({"messages": user("hi"), "n": 2, "user": "me", "metadata": {"a": "b"}, **said})
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_proxy_is_told_to_hand_pieces_on(serve: Callable[..., Any]) -> None:
     answer = serve().post({"messages": user("hi"), "stream": True})
     assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-store")
@@ -185,6 +191,15 @@ BAD: dict[str, tuple[Any, int, str]] = {
         "temperature 0 gives 2 times the same hypothesis",
     ),
     "tools": ({"messages": user("hi"), "tools": [{"type": "function"}]}, 422, "tools is not supported here"),
+    "json": (
+        {"messages": user("hi"), "response_format": {"type": "json_object"}},
+        422,
+        "the body: response_format is not supported here",
+    ),
+    "best_of": ({"messages": user("hi"), "best_of": 2}, 422, "best_of is not supported here: num_hypotheses"),
+    "echo": ({"messages": user("hi"), "echo": True}, 422, "echo is not supported here"),
+    "suffix": ({"messages": user("hi"), "suffix": "!"}, 422, "suffix is not supported here"),
+    "speech": ({"messages": user("hi"), "audio": {"voice": "x", "format": "wav"}}, 422, "audio is not supported"),
     "penalty": ({"messages": user("hi"), "presence_penalty": 1}, 422, "presence_penalty is not supported here"),
     "a string": ("hi", 422, ""),
     "a number of tokens": ({"messages": user("hi"), "max_tokens": 0}, 422, "max_tokens"),

@@ -256,7 +256,7 @@ def _fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "json_invalid":
         return f"the body is no JSON: {fault['ctx']['error']}"
     where = ".".join(str(part) for part in fault["loc"] if part != "body")
-    return f"{where or 'the body'}: {fault['msg']}"
+    return f"{where or 'the body'}: {fault['msg'].removeprefix('Value error, ')}"  # which pydantic puts before ours
 
 
 async def _refused(request: Request, error: HTTPException) -> JSONResponse:

@@ -23,7 +23,11 @@ from dialogpt.tokens.opening import END_TEXT
 
 MOST = 16  # replies, or hypotheses, or stops, of a request
 LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
-NOT_HERE = ("tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty")
+NOT_HERE = (
+    "tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "audio",
+    "echo", "suffix",
+)  # fmt: skip
+PLAIN = {"type": "text"}  # the one form of a response that there is
 
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 
@@ -75,9 +79,14 @@ class Request(BaseModel):
 
     @model_validator(mode="after")
     def _nothing_that_is_not_here(self) -> "Request":
+        asked = self.model_extra or {}
         for name in NOT_HERE:
-            if (self.model_extra or {}).get(name):
+            if asked.get(name):
                 raise ValueError(f"{name} is not supported here")
+        if asked.get("response_format", PLAIN) != PLAIN:
+            raise ValueError("response_format is not supported here: replies are plain text")
+        if asked.get("best_of", self.n) != self.n:
+            raise ValueError("best_of is not supported here: num_hypotheses says how many are drawn to choose from")
         return self
 
     @property
