@@ -137,7 +137,12 @@ def test_text_completions(serve: Callable[..., Any]) -> None:
     answer = server.client().completions.create(model="tiny", prompt="<|endoftext|>".join(SAID), seed=2)
     assert answer.choices[0].text == expected(server, *SAID, seed=2, safety=False).text
     pieces = server.client().completions.create(model="tiny", prompt="hi", seed=2, stream=True)
-    assert "".join(piece.choices[0].text for piece in pieces) == expected(server, "hi", seed=2, safety=False).text
+    hi = expected(server, "hi", seed=2, safety=False).text
+    assert "".join(piece.choices[0].text for piece in pieces) == hi
+    answer = server.client().completions.create(model="tiny", prompt=["hi"], seed=2)  # as LangChain sends one
+    assert answer.choices[0].text == hi
+    with pytest.raises(openai.UnprocessableEntityError, match="a request has one prompt, not 2"):
+        server.client().completions.create(model="tiny", prompt=["hi", "ho"])
 
 
 def test_system_messages_and_parts(serve: Callable[..., Any]) -> None:

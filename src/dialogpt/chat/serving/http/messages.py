@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.chat.serving import ServeConfig
@@ -151,6 +151,14 @@ class TextRequest(Request):
     """`POST /v1/completions`: the turns of the prompt stand between end-of-text tokens."""
 
     prompt: str
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _one_prompt(cls, said: Any) -> Any:
+        """A list of one, as LangChain sends it, is its prompt."""
+        if isinstance(said, list) and len(said) != 1:
+            raise ValueError(f"a request has one prompt, not {len(said)}: send one for each")
+        return said[0] if isinstance(said, list) else said
 
     def turns(self) -> list[Turn]:
         turns = [Turn(text) for part in self.prompt.split(END_TEXT) if (text := tidy(part))]
