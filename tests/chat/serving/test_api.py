@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -171,6 +173,15 @@ def test_what_asks_for_nothing_beyond_is_taken(serve: Callable[..., Any]) -> Non
 def test_a_proxy_is_told_to_hand_pieces_on(serve: Callable[..., Any]) -> None:
     answer = serve().post({"messages": user("hi"), "stream": True})
     assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-store")
+
+
+def test_the_documents_are_below_the_path_of_a_proxy(serve: Callable[..., Any]) -> None:
+    url = serve().url
+    page = httpx.get(f"{url}/docs").text
+    (document,) = re.findall(r"url: '([^']*)'", page)
+    assert urljoin("https://example.org/chat/docs", document) == "https://example.org/chat/openapi.json"
+    (server,) = httpx.get(f"{url}/{document}").json()["servers"]
+    assert urljoin("https://example.org/chat/openapi.json", server["url"]) == "https://example.org/chat/"
 
 
 def test_the_health_is_there_for_who_reads_no_body(serve: Callable[..., Any]) -> None:
