@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -137,7 +139,12 @@ def test_text_completions(serve: Callable[..., Any]) -> None:
     answer = server.client().completions.create(model="tiny", prompt="<|endoftext|>".join(SAID), seed=2)
     assert answer.choices[0].text == expected(server, *SAID, seed=2, safety=False).text
     pieces = server.client().completions.create(model="tiny", prompt="hi", seed=2, stream=True)
-    assert "".join(piece.choices[0].text for piece in pieces) == expected(server, "hi", seed=2, safety=False).text
+    hi = expected(server, "hi", seed=2, safety=False).text
+    assert "".join(piece.choices[0].text for piece in pieces) == hi
+    answer = server.client().completions.create(model="tiny", prompt=["hi"], seed=2)  # as LangChain sends one
+    assert answer.choices[0].text == hi
+    answer = server.post({"prompt": ["hi", "ho"]}, "/v1/completions")
+    assert (answer.status_code, "a request has one prompt, not 2" in answer.text) == (422, True)
 
 
 def test_system_messages_and_parts(serve: Callable[..., Any]) -> None:
@@ -157,9 +164,24 @@ def test_null_is_as_if_left_out(serve: Callable[..., Any]) -> None:
     assert answers[0] == answers[1]
 
 
+def test_what_asks_for_nothing_beyond_is_taken(serve: Callable[..., Any]) -> None:
+    said = {"response_format": {"type": "text"}, "best_of": 2, "echo": False, "logprobs": False, "tools": []}
+    answer = serve().post({"messages": user("hi"), "n": 2, "user": "me", "metadata": {"a": "b"}, **said})
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_proxy_is_told_to_hand_pieces_on(serve: Callable[..., Any]) -> None:
     answer = serve().post({"messages": user("hi"), "stream": True})
     assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-store")
+
+
+def test_the_documents_are_below_the_path_of_a_proxy(serve: Callable[..., Any]) -> None:
+    url = serve().url
+    page = httpx.get(f"{url}/docs").text
+    (document,) = re.findall(r"url: '([^']*)'", page)
+    assert urljoin("https://example.org/chat/docs", document) == "https://example.org/chat/openapi.json"
+    (server,) = httpx.get(f"{url}/{document}").json()["servers"]
+    assert urljoin("https://example.org/chat/openapi.json", server["url"]) == "https://example.org/chat/"
 
 
 def test_the_health_is_there_for_who_reads_no_body(serve: Callable[..., Any]) -> None:
@@ -185,6 +207,15 @@ BAD: dict[str, tuple[Any, int, str]] = {
         "temperature 0 gives 2 times the same hypothesis",
     ),
     "tools": ({"messages": user("hi"), "tools": [{"type": "function"}]}, 422, "tools is not supported here"),
+    "json": (
+        {"messages": user("hi"), "response_format": {"type": "json_object"}},
+        422,
+        "the body: response_format is not supported here",
+    ),
+    "best_of": ({"messages": user("hi"), "best_of": 2}, 422, "best_of is not supported here: num_hypotheses"),
+    "echo": ({"messages": user("hi"), "echo": True}, 422, "echo is not supported here"),
+    "suffix": ({"messages": user("hi"), "suffix": "!"}, 422, "suffix is not supported here"),
+    "speech": ({"messages": user("hi"), "audio": {"voice": "x", "format": "wav"}}, 422, "audio is not supported"),
     "penalty": ({"messages": user("hi"), "presence_penalty": 1}, 422, "presence_penalty is not supported here"),
     "a string": ("hi", 422, ""),
     "a number of tokens": ({"messages": user("hi"), "max_tokens": 0}, 422, "max_tokens"),

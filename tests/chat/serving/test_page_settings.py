@@ -1,5 +1,6 @@
 """The page and its server's own settings: what is shown where the reader has set nothing."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -53,6 +54,24 @@ def test_hypotheses_follow_mmi(show: Show) -> None:
     assert shown(page, "num_hypotheses") == "16"
     page.tab.select_option("#setting-mmi", "null")
     assert shown(page, "num_hypotheses") == "1"
+
+
+def test_numbers_in_the_digits_of_the_reader(show: Show) -> None:
+    page = show(locale="ar")
+    page.tab.click("#open-settings")
+    for written, sent in (("٠٫٧", 0.7), ("۱.۵", 1.5), (" 0.25 ", 0.25), ("٢", 2)):
+        page.tab.fill("#setting-temperature", "")
+        page.tab.locator("#setting-temperature").press_sequentially(written)
+        assert page.tab.get_attribute("#setting-temperature", "aria-invalid") == "false"
+        assert json.loads(page.stored()["dialogpt:settings"])["temperature"] == sent
+    for wrong in ("0,5", "١٬٠", "٠٫٧٫", "x", "٦"):
+        page.tab.fill("#setting-temperature", wrong)
+        assert page.tab.get_attribute("#setting-temperature", "aria-invalid") == "true", wrong
+    page.tab.fill("#setting-max_tokens", "1,000")
+    assert page.tab.get_attribute("#setting-max_tokens", "aria-invalid") == "true"
+    assert json.loads(page.stored()["dialogpt:settings"])["temperature"] == 2
+    page.tab.fill("#setting-temperature", "")
+    assert json.loads(page.stored()["dialogpt:settings"])["temperature"] is None
 
 
 def test_mmi_is_off_where_there_is_no_backward_model(show: Show) -> None:

@@ -1,5 +1,6 @@
 """The command as a user starts it: a real process, its port, its end."""
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,28 @@ def test_what_is_said_is_in_the_log_where_that_is_asked_for(
     assert ("secret" in stderr) == told
 
 
+def test_a_head_that_never_ends_is_refused(started: Callable[..., tuple[Process, str]]) -> None:
+    """It would be kept, and looked through anew with each piece, before anybody has asked for a key."""
+    _, url = started("--api-key", "secret")
+    body = json.dumps(HI | {"user": "x" * 900_000}).encode()
+    large = httpx.post(
+        f"{url}/v1/chat/completions", content=(body[i : i + 1000] for i in range(0, len(body), 1000)), timeout=60,
+        headers={"Authorization": "Bearer secret", "Content-Type": "application/json", "X": "x" * 60_000},
+    )  # fmt: skip
+    assert large.status_code == 200, large.text
+    asked = b"POST /v1/models HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    for sent in (b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 20_000, asked):
+        answer = b""
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as client:
+            with suppress(ConnectionError):  # it is not read to its end
+                client.sendall(sent + b"x" * 2_000_000)
+            with suppress(ConnectionError):
+                while piece := client.recv(1 << 16):
+                    answer += piece
+        assert not answer or b"larger than 65536 bytes" in answer, answer
+    assert httpx.get(f"{url}/health").status_code == 200
+
+
 def test_other_addresses_of_this_machine_are_closed(started: Callable[..., tuple[Process, str]]) -> None:
     _, url = started()
     port = int(url.rpartition(":")[2])
@@ -280,7 +304,8 @@ def test_without_fastapi_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError) as caught:
         serve(ServeConfig())
-    assert str(caught.value) == 'serve needs FastAPI, httpx, psutil and uvicorn (pip install "dialogpt[server]")'
+    needs = "serve needs FastAPI, httptools, httpx, psutil and uvicorn"
+    assert str(caught.value) == f'{needs} (pip install "dialogpt[server]")'
 
 
 def test_what_the_model_is_called(tiny_checkpoint: Path, tmp_path: Path) -> None:

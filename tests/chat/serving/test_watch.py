@@ -1,6 +1,7 @@
 """Whether a silent process hangs: by what a system tells of it; and processes that hang, work for long, and end."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -89,6 +91,16 @@ def test_a_sign_of_life_begins_the_count_anew(system: System, sign: str) -> None
         assert watched.look() is None
         assert not watched.is_still
         system.state = psutil.STATUS_SLEEPING
+
+
+def test_one_that_cannot_be_looked_at_is_left_alone(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the server has as many connections as it may open files; afterwards it is looked at again."""
+    watched = asked()
+    with monkeypatch.context() as full:
+        full.setattr(system, "cpu_times", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        assert [watched.look() for _ in range(3 * watch.HUNG)] == [None] * 3 * watch.HUNG
+    assert [watched.look() for _ in range(watch.HUNG - 1)] == [None] * (watch.HUNG - 1)
+    assert watched.look() == "it has done nothing for 60 s"
 
 
 def test_one_that_computes_for_ever(system: System) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,17 @@ def test_wrong_requests_are_told_what_is_wrong(
     assert message in response.json()["error"]
     assert response.json()["hint"]
     assert "Traceback" not in response.text
+
+
+def test_a_head_that_never_ends_is_refused(one_server: tuple[str, str]) -> None:
+    """It would be kept, and looked through anew with each piece."""
+    where = httpx.URL(one_server[0])
+    for sent in (b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 20_000):
+        with socket.create_connection((where.host, where.port), timeout=20) as client, suppress(ConnectionError):
+            client.sendall(sent + b"x" * 1_000_000)
+            while client.recv(1 << 16):
+                pass
+    assert HTTP.get(one_server[0]).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["j/nobody", "nothing", "api/none", "../../etc/passwd", "judge.html", "j/"])

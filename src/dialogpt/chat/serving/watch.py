@@ -58,5 +58,5 @@ class Watch:
             times = process.cpu_times()
             self._used_s = times.user + times.system
             return self._used_s > before or process.status() in WAITS
-        except psutil.Error:  # it has ended, which its pipe tells
+        except (psutil.Error, OSError):  # it has ended, which its pipe tells, or no file can be opened to look
             return True

@@ -98,6 +98,7 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
             access_log=False,  # it would write the judges' links
             server_header=False,
             lifespan="off",
+            http="h11",  # it refuses a head that is too large; httptools reads all of it, and keeps it
             ws="none",
             timeout_graceful_shutdown=3,
         )

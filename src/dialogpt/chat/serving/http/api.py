@@ -17,6 +17,7 @@ import numpy as np
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
@@ -56,7 +57,10 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
         yield
         await asyncio.to_thread(replier.close)
 
-    app = FastAPI(title="DialoGPT", version=__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="DialoGPT", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        servers=[{"url": "."}],  # beside the document, below whatever path a proxy has put it
+    )  # fmt: skip
     metrics = Metrics(replier)
     server = _Server(config, replier, name, metrics)
     needs_key = [Depends(_key_check(config.api_key))] if config.api_key else []
@@ -84,6 +88,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
     app.head("/health", include_in_schema=False)(server.health)  # which balancers and monitors ask
+    app.get("/docs", include_in_schema=False)(_docs)
     app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
@@ -95,6 +100,11 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     if config.page and PAGE.is_dir():
         app.router.default = _Page(directory=PAGE, html=True)  # a mount would take a route's other methods, too
     return app
+
+
+async def _docs() -> Response:
+    """The routes, to try; FastAPI's own page asks for the document at the root of a proxy."""
+    return get_swagger_ui_html(openapi_url="openapi.json", title="DialoGPT", swagger_favicon_url="icon.svg")
 
 
 class _Page(StaticFiles):
@@ -257,7 +267,7 @@ def _fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "json_invalid":
         return f"the body is no JSON: {fault['ctx']['error']}"
     where = ".".join(str(part) for part in fault["loc"] if part != "body")
-    return f"{where or 'the body'}: {fault['msg']}"
+    return f"{where or 'the body'}: {fault['msg'].removeprefix('Value error, ')}"  # which pydantic puts before ours
 
 
 async def _refused(request: Request, error: HTTPException) -> JSONResponse:

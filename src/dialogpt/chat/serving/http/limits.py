@@ -1,8 +1,38 @@
-"""Bodies that are too large are refused before they are read whole."""
+"""Heads and bodies of requests that are too large are refused before they are read whole."""
 
 from typing import Any
 
 from starlette.responses import JSONResponse
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_OF_A_HEAD = 1 << 16  # bytes
+
+
+class LimitedHeads(HttpToolsProtocol):
+    """uvicorn's protocol on httptools, which by itself keeps a head, or a trailer, of any size.
+
+    The time for that grows with the square of the size, and nobody else is served meanwhile: 5 s for 100 MB.
+    """
+
+    _unheard = 0  # bytes that have come since the last head, piece of a body, or end
+
+    def data_received(self, data: bytes) -> None:
+        self._unheard += len(data)
+        super().data_received(data)
+        if self._unheard > MOST_OF_A_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request is larger than {MOST_OF_A_HEAD} bytes.")
+
+    def on_headers_complete(self) -> None:
+        self._unheard = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unheard = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unheard = 0
+        super().on_message_complete()
 
 
 class BodyLimit:

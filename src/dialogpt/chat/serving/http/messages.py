@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.chat.serving import ServeConfig
@@ -23,7 +23,11 @@ from dialogpt.tokens.opening import END_TEXT
 
 MOST = 16  # replies, or hypotheses, or stops, of a request
 LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
-NOT_HERE = ("tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty")
+NOT_HERE = (
+    "tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "audio",
+    "echo", "suffix",
+)  # fmt: skip
+PLAIN = {"type": "text"}  # the one form of a response that there is
 
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 
@@ -75,9 +79,14 @@ class Request(BaseModel):
 
     @model_validator(mode="after")
     def _nothing_that_is_not_here(self) -> "Request":
+        asked = self.model_extra or {}
         for name in NOT_HERE:
-            if (self.model_extra or {}).get(name):
+            if asked.get(name):
                 raise ValueError(f"{name} is not supported here")
+        if asked.get("response_format", PLAIN) != PLAIN:
+            raise ValueError("response_format is not supported here: replies are plain text")
+        if asked.get("best_of", self.n) != self.n:
+            raise ValueError("best_of is not supported here: num_hypotheses says how many are drawn to choose from")
         return self
 
     @property
@@ -142,6 +151,14 @@ class TextRequest(Request):
     """`POST /v1/completions`: the turns of the prompt stand between end tokens, the model's own or GPT-2's."""
 
     prompt: str
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _one_prompt(cls, said: Any) -> Any:
+        """A list of one, as LangChain sends it, is its prompt."""
+        if isinstance(said, list) and len(said) != 1:
+            raise ValueError(f"a request has one prompt, not {len(said)}: send one for each")
+        return said[0] if isinstance(said, list) else said
 
     def turns(self, end_text: str = END_TEXT) -> list[Turn]:
         parts = self.prompt.replace(end_text, END_TEXT).split(END_TEXT)

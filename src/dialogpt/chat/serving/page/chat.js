@@ -76,20 +76,25 @@ export class Chat {
     this.store.remove(id);
   }
 
-  /** Ask until there is a reply: while the server is busy, and once it has the key. */
+  /**
+   * Ask until there is a reply: while the server is busy, once it has the key, and, where the conversation is more than
+   * a request may be, without the older half of its messages.
+   */
   async #insist(run) {
     const { signal } = run.controller;
+    let told = run.context;
     const onText = (piece) => {
       run.text += piece;
       if (!run.over) this.on.text(run.conversation.id);
     };
     for (;;) {
       try {
-        return await ask(this.settings.request(run.context, run.draws), { key: this.settings.apiKey, signal, onText });
+        return await ask(this.settings.request(told, run.draws), { key: this.settings.apiKey, signal, onText });
       } catch (error) {
         if (run.text || !(error instanceof RequestError)) throw error;
         if (error.status === 429) await this.#pause(run, error.wait);
         else if (error.status === 401) await this.#key(error);
+        else if (error.status === 413 && told.length > 1) told = told.slice(Math.ceil(told.length / 2));
         else throw error;
         if (run.over) throw error;
       }

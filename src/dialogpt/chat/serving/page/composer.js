@@ -2,8 +2,13 @@
 
 import { byId } from "./dom.js";
 
-/** Whether a key in a text field means: send. A word that is being composed takes its Enter for itself. */
-export const isSend = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
+const isComposing = (event) => event.isComposing || event.keyCode === 229; // a word, which takes the keys for itself
+
+/** Whether a key in a text field means: send. */
+export const isSend = (event) => event.key === "Enter" && !event.shiftKey && !isComposing(event);
+
+/** Whether a key means: stop, or close. */
+export const isEscape = (event) => event.key === "Escape" && !isComposing(event);
 
 /** Make a text field as high as its text; the style sheet limits it. */
 export function fit(area) {

@@ -22,7 +22,7 @@ export function question({ title, text = "", yes, field = null, danger = false }
       "form",
       { onsubmit: answer },
       element("h2", { id: "question-title" }, title),
-      text ? element("p", { dir: "auto" }, text) : null,
+      text ? element("p", {}, text) : null,
       input && element("label", { for: "answer" }, field.label),
       input,
       element(
@@ -52,5 +52,5 @@ export function notice(text, action = null) {
   const close = button(t("dismiss"), "close", () => box.remove(), { class: "plain", "aria-label": t("dismiss") });
   close.lastElementChild.remove(); // the picture is enough to see
   place.append(box);
-  box.append(element("p", { dir: "auto" }, text), ...(action ? [button(action[0], null, action[1])] : []), close);
+  box.append(element("p", {}, text), ...(action ? [button(action[0], null, action[1])] : []), close);
 }

@@ -1,5 +1,8 @@
 // Making elements. Texts become text nodes, never markup.
 
+/** Of an element with a text that the page has not written: in whatever direction and language it is. */
+export const SAID = { dir: "auto", lang: "" };
+
 /** The element with an id; it is in index.html. */
 export const byId = (id) => document.getElementById(id);
 

@@ -1,6 +1,6 @@
 // What a reply was chosen from: all hypotheses with their scores, and one sentence that says why this one won.
 
-import { element, icon } from "./dom.js";
+import { SAID, element, icon } from "./dom.js";
 import { t } from "./texts.js";
 
 const backwardOf = ({ scores }) => (Number.isFinite(scores.mmi) ? scores.mmi : null);
@@ -61,7 +61,7 @@ export function hypothesesPanel(hypotheses) {
 function row(hypothesis, index, told, scored) {
   const out = hypothesis.rejected !== null;
   const won = index === 0 && !out;
-  const text = element("span", { dir: "auto", class: "text" }, hypothesis.text || t("emptyText"));
+  const text = element("span", { class: "text", ...SAID }, hypothesis.text || t("emptyText"));
   const chosen = won ? element("span", { class: "badge" }, icon("chosen"), t("chosen")) : null;
   const reason = out ? `${t("rejected")}: ${reasonText(hypothesis.rejected)}` : "";
   const refused = out ? element("span", { class: "badge out" }, reason) : null;

@@ -2,7 +2,7 @@
 
 import { served } from "./api.js";
 import { Chat } from "./chat.js";
-import { startComposer } from "./composer.js";
+import { isEscape, startComposer } from "./composer.js";
 import { notice, question } from "./dialogs.js";
 import { button, byId, download, element } from "./dom.js";
 import { MessageView } from "./messages.js";
@@ -11,7 +11,7 @@ import { openSettings } from "./settings-dialog.js";
 import { Settings } from "./settings.js";
 import { closeSide, openSide, showList, sideIsOpen } from "./side.js";
 import { Store, newConversation, numbersOf, titleOf } from "./store.js";
-import { applyTexts, setLanguage, t } from "./texts.js";
+import { applyTexts, isolated, setLanguage, t } from "./texts.js";
 
 const NEAR = 80; // pixels from the end that count as being there
 
@@ -34,7 +34,7 @@ class Page {
     });
     this.view = new MessageView(byId("messages"), {
       edit: (place, text) => this.edit(place, text),
-      again: () => this.chat.reply(this.conversation),
+      again: () => this.again(),
     });
   }
 
@@ -145,7 +145,7 @@ class Page {
     if (run) return run.wait ? [element("p", { class: "hint", role: "status" }, t("busy", { n: run.wait }))] : [];
     const failure = this.chat.failures.get(this.conversation.id);
     const last = this.conversation.messages.at(-1);
-    const again = (text) => button(text, "again", () => this.chat.reply(this.conversation), { class: "main retry" });
+    const again = (text) => button(text, "again", () => this.again(), { class: "main retry" });
     if (failure) return [element("p", { class: "error", role: "alert", dir: "auto" }, told(failure)), again(t("retry"))];
     return last?.role === "user" ? [again(t("getReply"))] : [];
   }
@@ -166,6 +166,12 @@ class Page {
     this.adopt(this.chat.send(this.conversation, text.trim()));
     toEnd();
     return true;
+  }
+
+  /** Have a reply drawn. The button that asks for it vanishes: whoever has pressed a key goes on in the field. */
+  again() {
+    if (document.activeElement.matches("button:focus-visible")) byId("input").focus();
+    this.chat.reply(this.conversation);
   }
 
   edit(place, text) {
@@ -205,7 +211,7 @@ class Page {
 
   async remove() {
     const { id } = this.conversation;
-    const text = t("deleteText", { title: this.name || t("untitled") });
+    const text = t("deleteText", { title: isolated(this.name || t("untitled")) });
     if (!(await question({ title: t("deleteTitle"), text, yes: t("deleteYes"), danger: true }))) return;
     this.chat.remove(id);
     if (this.conversation.id === id) this.open("");
@@ -216,7 +222,7 @@ class Page {
     try {
       text = await file.text();
     } catch {
-      notice(t("unreadableFile", { name: file.name }));
+      notice(t("unreadableFile", { name: isolated(file.name) }));
       return;
     }
     const { found, bad } = fromSessions(text);
@@ -251,7 +257,7 @@ class Page {
     });
     startComposer({ send: (text) => this.send(text), editLast: () => this.view.editLast() });
     addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+      if (!isEscape(event) || document.querySelector("dialog[open]")) return;
       if (sideIsOpen()) closeSide();
       else this.stop();
     });

@@ -1,7 +1,7 @@
 // The messages of a conversation as elements: what has not changed keeps its element, with its focus and open panels.
 
-import { fit, isSend } from "./composer.js";
-import { button, element, icon } from "./dom.js";
+import { fit, isEscape, isSend } from "./composer.js";
+import { SAID, button, element, icon } from "./dom.js";
 import { hypothesesPanel } from "./hypotheses.js";
 import { t } from "./texts.js";
 
@@ -63,7 +63,7 @@ export class MessageView {
     const note = noted ? element("p", { class: "note" }, t(message.finish)) : null;
     item.append(
       element("span", { class: "unseen" }, t(user ? "youSaid" : "modelSaid")),
-      element("p", { class: "text", dir: "auto" }, message.text),
+      element("p", { class: "text", ...SAID }, message.text),
       ...(note ? [note] : []),
     );
     if (user) item.append(pictureButton("edit", "edit", () => this.#edit(item, message, place)));
@@ -104,7 +104,7 @@ export class MessageView {
         button(t("cancel"), null, close), element("button", { type: "submit", class: "main" }, t("save"))),
     );
     area.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") close();
+      if (isEscape(event)) close();
       else if (isSend(event)) save(event);
       else return;
       event.preventDefault();
@@ -134,7 +134,7 @@ function pendingItem() {
     "li",
     { class: "message assistant pending empty", "aria-busy": "true" },
     element("span", { class: "unseen" }, t("typing")),
-    element("p", { class: "text", dir: "auto" }),
+    element("p", { class: "text", ...SAID }),
     dots,
   );
 }

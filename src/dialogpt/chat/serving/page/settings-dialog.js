@@ -1,7 +1,7 @@
 // The dialog of settings: what is changed holds at once.
 
 import { button, byId, element } from "./dom.js";
-import { CHOICES, NUMBERS, inRange } from "./settings.js";
+import { CHOICES, NUMBERS, inRange, numberIn } from "./settings.js";
 import { t } from "./texts.js";
 
 const GROUPS = {
@@ -86,17 +86,18 @@ function control(name, settings, update, attributes) {
 }
 
 function number(name, value, server, set, attributes) {
-  const { min, max, step } = NUMBERS[name];
+  const { min, max } = NUMBERS[name];
   const check = (event) => {
     const field = event.target;
-    const empty = field.value.trim() === "" && !field.validity.badInput;
-    const right = empty || inRange(name, field.valueAsNumber);
+    const written = numberIn(field.value);
+    const right = written === null || inRange(name, written);
     field.setAttribute("aria-invalid", String(!right));
     byId(`${field.id}-hint`).textContent = right ? t(`${name}Hint`) : t("notANumber", { min, max });
-    if (right) set(empty ? null : field.valueAsNumber);
+    if (right) set(written);
   };
   const shown = value === null ? "" : String(value);
-  return element("input", { ...attributes, type: "number", min, max, step, value: shown, inputmode: "decimal", dir: "ltr",
+  // no field of type number: a browser takes the digits of its own language alone, and reads 0,5 as 05
+  return element("input", { ...attributes, type: "text", autocomplete: "off", value: shown, inputmode: "decimal", dir: "ltr",
     placeholder: server === null ? t("serverDefault") : String(server), oninput: check });
 }
 

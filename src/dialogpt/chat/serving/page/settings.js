@@ -34,6 +34,12 @@ export function inRange(name, value) {
   return Number.isFinite(value) && value >= min && value <= max && (step === "any" || Number.isInteger(value));
 }
 
+/** The number that is written, in European, Arabic or Persian digits; null for nothing, NaN for what is no number. */
+export function numberIn(text) {
+  const digits = text.trim().replace(/[\u0660-\u0669\u06f0-\u06f9]/g, (digit) => String(digit.charCodeAt(0) % 16));
+  return digits ? Number(digits.replace("\u066b", ".")) : null;
+}
+
 /** The reader's settings, kept in the browser; damaged ones are set aside. */
 export class Settings {
   constructor(storage) {

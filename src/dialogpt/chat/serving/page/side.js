@@ -13,7 +13,7 @@ export function showList(conversations, current, go) {
     const { id } = conversation;
     const shown = id === current ? "page" : null;
     const attributes = { type: "button", dir: "auto", "aria-current": shown, onclick: () => go(id) };
-    const title = element("span", { class: "name" }, titleOf(conversation) || t("untitled"));
+    const title = element("span", { class: "name", lang: "" }, titleOf(conversation) || t("untitled"));
     const number = numbers.has(id) ? element("span", { class: "number" }, ` (${numbers.get(id)})`) : null;
     return element("li", {}, element("button", attributes, title, number));
   });

@@ -14,6 +14,9 @@ export function setLanguage(chosen) {
   document.documentElement.dir = language === "ar" ? "rtl" : "ltr";
 }
 
+/** A text that others have written, to stand in one of ours: neither changes the other's direction. */
+export const isolated = (text) => `\u2068${text}\u2069`;
+
 /** The text of a key, with `{name}` replaced by values; `n` chooses among plural forms. */
 export function t(key, values = {}) {
   let text = LANGUAGES[language][key] ?? ENGLISH[key] ?? key;

@@ -8,6 +8,7 @@
 const FAILED = "The server does not answer. ";
 const FINAL = [404, 409, 413, 422]; // our server's own refusals: to try again would change nothing
 const LONGEST_WAIT_S = 10;
+const SAID = { dir: "auto", lang: "" }; // of texts that are judged: in whatever direction and language they are
 const el = (id) => document.getElementById(id);
 
 function make(tag, text, settings = {}) {
@@ -170,14 +171,14 @@ function showItem(item, questions, kind) {
   el("turns").replaceChildren(...item.turns.map((turn, place) => {
     const li = make("li", "", { className: place % 2 ? "second" : "first" });
     li.append(make("span", place % 2 ? "Second speaker: " : "First speaker: ", { className: "unseen" }));
-    li.append(make("p", turn, { className: "turn", dir: "auto" }));
+    li.append(make("p", turn, { className: "turn", ...SAID }));
     return li;
   }));
   el("replies").className = kind === "pairs" ? "pair" : "one";
   el("replies").replaceChildren(...item.replies.map((reply, place) => {
     const card = make("article", "", { className: "reply" });
     card.append(make("h2", kind === "pairs" ? `Reply ${"AB"[place]}` : "Reply"));
-    card.append(reply ? make("p", reply, { dir: "auto" }) : make("p", "(says nothing)", { className: "none" }));
+    card.append(reply ? make("p", reply, SAID) : make("p", "(says nothing)", { className: "none" }));
     return card;
   }));
   el("questions").replaceChildren(...questions.map((question, place) => fieldset(question, place, kind, values)));

@@ -1,0 +1,105 @@
+"""The page of `serve` for those who hear it, work it by keys, or read in two directions; in a real browser."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+Show = Callable[..., Any]
+FOCUSED = "document.activeElement.id"
+ARABIC = "مرحبا بك يا صديقي العزيز في هذا المكان الجميل"
+ENGLISH = "A rather long title, of which an end is cut"
+CUT = """() => {
+  const title = document.getElementById("title"), first = document.createRange(), box = title.getBoundingClientRect();
+  first.setStart(title.firstChild, 0);
+  first.setEnd(title.firstChild, 1);
+  const { left, right } = first.getBoundingClientRect();
+  return title.scrollWidth > title.clientWidth && box.left - 1 <= left && right <= box.right + 1;
+}"""
+
+
+def test_the_list_takes_the_focus_where_it_lies_over_the_page(show: Show) -> None:
+    page = show(viewport={"width": 360, "height": 640})
+    page.tab.focus("#open-side")
+    page.tab.keyboard.press("Enter")
+    assert page.tab.evaluate(FOCUSED) == "close-side"
+    page.tab.keyboard.press("Escape")
+    assert page.tab.evaluate(FOCUSED) == "open-side"
+    page.tab.wait_for_selector("#close-side", state="hidden")
+
+
+def test_whoever_asks_for_a_reply_by_a_key_goes_on_in_the_field(show: Show) -> None:
+    page = show()
+    page.tab.route("**/completions", lambda route: route.abort(), times=1)
+    page.tab.fill("#input", "hi")
+    page.tab.keyboard.press("Enter")
+    for name in ("Try again", "Another reply"):
+        page.tab.get_by_role("button", name=name).focus()
+        page.tab.keyboard.press("Enter")
+        assert page.tab.evaluate(FOCUSED) == "input", name
+        page.tab.wait_for_selector(".assistant:not(.pending)")
+    page.tab.get_by_role("button", name="Another reply").click()  # a finger: no keyboard comes up for it
+    assert page.tab.evaluate(FOCUSED) != "input"
+    page.tab.wait_for_selector(".assistant:not(.pending)")
+    page.expected("ERR_FAILED")
+
+
+@pytest.mark.parametrize(("locale", "title"), [("en-GB", ARABIC), ("ar", ENGLISH)])
+def test_a_title_of_the_other_direction(show: Show, locale: str, title: str) -> None:
+    """It begins where it begins, and the sentence around it is the page's."""
+    page = show(viewport={"width": 360, "height": 640}, locale=locale)
+    page.say(title)
+    assert page.tab.evaluate(CUT)
+    page.tab.click("#delete")
+    text = page.tab.locator("#question p")
+    assert title[:20] in text.text_content()
+    assert text.evaluate("node => node.matches(':dir(rtl)')") == (locale == "ar")
+
+
+def test_what_is_said_is_of_no_language_that_the_page_would_know(show: Show) -> None:
+    """Else a voice for the page's language reads it, which cannot read Arabic."""
+    page = show()
+    page.say("مرحبا")
+    page.tab.click(".toggle")
+    said = page.tab.locator(".message > .text, .hypotheses .text, #said, #title, .name")
+    assert said.count() == 6
+    assert {node.get_attribute("lang") for node in said.all()} == {""}
+    assert page.tab.locator("html").get_attribute("lang") == "en"
+
+
+def test_a_key_that_ends_a_composition_does_not_stop_a_reply(
+    show: Show, page_server: tuple[str, Any], slowed: Any
+) -> None:
+    page = show()
+    slowed(page_server[1].engine, 0.15)
+    page.tab.fill("#input", "hi")
+    page.tab.press("#input", "Enter")
+    page.tab.evaluate(
+        """() => document.getElementById("input").dispatchEvent(
+          new KeyboardEvent("keydown", { key: "Escape", isComposing: true, bubbles: true }))"""
+    )
+    page.tab.wait_for_selector(".assistant:not(.pending)")
+    assert page.tab.locator(".note", has_text="Stopped").count() == 0
+
+
+def test_a_conversation_that_is_more_than_a_request_may_be(
+    show: Show, serve_page: Callable[..., tuple[str, Any]]
+) -> None:
+    page = show(serve_page(max_body=2000)[0])
+    texts = [f"{number} " + "word " * 100 for number in range(8)]
+    turns = ", ".join(f'{{"text": "{text}"}}' for text in texts)
+    page.tab.set_input_files(
+        "#file", {"name": "a.jsonl", "mimeType": "text/plain", "buffer": f'{{"turns": [{turns}]}}'.encode()}
+    )
+    page.say("and now?")
+    said = [[message["content"] for message in body["messages"]] for body in page.bodies]
+    assert said == [[*texts, "and now?"], [*texts[5:], "and now?"]]
+    assert page.texts[:-1] == [*texts, "and now?"]
+    page.tab.fill("#input", "x" * 3000)
+    page.tab.press("#input", "Enter")
+    page.tab.get_by_role("alert").wait_for()
+    assert "larger than 2,000 bytes" in page.tab.get_by_role("alert").text_content()
+    page.say("shorter")
+    assert page.bodies[-1]["messages"] == [{"role": "user", "content": "shorter"}]
+    page.expected("413")
