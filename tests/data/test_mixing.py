@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogpt.data import MixConfig
+from dialogpt.data.importing import Importer
 from dialogpt.data.mixing import copies, mix
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import read_sessions
@@ -112,6 +113,7 @@ def test_copies_are_the_weight_rounded_down_or_up(id: str, weight: float) -> Non
         ('[a]\nfiles = ["a.jsonl"]\nhead = "2"', "head", "no quotes"),
         ('[a]\nfiles = ["a.jsonl"]\nweight = 0', "weight 0 is out of range", "above 0"),
         ('[a]\nfiles = ["a.jsonl"]\nweight = inf', "weight inf is out of range", "above 0"),
+        ('[a]\nfiles = ["a.jsonl"]\nweight = 1e30', "weight 1e.30 is out of range", "10,000 at most"),
         ("[a]\nhead = 2", "files", ""),
         ("[a]\nfiles = []", "names no files", "chats.jsonl"),
     ],
@@ -123,6 +125,33 @@ def test_a_mixture_that_does_not_load_is_said(mixture: Path, text: str, message:
     assert hint in error.value.hint
     assert str(mixture) in error.value.message
     assert not (mixture.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('files = ["c.jsonl"]', "c.jsonl does not exist"),
+        ('files = ["b.jsonl", "c.jsonl"]', "c.jsonl does not exist"),
+        ('files = ["b.jsonl"]\nwindow = -1', "--window -1"),
+        ('files = ["b.jsonl"]\nremove = ["("]', "is no pattern"),
+        ('files = ["b.jsonl"]\nspeaker = "Zed"', "'Zed' says nothing"),
+        ('files = ["b.jsonl"]\nhead = 1', "no session of two turns"),
+    ],
+)
+def test_an_error_is_of_a_source(mixture: Path, setting: str, message: str) -> None:
+    mixture.write_text(f'[first]\nfiles = ["a.jsonl"]\n[second]\n{setting}\n', encoding="utf-8-sig")
+    with pytest.raises((DataError, UsageError), match=rf"mixture\.toml: \[second\]: .*{message}"):
+        run(mixture)
+    assert not (mixture.parent / "out").exists()
+
+
+def test_a_source_that_is_not_there_is_an_error_before_others_are_read(
+    mixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Importer, "sessions", lambda *_: pytest.fail("a source is read"))
+    mixture.write_text('[first]\nfiles = ["a.jsonl"]\n[second]\nfiles = ["c.jsonl"]\n')
+    with pytest.raises(DataError, match="does not exist"):
+        run(mixture)
 
 
 def test_a_source_may_be_left_out(mixture: Path) -> None:

@@ -16,6 +16,7 @@ from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
 from dialogpt.errors import DataError, UsageError, check_least
+from dialogpt.files import input_bytes
 from dialogpt.progress import Progress
 from dialogpt.session import Session
 
@@ -45,7 +46,7 @@ def import_files(config: ImportConfig) -> Manifest:
 class Importer:
     """One `import`: reads its files and shapes their conversations; `dropped` and `counts` say what became of them.
 
-    Raises UsageError for settings that cannot work.
+    Raises UsageError for settings that cannot work, DataError for a file that is not there: now, not after the others.
     """
 
     def __init__(self, config: ImportConfig) -> None:
@@ -53,6 +54,7 @@ class Importer:
         if config.columns and config.from_ not in ("auto", "script"):
             raise UsageError(f"--columns is for tables, not for --from {config.from_}", "leave one of them out")
         self.config = config
+        self._size_bytes = sum(map(input_bytes, config.files))
         self.dropped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self._speakers: Counter[str] = Counter()  # turns by name, when only one speaker is to be learned
@@ -61,7 +63,7 @@ class Importer:
         self._phrases = load_phrases(config.blocklist) if config.blocklist else None
 
     def bar(self) -> Progress:
-        return Progress("import", sum(path.stat().st_size for path in self.config.files if path.is_file()), "B")
+        return Progress("import", self._size_bytes, "B")
 
     def sessions(self, bar: Progress) -> Iterator[Session]:
         """Yield the sessions of all files; UsageError at the end when --speaker says nothing in any of them."""

@@ -12,8 +12,8 @@ import math
 import shutil
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -29,9 +29,10 @@ from dialogpt.data.duplicates import band_keys_of, later_duplicates, order_of
 from dialogpt.data.importing import Importer
 from dialogpt.data.screen import SESSIONS_AT_ONCE
 from dialogpt.data.writers import SessionWriter
-from dialogpt.errors import DataError, UsageError, did_you_mean
+from dialogpt.errors import DataError, DialoGPTError, UsageError, did_you_mean
 from dialogpt.session import read_sessions
 
+MOST_WEIGHT = 10_000
 SETTINGS = tuple(field.name for field in fields(ImportConfig) if field.name not in ("out", "format", "overwrite"))
 
 
@@ -50,11 +51,15 @@ def mix(config: MixConfig) -> Manifest:
     Raises UsageError for a mixture file that does not load, DataError as `import` does.
     """
     sources = read_mixture(config.mixture, config.root or config.mixture.parent, config.without)
+    importers = []
+    for source in sources:  # all, before the first is read
+        with _in(config.mixture, source.name):
+            importers.append(Importer(source.settings))
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
         gathered = folder / "gathered"
-        duplicates = _gather(sources, gathered, config.dedup, counts, dropped)
+        duplicates = _gather(config, sources, importers, gathered, counts, dropped)
         with closing(SessionWriter(folder)) as writer:
             for number, source in enumerate(sources):
                 before = writer.sessions
@@ -82,27 +87,42 @@ def copies(id: str, weight: float) -> int:
     return whole + (int(order_of([id])[0]) < (weight - whole) * 2.0**64)
 
 
+@contextmanager
+def _in(mixture: Path, name: str) -> Iterator[None]:
+    """A block whose errors say of which source they are."""
+    try:
+        yield
+    except DialoGPTError as error:
+        error.message = f"{mixture}: [{name}]: {error.message}"
+        raise
+
+
 def _gather(
-    sources: Sequence[Source], folder: Path, dedup: bool, counts: Counter[str], dropped: Counter[str]
+    config: MixConfig,
+    sources: Sequence[Source],
+    importers: Sequence[Importer],
+    folder: Path,
+    counts: Counter[str],
+    dropped: Counter[str],
 ) -> list[NDArray[np.bool_]]:
     """Write each source's sessions to a folder of its number; returns for each source which of them are duplicates."""
     keys, orders, sizes = [], [], []
-    for number, source in enumerate(sources):
-        importer = Importer(source.settings)
+    for number, (source, importer) in enumerate(zip(sources, importers, strict=True)):
         (folder / str(number)).mkdir(parents=True)
-        with closing(SessionWriter(folder / str(number))) as writer, importer.bar() as bar:
-            sessions = importer.sessions(bar)
-            while batch := list(islice(sessions, SESSIONS_AT_ONCE)):
-                writer.write_all(batch)
-                if dedup:
-                    keys.append(band_keys_of(batch))
-                    orders.append(order_of([session.id for session in batch]))
-        if not writer.sessions:
-            raise importer.nothing_left()
+        with _in(config.mixture, source.name):
+            with closing(SessionWriter(folder / str(number))) as writer, importer.bar() as bar:
+                sessions = importer.sessions(bar)
+                while batch := list(islice(sessions, SESSIONS_AT_ONCE)):
+                    writer.write_all(batch)
+                    if config.dedup:
+                        keys.append(band_keys_of(batch))
+                        orders.append(order_of([session.id for session in batch]))
+            if not writer.sessions:
+                raise importer.nothing_left()
         sizes.append(writer.sessions)
         for totals, found in ((counts, importer.counts), (dropped, importer.dropped)):
             totals.update({f"{source.name}: {reason}": count for reason, count in found.items()})
-    if not dedup:
+    if not config.dedup:
         return [np.zeros(size, np.bool_) for size in sizes]
     return np.split(later_duplicates(np.concatenate(keys), np.concatenate(orders)), np.cumsum(sizes)[:-1])
 
@@ -115,7 +135,7 @@ def read_mixture(path: Path, root: Path, without: Sequence[str] = ()) -> list[So
     UsageError names what is wrong, and where.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with Windows' mark, too
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "check the path") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -142,8 +162,8 @@ def _source(path: Path, root: Path, name: str, table: Any) -> Source:
                 f"{place}: unknown setting {key!r}", did_you_mean(key, known, f"known: {', '.join(known)}")
             )
     weight = table.pop("weight", 1.0)
-    if not isinstance(weight, int | float) or not 0 < weight < math.inf:
-        raise UsageError(f"{place}: weight {weight!r} is out of range", "it must be above 0")
+    if not isinstance(weight, int | float) or not 0 < weight <= MOST_WEIGHT:
+        raise UsageError(f"{place}: weight {weight!r} is out of range", f"it must be above 0, {MOST_WEIGHT:,} at most")
     try:
         settings = msgspec.convert(table | {"out": ""}, ImportConfig, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:

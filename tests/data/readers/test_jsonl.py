@@ -64,6 +64,48 @@ def test_a_question_and_its_answer(read: Read, record: Any, texts: tuple[str, st
     assert (session.source, dropped) == (record.get("source", "talk"), {})
 
 
+def test_a_question_after_others(read: Read) -> None:
+    record = {"system": "Be kind.", "instruction": "c", "input": "", "output": "d", "history": [["a", "b"]]}
+    (session,), dropped = read(json.dumps(record))
+    question, answer = "instruction", "output"
+    assert session.turns == (Turn("a", question), Turn("b", answer), Turn("c ", question), Turn("d", answer))
+    assert dropped == {"system message": 1}
+
+
+@pytest.mark.parametrize("history", ["ab", ["ab", "cd"], [["a"]], [["a", "b", "c"]], [["a", 3]]])
+def test_a_history_of_another_form_is_an_error(read: Read, history: Any) -> None:
+    with pytest.raises(DataError, match=r"talk\.txt:1: not a conversation"):
+        read(json.dumps({"prompt": "c", "response": "d", "history": history}))
+
+
+MESSAGES = [{"role": "system", "content": "x"}, {"role": "A", "content": "a"}, {"role": "B", "content": "b"}]
+
+
+@pytest.mark.parametrize("content", [MESSAGES, [MESSAGES], {"messages": MESSAGES}])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_of_messages_is_a_conversation(read: Read, content: Any, indent: int | None) -> None:
+    (session,), dropped = read(json.dumps(content, indent=indent))
+    assert (session.turns, dropped) == ((Turn("a", "A"), Turn("b", "B")), {"system message": 1})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"dialog": [{"sender": "A", "text": "a"}, {"sender": "B", "text": "b"}]},
+        {"turns": [{"turn_id": 0, "speaker": "A", "utterance": "a"}, {"speaker": "B", "utterance": "b"}]},
+        {"turns": [{"role": "system", "text": "x"}, {"role": "A", "text": "a"}, {"role": "B", "text": "b"}]},
+        {"conversations": [{"from": "A", "text": "a"}, {"role": "B", "value": "b"}]},
+    ],
+)
+def test_speakers_under_other_names(read: Read, record: Any) -> None:
+    assert read(json.dumps(record))[0][0].turns == (Turn("a", "A"), Turn("b", "B"))
+
+
+def test_a_turn_with_a_role_keeps_that_it_is_not_learned(read: Read) -> None:
+    (session,), _ = read('{"turns": [{"role": "A", "text": "a", "learn": false}, {"role": "B", "text": "b"}]}')
+    assert session.turns == (Turn("a", "A", learn=False), Turn("b", "B"))
+
+
 def test_what_openai_writes_beside_the_talk(read: Read) -> None:
     messages = [
         {"role": "developer", "content": "Be kind."},
@@ -101,6 +143,7 @@ def test_sessions_written_as_messages_keep_what_is_learned(tmp_path: Path) -> No
         (b'[\n {"turns": ["\xe9"]}\n]', ":2: not UTF-8"),
         ("[" * 100_000, ": "),
         ('{"text": "a", "label": 3}', r":1: not a conversation: it has neither .*\(its keys: text, label\)"),
+        ('{"body": "a", "link_id": "t3_b"}', ":1: not a conversation: it is a record of a Reddit dump"),
         ('[{"conversations": [{"from": "human"}]}]', ":1: not a conversation: 'value' is missing"),
     ],
 )

@@ -47,9 +47,11 @@ def test_a_row_is_a_conversation(tmp_path: Path, columns: dict[str, Any], turns:
 
 
 def test_a_row_is_a_question_and_its_answer(tmp_path: Path) -> None:
-    columns = {"output": ["b", None], "input": ["x", ""], "instruction": ["a", "c"], "source": ["s", "s"]}
-    found, _, _ = read(tmp_path / "a.parquet", columns)
-    assert [[turn.text for turn in session.turns] for session in found] == [["a x", "b"], ["c ", ""]]
+    columns = {"output": ["b", None], "input": ["x", ""], "instruction": ["a", "c"], "source": ["s", "s"],
+               "history": [None, [["d", "e"]]], "system": ["f", None]}  # fmt: skip
+    found, dropped, _ = read(tmp_path / "a.parquet", columns)
+    assert [[turn.text for turn in session.turns] for session in found] == [["a x", "b"], ["d", "e", "c ", ""]]
+    assert dropped == {"system message": 1}
     assert found[0].source == "s"
 
 
@@ -60,6 +62,11 @@ def test_a_row_is_a_turn_and_conversations_cross_row_groups(tmp_path: Path) -> N
     found, _, _ = read(tmp_path / "a.parquet", columns, row_group_size=2)
     assert [session.id for session in found] == ["a/x", "a/y", "a/z"]
     assert all(session.turns == tuple(Turn(str(i), "AB"[i % 2]) for i in range(5)) for session in found)
+
+
+def test_rows_that_answer_others_are_no_conversation(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"what they answer \(parent_id\).*conversation_id"):
+        read(tmp_path / "a.parquet", {"author": ["A"], "body": ["a"], "parent_id": ["t1_b"]})
 
 
 def test_rows_without_a_conversation_are_one(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_a_format_is_told_by_its_content(tmp_path: Path, file: str, content: str
 
 
 @pytest.mark.parametrize(
-    "content", ["Just some text\nand more\n", "Ann, who was there\nsaid nothing\n", "%PDF-1.7 ..."]
+    "content",
+    ["Just some text\nand more\n", "Ann, who was there\nsaid nothing\n", "%PDF-1.7 ...", "[21:15] <Ann> hi\n"],
 )
 def test_an_unknown_format_is_an_error_that_shows_the_known_ones(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.txt").write_text(content, encoding="utf-8")

@@ -131,12 +131,23 @@ def test_discord_chat_exporters_csv_is_to_be_json(read: Read) -> None:
 
 def test_times_that_are_not_read_are_told(read: Read, caplog: pytest.LogCaptureFixture) -> None:
     read("Date,Name,Message\n2024-01-01,Ann,Hi\n2025-01-01,Bo,Hello\n")
-    assert "column date is not read" in caplog.text
+    assert "column Date is not read" in caplog.text
     caplog.clear()
     read("date,name,message,conversation\n2024-01-01,Ann,Hi,1\n2025-01-01,Bo,Hello,2\n")
     read("name,message\nAnn,Hi\nBo,Hello\n")
     read("date,question,answer\n2024-01-01,Hi,Hello\n")
     assert "is not read" not in caplog.text
+
+
+@pytest.mark.parametrize("link", ["parent_id", "in_response_to_tweet_id", "replyTo"])
+def test_rows_that_answer_others_are_no_conversation(read: Read, link: str) -> None:
+    table = f"{link},author,text\n,Ann,a\n1,Bo,b\n"
+    with pytest.raises(DataError, match=rf"what they answer \({link}\).*--columns"):
+        read(table)
+    assert len(read(table, columns="author,text")[0]) == 1
+    (session,), _ = read(f"conversation_id,{link},author,text\n5,,Ann,a\n5,1,Bo,b\n")
+    assert session.id == "talk/5"
+    assert len(read(f"prompt,response,{link}\na,b,7\n")[0]) == 1
 
 
 def test_what_is_not_known_is_told(read: Read, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,6 +173,7 @@ def test_what_is_not_known_is_told(read: Read, caplog: pytest.LogCaptureFixture)
         ("name,line\nAnn,a\nBo,b\n\n\nAnn,c\nBo,d\n", ["talk/0", "talk/1"]),
         ("name,line\n\nAnn,a\nBo,b\nSCENE 2,\nAnn,c\nBo,d\n\n", ["talk/0", "talk/1"]),
         ("scene,name,line\n1,Ann,a\n1,Bo,b\n2,Ann,c\n2,Bo,d\n", ["talk/1", "talk/2"]),
+        ("dialogueID,from,to,text\n1,Ann,Bo,a\n1,Bo,Ann,b\n2,Ann,,c\n2,Bo,,d\n", ["talk/1", "talk/2"]),
         ("season,episode,name,line\n1,1,Ann,a\n1,1,Bo,b\n1,2,Ann,c\n1,2,Bo,d\n", ["talk/1/1", "talk/1/2"]),
         ("dialogue_id,utterance\nx,a\nx,b\ny,c\ny,d\n", ["talk/x", "talk/y"]),
     ],

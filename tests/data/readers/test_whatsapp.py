@@ -104,6 +104,14 @@ def test_an_ios_export(read: Read, end: str) -> None:
         (f"{RLM}٣١{RLM}/١٢{RLM}/٢٠٢٠, ٩:١٥ ص - ", "2020-12-31 09:15:00"),
         ("31/12/20, 9:15 אחה״צ - ", "2020-12-31 21:15:00"),
         ("31/12/16 21:15:07: ", "2016-12-31 21:15:07"),
+        ("2020-12-31 21 h 15 - ", "2020-12-31 21:15:00"),
+        (f"[۲۰۲۰/۱۲/۳۱،{RLM} ۲۱:۱۵:۰۷] ", "2020-12-31 21:15:07"),
+        ("31/12/20, 9:15 अपराह्न - ", "2020-12-31 21:15:00"),
+        ("31/12/20, 9:15 பிற்பகல் - ", "2020-12-31 21:15:00"),
+        ("31/12/20، 9:15 د.ن - ", "2020-12-31 21:15:00"),
+        ("[21:15, 31/12/2020] ", "2020-12-31 21:15:00"),
+        ("[9:15 PM, 12/31/2020] ", "2020-12-31 21:15:00"),
+        (f"[٩:١٥ م، ٣١{RLM}/١٢{RLM}/٢٠٢٠] ", "2020-12-31 21:15:00"),
     ],
 )
 def test_stamps_of_every_phone(read: Read, stamp: str, time: str) -> None:
@@ -291,9 +299,14 @@ def test_deleted_messages_are_known_with_arabic_vowels(read: Read) -> None:
     assert dropped == {"deleted message": 1}
 
 
-def test_a_chat_that_a_message_quotes_stays_in_it(read: Read) -> None:
-    quote = "[14/4/20, 21:15:00] Bo: later\n"
-    (found,), _ = read(chat("13/3/20") * 30 + quote)
+@pytest.mark.parametrize(
+    "form, stamp",
+    [("{}, 21:15 - Ann: hi\n", "14/4/20, 21:15:00"), ("[{}, 21:15:00] Ann: hi\n", "21:15, 14/4/2020")],
+    ids=["of another telephone", "of WhatsApp Web"],
+)
+def test_a_chat_that_a_message_quotes_stays_in_it(read: Read, form: str, stamp: str) -> None:
+    quote = f"[{stamp}] Bo: later\n"
+    (found,), _ = read(chat("13/3/20", stamp=form) * 30 + quote)
     assert said(found)[-1] == ("Ann", f"hi\n{quote}".strip())
     assert len(found.turns) == 30
 

@@ -54,6 +54,7 @@ FORMATS = {
     "parquet": Format(parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id"),
 }
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
+_JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
@@ -82,7 +83,7 @@ def recognise(file: TextFile) -> str | None:
 
 
 def _of_json(head: list[str]) -> str | None:
-    if head[0].lstrip()[:1] not in ("{", "["):
+    if not _JSON.match(head[0]):
         return None
     if whatsapp.is_export(head):  # [31.12.20, 21:15:07] Ann: Hello
         return None

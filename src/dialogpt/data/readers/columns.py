@@ -1,9 +1,12 @@
 """Which columns of a table hold the speaker, the text and the scene, by the names that people give them."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from dialogpt.data.readers.text import fold, tidy
+from dialogpt.errors import DataError
 
 SPEAKERS = (
     "speaker", "name", "character", "char", "author", "user", "username", "nickname", "sender", "from", "role", "who",
@@ -22,7 +25,7 @@ TEXTS = (
 )  # fmt: skip
 SCENES = (
     "season", "episode", "scene", "chapter", "conversation", "conversation_id", "conv_id", "dialogue_id", "dialog_id",
-    "episode_id", "scene_id", "session", "session_id", "thread", "thread_id", "channel",
+    "episode_id", "scene_id", "session", "session_id", "thread", "thread_id", "channel", "chat_id", "convo_id",
     "المحادثة", "المشهد", "الحلقة", "محادثة", "مشهد",
 )  # fmt: skip
 TIMES = ("date", "time", "timestamp", "datetime", "date_time", "created_at", "sent_at", "التاريخ", "الوقت")
@@ -33,6 +36,10 @@ PAIRS = (
     ("human", "assistant"), ("message", "reply"), ("message", "response"),
     ("السؤال", "الجواب"), ("سؤال", "جواب"), ("السؤال", "الإجابة"), ("سؤال", "إجابة"),
     ("الرسالة", "الرد"), ("رسالة", "رد"),
+)  # fmt: skip
+LINKS = (
+    "parent_id", "reply_to", "reply_to_id", "in_reply_to", "in_reply_to_id", "in_reply_to_status_id",
+    "in_response_to_tweet_id",
 )  # fmt: skip
 MORE = {"instruction": ("input", "context")}  # what a question goes on with
 
@@ -62,6 +69,18 @@ def find_columns(header: Sequence[str]) -> Columns | None:
     return Columns(speaker, text, scene)
 
 
+def refuse_links(header: Sequence[str], columns: Columns, path: Path) -> None:
+    """DataError for rows that say what they answer and not which conversation they are of."""
+    links = set(map(fold_name, LINKS))
+    for name in header:
+        if not columns.scene and fold_name(name) in links:
+            raise DataError(
+                f"{path}: rows say what they answer ({name}), which is not read: they follow each other as they stand",
+                "add a column conversation_id; Reddit's posts go through `extract`, as JSON; to read the rows of a "
+                "CSV as one conversation: --columns SPEAKER,TEXT",
+            )
+
+
 class Pair(NamedTuple):
     """Indexes of the columns of a question, which may be in several, and of its answer."""
 
@@ -80,5 +99,5 @@ def find_pair(header: Sequence[str]) -> Pair | None:
 
 
 def fold_name(name: str) -> str:
-    """A name without what people write or leave out (`fold`), blanks and quotation marks among it."""
-    return "_".join(fold(tidy(name)).strip(" '\"*").replace("-", " ").split())
+    """A name without what people write or leave out (`fold`): blanks, hyphens, quotation marks; dialogueID is one."""
+    return "".join(re.split(r"[\s_-]+", fold(tidy(name)).strip(" '\"*")))

@@ -5,18 +5,21 @@
 {"turns": [{"speaker": "A", "text": "Hi", "learn": false}, ...]}     our own sessions
 {"messages": [{"role": "user", "content": "Hi"}, ...]}               chat messages; system messages are left out
 {"conversations": [{"from": "human", "value": "Hi"}, ...]}           ShareGPT's, likewise
-{"instruction": "Hi", "input": "", "output": "Hello"}                a question and its answer (see `columns`)
+{"instruction": "Hi", "input": "", "output": "Hello"}                a question and its answer (see `columns`), before
+                                                                     which a `history` of such pairs may stand
+A list of messages is a conversation, too. The names of speaker and text in a turn may be others that `columns` knows.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from dialogpt.data.readers.chatlog import ReadOptions
-from dialogpt.data.readers.columns import find_pair
+from dialogpt.data.readers.columns import find_columns, find_pair
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
@@ -24,6 +27,7 @@ from dialogpt.session import Session, Turn
 FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
 MESSAGE_LISTS = ("messages", "conversations", "conversation")
 TURN_LISTS = ("turns", "dialog", "dialogue", "utterances")
+BESIDE = ("history", "system")  # of a question: the pairs before it, and what is said to the model
 NEWLINE = b"\n"
 SYSTEM = ("system", "developer")
 TOOLS = ("tool", "function", "ipython", "observation", "function_call", "function_response", "tool_response")
@@ -43,6 +47,8 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 def as_session(record: Any, id: str, source: str, dropped: Counter[str]) -> Session:
     """One decoded conversation; a form that is not known raises KeyError, TypeError or ValueError."""
+    if _is_messages(record):
+        record = {"messages": record}
     if not isinstance(record, dict):
         raise TypeError(f"a JSON object is needed, this is a {type(record).__name__}")
     return Session(
@@ -80,7 +86,8 @@ def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
     """Every decoded record and its place, `path:line`; for a list, `path:number in the list`."""
     if is_document(next((line for line in file.head() if line.strip()), "")):
         document = decode_document(file)
-        for number, record in enumerate(document if isinstance(document, list) else [document], 1):
+        many = isinstance(document, list) and not _is_messages(document)
+        for number, record in enumerate(document if many else [document], 1):
             yield f"{file.path}:{number}", record
         return
     for number, line in file.lines():
@@ -92,6 +99,8 @@ def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
 
 
 def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
+    if record.get("system"):
+        dropped["system message"] += 1
     name = next((name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in record), None)
     if name is None:
         yield from _pair(record)
@@ -100,7 +109,7 @@ def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
         raise TypeError(f"{name!r} is a {type(record[name]).__name__}, a list is needed")
     for turn in record[name]:
         if name in MESSAGE_LISTS or (
-            isinstance(turn, dict) and "text" not in turn and ("role" in turn or "from" in turn)
+            isinstance(turn, dict) and "speaker" not in turn and ("role" in turn or "from" in turn)
         ):
             yield from _message(turn, dropped)
         else:
@@ -110,6 +119,7 @@ def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
 def _message(message: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
     """The turn in a chat message, or nothing and a count; `weight` 0 is OpenAI's word for no loss."""
     role, text = ("from", "value") if "from" in message else ("role", "content")
+    text = next((name for name in (text, "value", "text") if name in message), text)
     if (speaker := str(message[role])) in SYSTEM:
         dropped["system message"] += 1
     elif speaker in TOOLS:
@@ -117,18 +127,26 @@ def _message(message: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
     elif message[text] is None:  # a call of a tool
         dropped["message without words"] += 1
     else:
-        yield Turn(_text(message[text]), speaker, learn=message.get("weight") != 0)
+        learn = message.get("weight") != 0 and message.get("learn") is not False
+        yield Turn(_text(message[text]), speaker, learn=learn)
 
 
 def _pair(record: dict[str, Any]) -> Iterator[Turn]:
     names = [name for name in record if name != "source"]  # where it comes from
     pair = find_pair(names)
+    if pair is None and ("link_id" in record or "permalink" in record):
+        raise ValueError("it is a record of a Reddit dump, which `extract` reads")
     if pair is None:
         keys = ", ".join(names)[:200]
         raise ValueError(
             f"it has neither 'turns' nor 'messages', nor a question and an answer (its keys: {keys or 'none'})"
         )
     question, answer = [names[place] for place in pair.question], names[pair.answer]
+    for before in record.get("history") or ():
+        if not isinstance(before, list):
+            raise TypeError("its 'history' holds other than pairs of a question and an answer")
+        asked, answered = before
+        yield from (Turn(_text(asked), question[0]), Turn(_text(answered), answer))
     yield Turn(" ".join(_text(_either(record[name], "")) for name in question), question[0])
     yield Turn(_text(_either(record[answer], "")), answer)
 
@@ -137,10 +155,28 @@ def _turn(turn: Any) -> Turn:
     if isinstance(turn, str):
         return Turn(turn)
     if isinstance(turn, dict):
+        speaker, text = ("speaker", "text") if "speaker" in turn and "text" in turn else _names(tuple(turn))
         learn = _either(turn.get("learn"), True)
-        return Turn(_text(turn["text"]), speaker=str(_either(turn.get("speaker"), "")), learn=bool(learn))
+        return Turn(_text(turn[text]), speaker=str(_either(turn.get(speaker), "")), learn=bool(learn))
     speaker, text = turn
     return Turn(_text(text), speaker=str(_either(speaker, "")))
+
+
+@lru_cache(256)
+def _names(keys: tuple[str, ...]) -> tuple[str, str]:
+    """The keys of a turn's speaker and text."""
+    columns = find_columns(keys)
+    speaker = "speaker" if columns is None or columns.speaker is None else keys[columns.speaker]
+    return speaker, "text" if columns is None or "text" in keys else keys[columns.text]
+
+
+def _is_messages(record: Any) -> bool:
+    """Whether a value is a list of chat messages alone."""
+    return (
+        isinstance(record, list)
+        and bool(record)
+        and all(isinstance(message, dict) and "role" in message and "content" in message for message in record)
+    )
 
 
 def _either(value: Any, otherwise: Any) -> Any:

@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from dialogpt.data.readers.chatlog import ReadOptions
-from dialogpt.data.readers.columns import Columns, find_columns, find_pair
-from dialogpt.data.readers.jsonl import MESSAGE_LISTS, TURN_LISTS, as_session, reason
+from dialogpt.data.readers.columns import Columns, find_columns, find_pair, refuse_links
+from dialogpt.data.readers.jsonl import BESIDE, MESSAGE_LISTS, TURN_LISTS, as_session, reason
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
@@ -45,9 +45,10 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
                     "question and answer",
                 )
             if columns is None:
-                wanted = [*lists, *(name for name in ("id", "conversation_id", "source") if name in names)]
+                wanted = [*lists, *(name for name in ("id", "conversation_id", "source", *BESIDE) if name in names)]
                 yield from _listed(file, _batches(table, wanted, file), dropped)
             else:
+                refuse_links(names, columns, file.path)
                 wanted = [
                     names[index] for index in (columns.text, columns.speaker, *columns.scene) if index is not None
                 ]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dialogpt.data.readers.chatlog import ReadOptions
-from dialogpt.data.readers.columns import TIMES, Pair, fold_name
+from dialogpt.data.readers.columns import TIMES, Pair, fold_name, refuse_links
 from dialogpt.data.readers.layout import (
     Layout,
     find_layout,
@@ -61,10 +61,13 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
     if layout.pair:
         yield from _pairs(file, layout.pair, header, rows, dropped)
         return
-    if not layout.columns.scene and (times := set(map(fold_name, TIMES)).intersection(map(fold_name, header))):
+    if not options.columns:
+        refuse_links(header, layout.columns, file.path)
+    times = set(map(fold_name, TIMES))
+    if not layout.columns.scene and (unread := [tidy(name) for name in header if fold_name(name) in times]):
         log.warning(
             "import %s: its column %s is not read: the table is one conversation, but where a row is empty or a column "
-            "such as conversation_id changes", file.path, ", ".join(sorted(times)),
+            "such as conversation_id changes", file.path, ", ".join(unread),
         )  # fmt: skip
     key, turns, scenes = "", list[Turn](), 0
     for number, fields in rows:

@@ -2,6 +2,7 @@
 
     12/31/20, 9:15 PM - Ann: Hello           Android; lines without a stamp belong to the message above them
     [31.12.20, 21:15:07] Ann: Hello          iOS; U+200E opens what WhatsApp itself has written
+    [9:15 PM, 12/31/2020] Ann: Hello         copied out of WhatsApp Web
     ‏٣١‏/١٢‏/٢٠٢٠، ٩:١٥ م - ليلى: أهلا          any digits, with direction marks anywhere
 
 Left out and counted: the service's own lines, deleted messages, placeholders of media (captions stay), and what stands
@@ -29,18 +30,18 @@ _M = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]*"  # direction marks
 _STAMP = re.compile(
     rf"""{_M}(?P<open>\[?){_M}
     (\d{{1,4}}){_M}([./-]){_M}\s?(\d{{1,2}}){_M}\3{_M}\s?(\d{{1,4}}){_M}\.?   # the date
-    (?:[,،]\s*|\s+){_M}
+    (?:[,،]{_M}\s*|\s+){_M}
     (?:([^\W\d_][^\d:\]\[]{{0,8}}?)\s*)?                                    # klo, às, 下午
-    {_M}(\d{{1,2}})[:.](\d{{2}})(?:[:.](\d{{2}}))?{_M}
+    {_M}(\d{{1,2}})(?:[:.]|\s?h\s?)(\d{{2}})(?:[:.](\d{{2}}))?{_M}             # 21 h 15 in Canada
     (?:\s?([^\W\d_][^\d:\]\[]{{0,10}}?))?{_M}                               # PM, p. m., ص
     (?P<close>\]|\s[-–—]|:)\s""",
     re.VERBOSE,
 )
+_COPIED = re.compile(r"\[(\d{1,2}[:.]\d{2}[^,،\]\[]{0,12})([,،]\s)([\d./\u200e\u200f-]{6,20})\] ")
 FEW = 20  # of so many dates or stamps one of another form may stand in a message that quotes a chat
 OWN = "\u200e"  # iOS opens with it what WhatsApp itself has written
 OTHER_CALENDARS = range(1300, 1600)
 _VOWELS = re.compile("[\u064b-\u0652]")  # of Arabic, which some versions write
-_NOT_LETTERS = re.compile(r"[\W_]+")
 _TAG = re.compile(r"<[^<>\n]+ [^<>\n]+>$")
 _ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\\.\\w{2,5}>\\s*$")
 _ATTACHED_FILE = re.compile(r"[^(]*\.\w{2,5} \(([^()]{2,40})\)\s*$")
@@ -72,9 +73,10 @@ class Stamps:
 
     def read(self, line: str) -> tuple[float, str] | None:
         """Time in seconds and what follows the stamp, or None when the line has no stamp of this file's form."""
-        found = _STAMP.match(line)
-        if found is None or found["close"].strip() not in self.layout.closes:
+        stamp = _stamp(line)
+        if stamp is None or stamp[0] not in self.layout.closes:
             return None
+        found = stamp[1]
         if (fields := found.group(2, 4, 5)) != self._fields:
             day = as_day(fields, self.layout.order)
             if day is None:
@@ -83,7 +85,7 @@ class Stamps:
         hour, minute, second = int(found[7]), int(found[8]), int(found[9] or 0)
         half = found[10] or found[6]
         if half:
-            after_noon = phrases.HALVES.get(_NOT_LETTERS.sub("", half).casefold())
+            after_noon = phrases.HALVES.get(phrases.letters(half))
             hour = hour if after_noon is None or hour > 12 else hour % 12 + 12 * after_noon
         return self._day_s + hour * 3600 + minute * 60 + second, line[found.end() :]
 
@@ -96,7 +98,14 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 def is_export(head: Iterable[str]) -> bool:
     """Whether a stamp is among the first lines."""
-    return any(_STAMP.match(line) for _, line in zip(range(10), head, strict=False))
+    return any(_stamp(line) for _, line in zip(range(10), head, strict=False))
+
+
+def _stamp(line: str) -> tuple[str, re.Match[str]] | None:
+    """What closes the stamp that a line begins with, and the stamp; one with the time first is turned round in it."""
+    copied = _COPIED.match(line)  # a form of its own, since people paste such lines into their messages
+    found = _STAMP.match(f"[{copied[3]}{copied[2]}{copied[1]}] " if copied else line)
+    return found and ("web" if copied else found["close"].strip(), found)
 
 
 def find_layout(file: TextFile, date_order: str) -> Layout:
@@ -107,8 +116,8 @@ def find_layout(file: TextFile, date_order: str) -> Layout:
     """
     forms: dict[str, _Form] = {}
     for number, line in file.lines(on_read=lambda _: None):
-        if found := _STAMP.match(line):
-            close = found["close"].strip()
+        if stamp := _stamp(line):
+            close, found = stamp
             if close not in forms:
                 forms[close] = _Form(tidy(found[0]).rstrip(" -–—"))
             forms[close].add(found, number)
