@@ -45,6 +45,21 @@ log = logging.getLogger(__name__)
 PAGE = Path(__file__).parents[1] / "page"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}  # of the others below 500: invalid_request_error
+ERRORS: dict[int | str, dict[str, Any]] = {  # of replies, as the document tells them
+    status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
+    for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
+                         (404, "another model is served"),
+                         (413, "the request is too large"), (422, "the request has not the right form"),
+                         (429, "too many requests wait"), (500, "an error of the server"),
+                         (502, "the backend has failed"), (503, "what makes the replies cannot be reached"),
+                         (504, "the backend takes too long"))
+}  # fmt: skip
+TOLD: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the reply; with `stream` as events of its pieces",
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
+    }
+}
 
 
 def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
@@ -64,28 +79,13 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     metrics = Metrics(replier)
     server = _Server(config, replier, name, metrics)
     needs_key = [Depends(_key_check(config.api_key))] if config.api_key else []
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
-        for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
-                             (404, "another model is served"),
-                             (413, "the request is too large"), (422, "the request has not the right form"),
-                             (429, "too many requests wait"), (500, "an error of the server"),
-                             (502, "the backend has failed"), (503, "what makes the replies cannot be reached"),
-                             (504, "the backend takes too long"))
-    }  # fmt: skip
-    told: dict[int | str, dict[str, Any]] = {
-        200: {
-            "description": "the reply; with `stream` as events of its pieces",
-            "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
-        }
-    }
-    app.post("/v1/chat/completions", dependencies=needs_key, responses=told | errors)(server.chat)
-    app.post("/v1/completions", dependencies=needs_key, responses=told | errors)(server.text)
-    app.get("/v1/models", dependencies=needs_key, responses={401: errors[401]})(server.models)
-    app.get("/v1/models/{name:path}", dependencies=needs_key, responses={401: errors[401], 404: errors[404]})(
+    app.post("/v1/chat/completions", dependencies=needs_key, responses=TOLD | ERRORS)(server.chat)
+    app.post("/v1/completions", dependencies=needs_key, responses=TOLD | ERRORS)(server.text)
+    app.get("/v1/models", dependencies=needs_key, responses={401: ERRORS[401]})(server.models)
+    app.get("/v1/models/{name:path}", dependencies=needs_key, responses={401: ERRORS[401], 404: ERRORS[404]})(
         server.model
     )
-    app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: errors[401]})(metrics.page)
+    app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: ERRORS[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
     app.head("/health", include_in_schema=False)(server.health)  # which balancers and monitors ask
     app.get("/docs", include_in_schema=False)(_docs)
