@@ -103,3 +103,14 @@ def test_a_conversation_that_is_more_than_a_request_may_be(
     page.say("shorter")
     assert page.bodies[-1]["messages"] == [{"role": "user", "content": "shorter"}]
     page.expected("413")
+
+
+def test_what_is_chosen_is_seen_where_the_system_chooses_the_colours(show: Show) -> None:
+    page = show(forced_colors="active")
+    page.say("one")
+    page.tab.click("#new")
+    page.say("two")
+    grounds = page.tab.evaluate(
+        "[...document.querySelectorAll('#conversations button')].map(b => getComputedStyle(b).backgroundColor)"
+    )
+    assert len(set(grounds)) == 2
