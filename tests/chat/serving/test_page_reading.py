@@ -68,6 +68,35 @@ def test_what_is_said_is_of_no_language_that_the_page_would_know(show: Show) -> 
     assert page.tab.locator("html").get_attribute("lang") == "en"
 
 
+def test_a_reply_is_told_once_it_is_there(show: Show) -> None:
+    """Also one that is said again; not one of another conversation."""
+    page = show()
+    page.settings(stream=False)
+    page.tab.evaluate(
+        """() => {
+          window.told = [];
+          const said = document.getElementById("said");
+          new MutationObserver(() => told.push(said.textContent)).observe(said, { childList: true });
+        }"""
+    )
+    choice = {"message": {"role": "assistant", "content": "I see."}, "finish_reason": "stop"}
+    page.tab.route("**/completions", lambda route: route.fulfill(json={"choices": [choice]}))
+    for times in (1, 2):
+        page.say("hi")
+        page.until(f"told.filter(text => text === 'I see.').length === {times}")
+    assert page.tab.evaluate("told") == ["I see.", "", "I see."]
+    held: list[Any] = []
+    page.tab.route("**/completions", lambda route: held.append(route))
+    page.tab.fill("#input", "and now?")
+    page.tab.press("#input", "Enter")
+    page.tab.wait_for_selector(".pending")
+    page.tab.click("#new")
+    held.pop().fulfill(json={"choices": [choice]})
+    page.until("Object.values(localStorage).some(kept => kept.split('I see.').length === 4)")
+    page.tab.wait_for_timeout(100)
+    assert len(page.tab.evaluate("told")) == 3
+
+
 def test_a_key_that_ends_a_composition_does_not_stop_a_reply(
     show: Show, page_server: tuple[str, Any], slowed: Any
 ) -> None:
