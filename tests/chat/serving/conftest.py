@@ -95,6 +95,7 @@ def serve_page(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[str, Any]]
 
     from dialogpt.chat.serving import ServeConfig
     from dialogpt.chat.serving.http.api import make_app
+    from dialogpt.chat.serving.http.limits import Requests
     from dialogpt.chat.serving.serve import load_batcher
     from dialogpt.chat.serving.worker import Worker
 
@@ -106,7 +107,7 @@ def serve_page(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[str, Any]]
         )
         worker = Worker(load_batcher(config), config)
         listening = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(config, worker, "tiny"), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(make_app(config, worker, "tiny"), log_level="error", http=Requests))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         running.append((server, thread, listening))
@@ -153,13 +154,15 @@ class Server:
 
         from dialogpt.chat.serving.backend.opening import open_backend
         from dialogpt.chat.serving.http.api import make_app
+        from dialogpt.chat.serving.http.limits import Requests
         from dialogpt.chat.serving.serve import open_worker
 
         self.config = config
         self.worker: Any = (open_backend if config.backend else open_worker)(config)[0]
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(make_app(config, self.worker, "tiny"), log_level="error"))
+        app = make_app(config, self.worker, "tiny")
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", http=Requests))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
         while not self._server.started:

@@ -183,7 +183,9 @@ def test_the_documents_are_below_the_path_of_a_proxy(serve: Callable[..., Any]) 
 
 
 def test_the_health_is_there_for_who_reads_no_body(serve: Callable[..., Any]) -> None:
-    answer = httpx.head(f"{serve().url}/health")
+    url = serve().url
+    assert httpx.get(f"{url}/health/").json() == httpx.get(f"{url}/health").json()
+    answer = httpx.head(f"{url}/health")
     assert (answer.status_code, answer.content) == (200, b"")
 
 

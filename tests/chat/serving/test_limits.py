@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ pytest.importorskip("fastapi")
 import httpx
 
 from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving.http import limits
 
 SAID = "a secret"
 HI = [{"role": "user", "content": "hi"}]
@@ -38,6 +40,38 @@ def test_malformed_bodies(serve: Callable[..., Any]) -> None:
             assert answer.json()["error"]["type"] == "invalid_request_error", name
             assert answer.json()["error"]["message"]
     assert server.post({"messages": HI}).status_code == 200
+
+
+HALF = {
+    "nothing": b"",
+    "half a head": b"GET /health HTTP/1.1\r\nHost:",
+    "half a body": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{",
+    "half a second one": b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET",
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_a_request_that_does_not_come_is_not_waited_for(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_S", 0.2)
+    server = serve()
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as client:
+        client.sendall(HALF[name])
+        while client.recv(1 << 16):
+            pass
+
+
+def test_a_reply_that_takes_longer_than_its_request_may_is_waited_for(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, slowed: Any
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_S", 0.1)
+    server = serve(safety=False, min_new_tokens=6)
+    slowed(server.worker.batcher.engine, 0.05)
+    with httpx.Client() as client:
+        for _ in range(2):
+            answer = client.post(f"{server.url}/v1/chat/completions", json={"messages": HI}, timeout=60)
+            assert answer.json()["usage"]["completion_tokens"] >= 6
 
 
 @pytest.mark.parametrize(

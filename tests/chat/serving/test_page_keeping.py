@@ -209,9 +209,11 @@ def test_a_key_is_asked_for_and_kept(show: Show, closed_server: str) -> None:
     page.tab.fill("#input", "hi")
     page.tab.press("#input", "Enter")
     dialog.wait_for()
+    assert "kept in this browser" in dialog.text_content()
     page.tab.fill("#answer", "another")
     page.tab.keyboard.press("Enter")
     page.until("document.querySelector('#question[open] input')?.value === ''")
+    assert "does not take the key" in dialog.text_content()
     page.tab.keyboard.press("Escape")
     assert "API key" in page.tab.get_by_role("alert").text_content()
     assert page.texts == ["hi"]

@@ -68,6 +68,35 @@ def test_what_is_said_is_of_no_language_that_the_page_would_know(show: Show) -> 
     assert page.tab.locator("html").get_attribute("lang") == "en"
 
 
+def test_a_reply_is_told_once_it_is_there(show: Show) -> None:
+    """Also one that is said again; not one of another conversation."""
+    page = show()
+    page.settings(stream=False)
+    page.tab.evaluate(
+        """() => {
+          window.told = [];
+          const said = document.getElementById("said");
+          new MutationObserver(() => told.push(said.textContent)).observe(said, { childList: true });
+        }"""
+    )
+    choice = {"message": {"role": "assistant", "content": "I see."}, "finish_reason": "stop"}
+    page.tab.route("**/completions", lambda route: route.fulfill(json={"choices": [choice]}))
+    for times in (1, 2):
+        page.say("hi")
+        page.until(f"told.filter(text => text === 'I see.').length === {times}")
+    assert page.tab.evaluate("told") == ["I see.", "", "I see."]
+    held: list[Any] = []
+    page.tab.route("**/completions", lambda route: held.append(route))
+    page.tab.fill("#input", "and now?")
+    page.tab.press("#input", "Enter")
+    page.tab.wait_for_selector(".pending")
+    page.tab.click("#new")
+    held.pop().fulfill(json={"choices": [choice]})
+    page.until("Object.values(localStorage).some(kept => kept.split('I see.').length === 4)")
+    page.tab.wait_for_timeout(100)
+    assert len(page.tab.evaluate("told")) == 3
+
+
 def test_a_key_that_ends_a_composition_does_not_stop_a_reply(
     show: Show, page_server: tuple[str, Any], slowed: Any
 ) -> None:
@@ -103,3 +132,19 @@ def test_a_conversation_that_is_more_than_a_request_may_be(
     page.say("shorter")
     assert page.bodies[-1]["messages"] == [{"role": "user", "content": "shorter"}]
     page.expected("413")
+
+
+def corner(tab: Any, node: Any) -> bytes:
+    """A picture of some pixels in a corner of it, where no text is."""
+    box = node.bounding_box()
+    picture: bytes = tab.screenshot(clip={"x": box["x"] + 8, "y": box["y"] + 8, "width": 2, "height": 2})
+    return picture
+
+
+def test_what_is_chosen_is_seen_where_the_system_chooses_the_colours(show: Show) -> None:
+    page = show(forced_colors="active")
+    page.say("one")
+    page.tab.click("#new")
+    page.say("two")
+    opened, other = (corner(page.tab, button) for button in page.tab.locator("#conversations button").all())
+    assert opened != other

@@ -205,6 +205,22 @@ def test_arabic_script_long_words_and_a_phone(
     assert page.locator("#item script, #item img").count() == 0
 
 
+def test_what_is_chosen_is_seen_where_the_system_chooses_the_colours(
+    one_server: tuple[str, str], open_page: Open
+) -> None:
+    page = open_page(one_server[0], forced_colors="active")
+    begin(page, "Cleo")
+    press(page, "a")
+    corners = []
+    for span in page.locator("fieldset:first-child .choices span").all():
+        box = span.bounding_box()
+        clip = {"x": box["x"] + 8, "y": box["y"] + 8, "width": 2, "height": 2}  # where no text is
+        corners.append(page.screenshot(clip=clip))
+    assert corners[0] != corners[1] == corners[2]
+    said = page.locator(".turn, .reply p")
+    assert {text.get_attribute("lang") for text in said.all()} == {""}  # English is the page's language, not theirs
+
+
 def test_two_judges_at_once(serve: Open, open_page: Open, tmp_path: Path, systems: tuple[Path, Path]) -> None:
     study = tmp_path / "study.db"
     served = serve(study, "--hyps", *systems, "--judges", 1, "--check-every", 0)

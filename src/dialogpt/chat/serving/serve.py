@@ -46,7 +46,7 @@ def serve(config: ServeConfig) -> None:
 
             from dialogpt.chat.serving.backend.opening import open_backend
             from dialogpt.chat.serving.http.api import make_app
-            from dialogpt.chat.serving.http.limits import LimitedHeads
+            from dialogpt.chat.serving.http.limits import Requests
         except ImportError as error:
             needs = "serve needs FastAPI, httptools, httpx, psutil and uvicorn"
             raise UsageError(needs, 'pip install "dialogpt[server]"') from error
@@ -65,7 +65,7 @@ def serve(config: ServeConfig) -> None:
         server = Server(
             uvicorn.Config(
                 make_app(config, replier, name), log_level="warning", access_log=False, server_header=False,
-                timeout_graceful_shutdown=config.end_timeout, http=LimitedHeads,
+                timeout_graceful_shutdown=config.end_timeout, http=Requests,
             )
         )  # fmt: skip
         log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)

@@ -88,6 +88,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: ERRORS[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
     app.head("/health", include_in_schema=False)(server.health)  # which balancers and monitors ask
+    app.api_route("/health/", methods=["GET", "HEAD"], include_in_schema=False)(server.health)
     app.get("/docs", include_in_schema=False)(_docs)
     app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]

@@ -1,26 +1,42 @@
-"""Heads and bodies of requests that are too large are refused before they are read whole."""
+"""Requests whose heads or bodies are too large, or do not come, are refused before they are read whole."""
 
+import asyncio
 from typing import Any
 
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_OF_A_HEAD = 1 << 16  # bytes
+REQUEST_S = 60.0  # seconds for a request to come whole
 
 
-class LimitedHeads(HttpToolsProtocol):
-    """uvicorn's protocol on httptools, which by itself keeps a head, or a trailer, of any size.
+class Requests(HttpToolsProtocol):
+    """uvicorn's protocol on httptools, which by itself waits for a request for ever, and keeps a head of any size.
 
-    The time for that grows with the square of the size, and nobody else is served meanwhile: 5 s for 100 MB.
+    The connections of those who are gone without a word would stay open until there are no more to be had. The time to
+    keep a head, or a trailer, grows with the square of its size, and nobody else is served meanwhile: 5 s for 100 MB.
     """
 
     _unheard = 0  # bytes that have come since the last head, piece of a body, or end
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unheard += len(data)
         super().data_received(data)
         if self._unheard > MOST_OF_A_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The head of the request is larger than {MOST_OF_A_HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        self._wait()
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._unheard = 0
@@ -32,7 +48,17 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unheard = 0
+        self._wait_no_more()
         super().on_message_complete()
+
+    def _wait(self) -> None:
+        self._wait_no_more()
+        self._patience = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._patience:
+            self._patience.cancel()
+            self._patience = None
 
 
 class BodyLimit:

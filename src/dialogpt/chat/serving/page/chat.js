@@ -1,5 +1,5 @@
 // What happens in conversations: messages said, edited, replied to, stopped, tried again. It knows no elements; `on` is
-// told what the page has to show: changed(id), text(id), forked(from, to), reply(text), askKey() -> Promise<string>.
+// told what the page has to show: changed(id), text(id), forked(from, to), reply(id, text), askKey() -> Promise<string>.
 
 import { RequestError, ask } from "./api.js";
 import { newConversation } from "./store.js";
@@ -132,8 +132,8 @@ export class Chat {
     }
     if (text) {
       const message = { role: "assistant", text, finish, draws: run.draws, ...(hypotheses.length && { hypotheses }) };
-      this.#save({ ...run.conversation, messages: [...run.context, message] });
-      this.on.reply(text);
+      const kept = this.#save({ ...run.conversation, messages: [...run.context, message] });
+      this.on.reply(kept.id, text);
     } else {
       if (!error && finish !== "stopped") this.failures.set(id, new RequestError(finish ? "nothing" : "notOurs"));
       this.on.changed(id);

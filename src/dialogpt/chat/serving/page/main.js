@@ -29,7 +29,7 @@ class Page {
       changed: (id) => this.show(id),
       text: (id) => this.write(id),
       forked: (from, to) => this.forked(from, to),
-      reply: (text) => say(text),
+      reply: (id, text) => id === this.conversation.id && say(text),
       askKey: () => this.askKey(),
     });
     this.view = new MessageView(byId("messages"), {
@@ -88,7 +88,7 @@ class Page {
 
   askKey() {
     this.asked ??= question({
-      title: t("keyTitle"), text: t("keyText"), yes: t("send"), field: { label: t("key"), type: "password" },
+      title: t("keyTitle"), text: t(this.settings.apiKey ? "keyWrong" : "keyText"), yes: t("send"), field: { label: t("key"), type: "password" },
     }).finally(() => {
       this.asked = null;
     });
@@ -286,9 +286,12 @@ function told({ kind, status, message }) {
   return kind === "status" ? message || t("serverError", { status }) : t(kind);
 }
 
-/** Have a screen reader say a reply, once it is whole. */
+/** Have a screen reader say a reply, once it is whole; also the one that it said last. */
 function say(text) {
-  byId("said").textContent = text;
+  byId("said").textContent = "";
+  setTimeout(() => {
+    byId("said").textContent = text;
+  }, 50);
 }
 
 function atEnd() {

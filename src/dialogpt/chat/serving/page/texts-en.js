@@ -73,6 +73,7 @@ export const ENGLISH = {
   serverError: "The server answered with an error ({status}).",
   keyTitle: "The server asks for a key",
   keyText: "It is kept in this browser, and sent to this server alone.",
+  keyWrong: "The server does not take the key that it was sent. Another one?",
   keyMissing: "The server asks for an API key.",
   key: "API key",
   noBackward: "This server has no backward model, so MMI is off. It is started with --backward.",
