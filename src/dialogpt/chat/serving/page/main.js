@@ -88,7 +88,8 @@ class Page {
 
   askKey() {
     this.asked ??= question({
-      title: t("keyTitle"), text: t(this.settings.apiKey ? "keyWrong" : "keyText"), yes: t("send"), field: { label: t("key"), type: "password" },
+      title: t("keyTitle"), text: t(this.settings.apiKey ? "keyWrong" : "keyText"), yes: t("send"),
+      field: { label: t("key"), type: "password" },
     }).finally(() => {
       this.asked = null;
     });
