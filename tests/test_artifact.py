@@ -119,6 +119,17 @@ def test_what_killed_processes_left_goes_and_what_others_write_stays(tmp_path: P
     assert names(out) == ["a"]
 
 
+def test_of_files_too(tmp_path: Path) -> None:
+    (tmp_path / ".file.partial-dead").write_text("half")
+    with atomic_file(tmp_path / "file") as living:
+        living.write_text("new")
+        with pytest.raises(KeyError), atomic_file(tmp_path / "file"):
+            raise KeyError
+        assert names(tmp_path) == [living.name]
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "new"
+
+
 def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_file(path) as partial:
@@ -127,6 +138,14 @@ def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
         file.writelines([b"half", None])  # type: ignore[list-item]
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+def test_folders_above_a_file_are_made_or_told(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "a" / "b" / "file") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "a" / "b" / "file").read_text() == "new"
+    with pytest.raises(DataError, match="cannot be written"), atomic_file(tmp_path / "a" / "b" / "file" / "x"):
+        pass
 
 
 def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:

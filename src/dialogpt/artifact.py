@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from glob import escape
 from pathlib import Path
@@ -129,7 +129,8 @@ def read_json(path: Path, type: type[T]) -> T:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a path to write to; what is there takes `path`'s place when the block ends well, else it is deleted.
 
-    A link to a file stays a link. A stream (see `is_stream`) stays what it is: the content is written to it at the end.
+    Folders above it are made. A link to a file stays a link. A stream (see `is_stream`) stays what it is: the content
+    is written to it at the end.
     """
     try:
         with _held(path) if is_stream(path) else _beside(path.resolve()) as partial:
@@ -153,13 +154,17 @@ def is_stream(path: Path) -> bool:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A path in `path`'s folder, moved to `path` at the end."""
+    """A file in `path`'s folder, empty and locked, moved to `path` at the end; what killed processes left goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path)
     partial = _partial(path)
-    try:
+    with ExitStack() as ends:
+        ends.callback(partial.unlink, missing_ok=True)
+        with partial.open("wb") as file, suppress(UsageError):  # who removes what is left has it for a moment
+            if lock_file(file.fileno(), path):
+                ends.callback(os.close, os.dup(file.fileno()))
         yield partial
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

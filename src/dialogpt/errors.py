@@ -12,6 +12,7 @@ import copyreg
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 
@@ -50,6 +51,12 @@ def check_least(config: object, **least: float) -> None:
     for name, bound in least.items():
         if not (value := getattr(config, name)) >= bound:
             raise UsageError(f"--{name.replace('_', '-')} {value} is below {bound}", f"name {bound} or more")
+
+
+def given(config: Any, *names: str) -> list[str]:
+    """Those of the named settings of a dataclass that are not at their default."""
+    defaults = {field.name: field.default for field in fields(config)}
+    return [name for name in names if getattr(config, name) != defaults[name]]
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -145,7 +145,7 @@ def _failure(name: str, error: BaseException) -> tuple[str, str]:
         found = found.__cause__
     if found is not None:
         status = found.response.status_code
-        hint = {401: "check your token (HF_TOKEN)", 403: "check your token (HF_TOKEN)"}.get(status, "try again later")
+        hint = "check your token (HF_TOKEN)" if status in (401, 403) else "try again later"
         return f"the Hugging Face hub does not give {name!r}: it answers with status {status}", hint
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         place = f" at {error.filename}" if error.filename else ""

@@ -148,7 +148,7 @@ def test_a_weight_of_nothing() -> None:
     with pytest.raises(UsageError, match="--ranker-weight nan is out of range"):
         ReplyConfig(ranker_weight=math.nan)
     with pytest.raises(UsageError, match="--ranker-weight is of a ranker, and none is named"):
-        load_ranker(ReplyConfig(ranker_weight=2.0))
+        ReplyConfig(ranker_weight=2.0)
 
 
 def test_info_tells_a_ranker(tiny_ranker: Path) -> None:

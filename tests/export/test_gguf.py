@@ -146,6 +146,11 @@ def test_text_that_is_split_otherwise_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
+def test_folders_above_are_made_and_the_end_of_a_name_may_be_large(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    written(tiny_checkpoint, tmp_path / "a" / "b.GGUF", "q8_0")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.GGUF"]
+
+
 def test_a_file_is_replaced_only_when_asked(tiny_checkpoint: Path, tmp_path: Path) -> None:
     config: dict[str, Any] = {"model": str(tiny_checkpoint), "out": tmp_path / "out.gguf"}
     export(ExportConfig(**config, dtype="fp32"))
@@ -161,17 +166,19 @@ def test_a_file_is_replaced_only_when_asked(tiny_checkpoint: Path, tmp_path: Pat
     "settings, said",
     [
         ({"out": "folder.gguf"}, "is a folder, a file is to be written there"),
+        ({"out": "pipe.gguf"}, "is a stream, a file is to be written there"),
         ({"out": "out.gguf", "card": "card.md"}, "--card goes into a folder"),
         ({"out": "out", "dtype": "q8_0"}, r"--dtype q8_0 is for \.gguf files"),
     ],
 )
 def test_what_does_not_go_together(tiny_checkpoint: Path, tmp_path: Path, settings: dict[str, str], said: str) -> None:
     (tmp_path / "folder.gguf").mkdir()
+    (tmp_path / "pipe.gguf").symlink_to("/dev/null")
     (tmp_path / "card.md").write_text("# A model\n")
     paths = {key: text if key == "dtype" else tmp_path / text for key, text in settings.items()}
     with pytest.raises(UsageError, match=said):
         export(ExportConfig(model=str(tiny_checkpoint), **paths))  # type: ignore[arg-type]
-    assert {path.name for path in tmp_path.iterdir()} == {"folder.gguf", "card.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.gguf", "pipe.gguf", "card.md"}
 
 
 def test_without_the_package(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ from dialogpt.chat.selfplay import self_play
 from dialogpt.chat.store import Conversations, data_folder, default_path
 from dialogpt.data.readers import tidy
 from dialogpt.decoding.loading import with_companion
-from dialogpt.errors import DataError, DialoGPTError, UsageError
+from dialogpt.errors import DataError, DialoGPTError, UsageError, given
 from dialogpt.model.memory import frugal_with_memory
 
 log = logging.getLogger(__name__)
@@ -61,9 +60,8 @@ def _check(config: ChatConfig, *, at_terminal: bool) -> None:
         if config.json:
             raise UsageError("--json and --self-play together", "--json answers lines that are read: leave one out")
         return
-    for field in fields(config):
-        if field.name in ("turns", "opening") and getattr(config, field.name) != field.default:
-            raise UsageError(f"--{field.name} is of --self-play", "add it, or leave this out")
+    if idle := given(config, "turns", "opening"):
+        raise UsageError(f"--{idle[0]} is of --self-play", "add it, or leave this out")
     if config.continue_ and not at_terminal:
         raise UsageError("--continue is for a terminal, and lines are read from elsewhere", "leave it out")
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from dialogpt.errors import UsageError
+from dialogpt.errors import UsageError, given
 
 
 class Range(NamedTuple):
@@ -110,6 +110,8 @@ class ReplyConfig(DecodingConfig):
             ("forward_weight", 0 <= self.forward_weight < math.inf, "at least 0"),
             ("ranker_weight", math.isfinite(self.ranker_weight), "a number"),
         )
+        if given(self, "ranker_weight") and not self.ranker:
+            raise UsageError("--ranker-weight is of a ranker, and none is named", "add --ranker")
         if self.num_beams > 1 and self.hypotheses > self.num_beams:
             raise UsageError(
                 f"--num-beams {self.num_beams} finds no {self.hypotheses} hypotheses",

@@ -104,8 +104,6 @@ def load_backward(
 
 def load_ranker(config: ReplyConfig, *, device: str = "auto") -> list[tuple[Ranker, float]]:
     """The ranker that the settings name, with its weight; none where they name none. It reads texts, as MMI does."""
-    if not config.ranker and config.ranker_weight != 1:
-        raise UsageError("--ranker-weight is of a ranker, and none is named", "add --ranker")
     if not config.ranker:
         return []
     opened = load_engine(config.ranker, device=device, precision=config.precision, ranker=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dialogpt.artifact import atomic_file, atomic_folder, is_backward, make_manifest, read_manifest, refuse_stream
+from dialogpt.artifact import atomic_file, atomic_folder, is_backward, make_manifest, read_manifest
 from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
 from dialogpt.export.gguf import needs_gguf, write_gguf
@@ -19,7 +19,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 def export(config: ExportConfig) -> Path:
     """Write the checkpoint to `config.out`, which transformers and vLLM open, or llama.cpp; returns it."""
-    as_gguf = config.out.suffix == ".gguf"
+    as_gguf = config.out.suffix.lower() == ".gguf"
     if as_gguf:
         _check_file(config)
     elif config.dtype not in DTYPES:
@@ -38,11 +38,11 @@ def export(config: ExportConfig) -> Path:
 
 def _check_file(config: ExportConfig) -> None:
     needs_gguf()
-    refuse_stream(config.out)
     if config.card is not None:
         raise UsageError("--card goes into a folder, a .gguf file has none", "leave it out")
-    if config.out.is_dir():
-        raise UsageError(f"{config.out} is a folder, a file is to be written there", "name another --out")
+    if config.out.exists() and not config.out.is_file():
+        what = "folder" if config.out.is_dir() else "stream"
+        raise UsageError(f"{config.out} is a {what}, a file is to be written there", "name another --out")
     if config.out.exists() and not config.overwrite:
         raise UsageError(f"{config.out} exists", "name another --out, or add --overwrite")
 

@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,8 +22,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from dialogpt.artifact import atomic_file, lock_file, remove_left
-from dialogpt.errors import CheckpointError, DataError, UsageError
+from dialogpt.artifact import atomic_file
+from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
 from dialogpt.model.config import (
     OUTPUT,
@@ -75,7 +75,8 @@ def readable(source: Path, *, ranker: bool | None = False) -> GPTConfig | None:
         with open_weights(source) as mapped:
             names = _of_model(mapped, source)
             config = config or shape_of(source, _shapes(mapped, names))
-            check_ranker(source, _score(mapped), config.n_embd, wanted=ranker)
+            score = mapped.tensors.get(SCORE)
+            check_ranker(source, score and score.shape, config.n_embd, wanted=ranker)
             used = {*names.values(), *({OUTPUT, SCORE} & mapped.tensors.keys())}
             if any(mapped.tensors[name].dtype not in TYPES for name in used):
                 return None
@@ -130,12 +131,12 @@ def _fits(place: Path, header: Header) -> bool:
     try:
         with place.open("rb") as file:
             found = msgspec.json.decode(file.read(HEADER).rstrip(b"\0"), type=Header)
-            if os.fstat(file.fileno()).st_size != header.size_bytes:
+            if replace(found, sum=None) != header or os.fstat(file.fileno()).st_size != header.size_bytes:
                 return False
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as map:
                 if hasattr(mmap, "MADV_HUGEPAGE"):  # as the engine maps it, for whom this reads it
                     map.madvise(mmap.MADV_HUGEPAGE)
-                return found == replace(header, sum=_sum(np.frombuffer(map, np.uint8, offset=HEADER)))
+                return found.sum == _sum(np.frombuffer(map, np.uint8, offset=HEADER))
     except (OSError, msgspec.DecodeError):
         return False
 
@@ -159,11 +160,7 @@ def _cache_folder() -> Path | None:
 def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool:
     """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        remove_left(place)
         with atomic_file(place) as partial, partial.open("w+b") as file:
-            with suppress(UsageError):  # who removes what is left has it for a moment
-                lock_file(file.fileno(), place)
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))
             with open_weights(source) as mapped:
@@ -249,10 +246,6 @@ def check(mapped: Mapped, source: Path, config: GPTConfig) -> dict[str, str]:
     if not ranker:
         check_output(source, mapped.same(OUTPUT, names[embedding]) if OUTPUT in mapped.tensors else None)
     return names
-
-
-def _score(mapped: Mapped) -> tuple[int, ...] | None:
-    return mapped.tensors[SCORE].shape if SCORE in mapped.tensors else None
 
 
 def _embedding(mapped: Mapped, name: str) -> tuple[NDArray[np.uint8], str]:

@@ -2,12 +2,12 @@
 
 import logging
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 
 from dialogpt.artifact import is_backward, read_json
-from dialogpt.errors import DataError, UsageError, check_least
+from dialogpt.errors import DataError, UsageError, check_least, given
 from dialogpt.hub import model_path
 from dialogpt.model import SIZES, GPTConfig, checkpoint
 from dialogpt.model.gpt import GPT
@@ -98,8 +98,7 @@ def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps
             "(tokenize --validation) to see when they are memorised",
             shards.folder, len(shards),
         )  # fmt: skip
-    shape = [f"--{field.name.replace('_', '-')} {getattr(config, field.name)}" for field in fields(config)
-             if field.name in SHAPE and getattr(config, field.name) != field.default]  # fmt: skip
+    shape = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in given(config, *SHAPE)]
     if shape and (config.init or config.size):
         of = f"--init {config.init}" if config.init else f"--size {config.size}"
         log.warning("%s is not used: the shape is that of %s", ", ".join(shape), of)

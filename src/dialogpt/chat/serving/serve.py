@@ -20,7 +20,7 @@ from dialogpt.decoding.batcher import Batcher
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine, load_ranker
 from dialogpt.decoding.rerank import Ranker, mmi_rankers
 from dialogpt.decoding.safety import default_guards
-from dialogpt.errors import UsageError, check_least
+from dialogpt.errors import UsageError, check_least, given
 from dialogpt.hub import BUNDLED, model_path
 from dialogpt.model.memory import frugal_with_memory
 
@@ -131,11 +131,8 @@ def _check(config: ServeConfig) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is no time", "name some seconds")
     if not 0 <= config.longest_step < float("inf"):
         raise UsageError(f"--longest-step {config.longest_step} is no time", "name some seconds, or 0 for no limit")
-    for name in ("backend_model", "backend_route"):
-        if getattr(config, name) != getattr(ServeConfig(), name) and not config.backend:
-            raise UsageError(
-                f"--{name.replace('_', '-')} without --backend", "name the engine's address: --backend URL"
-            )
+    if (idle := given(config, "backend_model", "backend_route")) and not config.backend:
+        raise UsageError(f"--{idle[0].replace('_', '-')} without --backend", "name the engine's address: --backend URL")
     if config.num_beams > 1:
         raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
     for origin in config.cors:
