@@ -140,14 +140,6 @@ def test_a_file_is_whole_or_the_old_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def test_folders_above_a_file_are_made_or_told(tmp_path: Path) -> None:
-    with atomic_file(tmp_path / "a" / "b" / "file") as partial:
-        partial.write_text("new")
-    assert (tmp_path / "a" / "b" / "file").read_text() == "new"
-    with pytest.raises(DataError, match="cannot be written"), atomic_file(tmp_path / "a" / "b" / "file" / "x"):
-        pass
-
-
 def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "file")

@@ -129,8 +129,8 @@ def read_json(path: Path, type: type[T]) -> T:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a path to write to; what is there takes `path`'s place when the block ends well, else it is deleted.
 
-    Folders above it are made. A link to a file stays a link. A stream (see `is_stream`) stays what it is: the content
-    is written to it at the end.
+    A link to a file stays a link. A stream (see `is_stream`) stays what it is: the content is written to it at the end.
+    What killed processes have left of theirs goes.
     """
     try:
         with _held(path) if is_stream(path) else _beside(path.resolve()) as partial:
@@ -154,8 +154,7 @@ def is_stream(path: Path) -> bool:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A file in `path`'s folder, empty and locked, moved to `path` at the end; what killed processes left goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file in `path`'s folder, empty and locked, moved to `path` at the end."""
     remove_left(path)
     partial = _partial(path)
     with ExitStack() as ends:

@@ -1,20 +1,20 @@
 """Jobs that come and go: their replies are those they would get alone, and what went wrong is their own."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.batcher import Batcher, Caches, Job
-from dialogpt.decoding.hypotheses import sayable
-from dialogpt.decoding.responder import Pieces, Responder
+from dialogpt.decoding.responder import Responder
 from dialogpt.decoding.safety import POLITE
 from dialogpt.engine import Engine, Kept
 from dialogpt.model import GPTConfig
@@ -62,6 +62,12 @@ def finish(batcher: Batcher, steps: int = 1000) -> None:
     assert batcher.rows == 0
 
 
+@pytest.fixture(scope="module")
+def exact(tiny_model: Pair) -> Pair:
+    """In fp64: fp32 rounds by 1e-6 otherwise in another batch, and in a million draws one falls there."""
+    return deepcopy(tiny_model[0]).double(), tiny_model[1]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     arrivals=st.lists(
@@ -73,8 +79,9 @@ def finish(batcher: Batcher, steps: int = 1000) -> None:
     ),
     budget=st.sampled_from([0, 1 << 17, 1 << 28]),
 )  # fmt: skip
-def test_whoever_joins_no_reply_changes(tiny_model: Pair, arrivals: Any, budget: int) -> None:
-    batcher = batcher_of(tiny_model, cache_bytes=budget)
+@example([(0, SAID[:1], 1, 1, False), (0, [SAID[3], SAID[5], SAID[3], SAID[0], SAID[0]], 3, 30, False)], 0)
+def test_whoever_joins_no_reply_changes(exact: Pair, arrivals: Any, budget: int) -> None:
+    batcher = batcher_of(exact, cache_bytes=budget)
     listeners = []
     for seed, (wait, context, hypotheses, longest, again) in enumerate(arrivals):
         for _ in range(wait):
@@ -85,7 +92,7 @@ def test_whoever_joins_no_reply_changes(tiny_model: Pair, arrivals: Any, budget:
             listeners.append(Listener(batcher, longer, 100 + seed))
     finish(batcher)
     for listener in listeners:
-        expected = alone(tiny_model, listener)
+        expected = alone(exact, listener)
         assert listener.reply.text == expected.text
         assert [h.tokens for h in listener.reply.hypotheses] == [h.tokens for h in expected.hypotheses]
         assert listener.reply.text.startswith("".join(listener.pieces))
@@ -312,37 +319,3 @@ def test_rankers_are_asked_where_the_settings_say_so(tiny_model: Pair) -> None:
     lengths = [len(h.text) for h in ranked.reply.hypotheses]
     assert lengths == sorted(lengths, reverse=True)
     assert plain.reply.hypotheses[0].scores == {}
-
-
-@pytest.mark.parametrize(
-    "text, stops, told",
-    [
-        ("hello there you", ["there"], ["h", "e", "l", "l", "o"]),
-        ("abcabd!", ["abd"], ["abc"]),
-        ("one two", ["x", "two", "one two three"], ["one"]),
-        ("aab", ["ab"], ["a"]),
-        ("نعم لا", ["لا"], ["ن", "ع", "م"]),
-        ("ok", ["zzz"], ["o", "k"]),
-    ],
-)
-def test_a_reply_ends_before_a_stop(text: str, stops: list[str], told: list[str]) -> None:
-    tokenizer = Tokenizer.train(["x"], 257)
-    pieces = Pieces(tokenizer, stops)
-    said = []
-    for token in tokenizer.encode(text):
-        said.append(pieces.feed(token))
-        if pieces.stopped:
-            break
-    assert "".join(said).strip() == "".join(told)
-    assert pieces.text == "".join(said)
-    assert pieces.stopped is (stops != ["zzz"])
-
-
-@settings(max_examples=200)
-@given(tokens=st.lists(st.integers(0, 359), max_size=30), text=st.text(max_size=10))
-def test_pieces_are_those_of_the_whole_text(tiny_tokenizer: Tokenizer, tokens: list[int], text: str) -> None:
-    tokens = [*tokens, *tiny_tokenizer.encode(text), tiny_tokenizer.end_id]
-    pieces, said = Pieces(tiny_tokenizer), ""
-    for place, token in enumerate(tokens, 1):
-        said += pieces.feed(token)
-        assert said == pieces.text == sayable(tiny_tokenizer.decode(tokens[:place]))

@@ -29,6 +29,7 @@ def export(config: ExportConfig) -> Path:
     source = model_path(config.model)
     model, tokenizer = checkpoint.load(source)
     if as_gguf:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(config.out) as partial:
             write_gguf(model, tokenizer, partial, name=config.out.stem, dtype=config.dtype)
     else:

@@ -160,6 +160,7 @@ def _cache_folder() -> Path | None:
 def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool:
     """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(place) as partial, partial.open("w+b") as file:
             _reserve(file, header.size_bytes)
             body = np.memmap(file, np.uint8, "r+", HEADER, (header.size_bytes - HEADER,))

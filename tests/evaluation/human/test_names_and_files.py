@@ -77,5 +77,5 @@ def test_files_that_are_no_study(make_store: Make, tmp_path: Path) -> None:
     for name in ("nowhere.db", "."):
         with pytest.raises(DataError, match="is no file"):
             Store.open(tmp_path / name)
-    with pytest.raises(DataError, match=r"nowhere.s.db: unable to open"):
+    with pytest.raises(DataError, match=r"nowhere.s.db cannot be written: No such file"):
         Store.create(tmp_path / "nowhere" / "s.db", Study(store.settings, tuple(store.items)))
