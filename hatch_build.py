@@ -82,12 +82,13 @@ def _compiler() -> list[str]:
 
 
 def _build(compiler: list[str], parts: list[tuple[Path, list[str]]], flags: list[str], library: Path) -> None:
+    gcc = "Free Software Foundation" in _run([*compiler, "--version"])  # g++ is another name of clang++ on a Mac
     with tempfile.TemporaryDirectory() as folder:
         commands = []
         for number, (source, own) in enumerate(parts):
             target = str(Path(folder) / f"{number}.o")
             # GCC's -ftree-pre keeps sums of the product in memory beside registers: a third of the time.
-            tuned = ["-fno-tree-pre"] if source.name.startswith("kernels_") and "clang" not in compiler[0] else []
+            tuned = ["-fno-tree-pre"] if gcc and source.name.startswith("kernels_") else []
             commands.append([*compiler, *FLAGS, *flags, *own, *tuned, "-c", str(source), "-o", target])
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as pool:
             list(pool.map(_run, commands))
@@ -96,7 +97,8 @@ def _build(compiler: list[str], parts: list[tuple[Path, list[str]]], flags: list
         partial.replace(library)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
+    """Returns what the command prints."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -104,6 +106,7 @@ def _run(command: list[str]) -> None:
     if done.returncode:
         wrong = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["failed"]
         raise BuildFailed(f"{command[0]}: {wrong[0]}")
+    return done.stdout
 
 
 class NativeBuildHook(BuildHookInterface[Any]):

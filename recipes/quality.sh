@@ -17,6 +17,7 @@ here=$(dirname "$0")
 model=${1:-bundled} work=${2:-runs/quality}
 prompts=${PROMPTS:-$here/bundled/prompts.txt} seed=${SEED:-1}
 dialogpt=${DIALOGPT:-dialogpt}
+tab=$'\t' # to sed of a Mac \t is a t
 mkdir -p "$work"
 
 # replies NAME OPTIONS...: a reply to each prompt, and a report on them
@@ -45,7 +46,7 @@ openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "
     echo
     echo "| prompt | \`chat\`: the best of 16 by both models | \`--no-mmi\`: one draw | \`--temperature 0\` |"
     echo "|---|---|---|---|"
-    paste <(sed 's/\t/ \/ /g' "$prompts") "$work"/{chat,drawn,greedy}.txt | sed 's/|/\\|/g; s/\t/ | /g; s/^/| /; s/$/ |/'
+    paste <(sed "s/$tab/ \/ /g" "$prompts") "$work"/{chat,drawn,greedy}.txt | sed "s/|/\\\\|/g; s/$tab/ | /g; s/^/| /; s/\$/ |/"
     for name in chat drawn greedy; do
         printf '\n`%s`:\n\n```\n' "$name"
         cat "$work/$name.report"

@@ -15,7 +15,8 @@ from dialogpt.model.config import load_config
 from dialogpt.native.engine import open_native
 from dialogpt.native.packed import NAMES
 
-COMPILER, EMULATOR, LIBRARIES = "aarch64-linux-gnu-g++", "qemu-aarch64", "/usr/aarch64-linux-gnu"
+COMPILERS = ("aarch64-linux-gnu-g++", "clang++ --target=aarch64-linux-gnu")  # the second takes the first's headers
+EMULATOR, LIBRARIES = "qemu-aarch64", "/usr/aarch64-linux-gnu"
 DRIVER = Path(__file__).with_name("arm_driver.cpp")
 SHAPES: list[dict[str, int]] = [
     {"vocab_size": 360, "n_ctx": 64, "n_layer": 2, "n_head": 2, "n_embd": 64},
@@ -23,19 +24,20 @@ SHAPES: list[dict[str, int]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def driver(build: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=COMPILERS)
+def driver(build: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A program for ARM with the library for ARM beside it."""
-    for program in (COMPILER, EMULATOR):
+    compiler = request.param.split()
+    for program in (COMPILERS[0], compiler[0], EMULATOR):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     folder = tmp_path_factory.mktemp("arm")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("CXX", COMPILER)
+        patched.setenv("CXX", request.param)
         how = build.compile_library(build.SOURCES, folder / "libdialogpt.so", machine="aarch64")
-    assert how == f"{COMPILER}, kernels for neon and any processor"
+    assert how == f"{request.param}, kernels for neon and any processor"
     program = folder / "driver"
-    command = [COMPILER, "-std=c++17", str(DRIVER), "-L", str(folder), "-ldialogpt", "-Wl,-rpath,$ORIGIN", "-o"]
+    command = [*compiler, "-std=c++17", str(DRIVER), "-L", str(folder), "-ldialogpt", "-Wl,-rpath,$ORIGIN", "-o"]
     subprocess.run([*command, str(program)], check=True)
     return program
 

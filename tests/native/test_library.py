@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -144,6 +146,22 @@ def test_another_kind_of_processor_takes_the_portable_kernels(
     built = ctypes.CDLL(str(tmp_path / "portable.so.1"))
     built.dialogpt_choices.restype = ctypes.c_char_p
     assert built.dialogpt_choices() == b"portable"
+
+
+def test_clang_builds_all_kernels_though_it_is_called_as_gcc(
+    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Mac, whose `g++` is Apple's clang."""
+    if (clang := shutil.which("clang++")) is None:
+        pytest.skip("clang++ is not installed")
+    (tmp_path / "g++").symlink_to(clang)
+    monkeypatch.setenv("CXX", str(tmp_path / "g++"))
+    how = build.compile_library(ROOT / build.SOURCES, tmp_path / "clang.so.1", ("-Wall", "-Wextra", "-Werror"))
+    names = [name for names, _ in build._choices(platform.machine().lower())[:1] for name in names]
+    assert how == f"{tmp_path / 'g++'}, kernels for {', '.join(names)} and any processor"
+    built = ctypes.CDLL(str(tmp_path / "clang.so.1"))
+    built.dialogpt_choices.restype = ctypes.c_char_p
+    assert built.dialogpt_choices().decode() == library.library().dialogpt_choices().decode()
 
 
 def test_without_a_compiler_the_package_is_built_all_the_same(tmp_path: Path) -> None:

@@ -20,15 +20,19 @@ namespace {
 const char* unless(bool has, const char* refusal) { return has ? "" : refusal; }
 
 #ifdef DIALOGPT_X86
-// AVX-VNNI is asked of the processor itself: compilers know its name from some version on only.
+// Two are asked of the processor itself: AVX-VNNI's name is known to compilers from some version on only, F16C's to
+// GCC alone.
 bool has_avx_vnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4));
 }
 
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 29));
 }
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
