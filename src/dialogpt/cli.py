@@ -7,20 +7,20 @@ file (TOML) < flag. Results go to stdout, everything else to stderr. Exit codes:
 import dataclasses
 import logging
 import os
-import signal
 import sys
 import types
 import typing
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 import click
 import msgspec
 
 from dialogpt import __version__
-from dialogpt.errors import DataError, DialoGPTError, UsageError, did_you_mean, needs_torch
+from dialogpt.errors import DataError, DialoGPTError, UsageError, did_you_mean, is_out_of_memory, needs_torch
 from dialogpt.logs import set_up_logging
+from dialogpt.process import leave, prepare
 
 OF_ALL = ("--debug", "--quiet", "-q", "--version")  # options of `dialogpt` itself
 
@@ -88,10 +88,9 @@ COMMANDS = {
 def main() -> None:
     """Run the command line and exit; a DialoGPTError becomes `error:` and `hint:` lines."""
     debug = "--debug" in sys.argv
-    _open_what_is_closed()
-    _hear_sigterm()
+    prepare()
     try:
-        _leave(_group().main(standalone_mode=False))
+        leave(_group().main(standalone_mode=False))
     except (click.UsageError, click.Abort) as error:  # whose traceback would tell of click
         sys.exit(_report(error))
     except (DialoGPTError, KeyboardInterrupt) as error:
@@ -106,34 +105,11 @@ def main() -> None:
             raise
         named = f"{error.filename}: " if error.filename else ""
         sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check space, paths and rights")))
-
-
-def _open_what_is_closed() -> None:
-    """Give a process that was started without standard streams (`<&-`, some services) /dev/null in their place.
-
-    Else the first file that it opens would take their number, and what is meant for the stream.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
-
-
-def _hear_sigterm() -> None:
-    """Have SIGTERM end the first process of a container, which Linux spares signals that it has no handler for."""
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-
-
-def _leave(code: int | None) -> NoReturn:
-    """Exit. Of several processes that train together each ends at once, all being written.
-
-    A thread of gloo that lets go of a tensor while Python is taken down would abort the process.
-    """
-    if "WORLD_SIZE" in os.environ and "torch.distributed" in sys.modules:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
-    sys.exit(code)
+    except (MemoryError, RuntimeError) as error:
+        if debug or not is_out_of_memory(error):
+            raise
+        words = str(error).partition(". ")[0] or "out of memory"
+        sys.exit(_report(DataError(words, "end what else takes memory, or take a smaller model or --device cpu")))
 
 
 def _report(error: BaseException) -> int:

@@ -65,6 +65,12 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {close[0]!r}?" if close else otherwise
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what lacked: Python's, a GPU's, or what torch says in words alone (of a CPU, of MPS)."""
+    words = ("can't allocate memory", "MPS backend out of memory")
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or any(part in str(error) for part in words)
+
+
 @contextmanager
 def needs_torch(what: str) -> Iterator[None]:
     """A block that imports torch, which an installation may lack: then a UsageError says that `what` needs it."""

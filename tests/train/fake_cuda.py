@@ -64,7 +64,7 @@ def _line() -> str:
 
 
 class Event:
-    def record(self) -> None:
+    def record(self, stream: object) -> None:
         pass
 
     def synchronize(self) -> None:
@@ -79,6 +79,7 @@ def pretend() -> None:
     torch.cuda.get_rng_state = lambda device=None: torch.zeros(16, dtype=torch.uint8)
     torch.cuda.set_rng_state = lambda state, device=None: None
     torch.cuda.Event = Event
+    torch.cuda.current_stream = lambda device=None: None
     torch.Tensor.pin_memory = lambda self: self
     torch.Tensor.numpy = _numpy
     GPT.to = _moved

@@ -1,4 +1,4 @@
-"""What runs on CUDA, without a GPU: no operation mixes devices, and a step waits for the device as often as meant."""
+"""What runs on CUDA and MPS, without a GPU: no operation mixes devices, and a step waits for the device as often as meant."""
 
 import json
 import os
@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+
+from dialogpt.errors import UsageError
+from dialogpt.train.setup import check_recompute
 
 HERE = Path(__file__).parent
 TORCH = Path(torch.__file__).parent
@@ -60,3 +63,14 @@ def test_the_engine_mixes_no_devices(pretence: Path, shards: Path, tmp_path: Pat
     found = waits(pretence, shards, tmp_path, "engine", replays=replays)
     if replays:  # three replies of six tokens: the logits of one row leave the device, and nothing else
         assert list(found.values()) == [18], found
+
+
+def test_dropout_is_not_drawn_anew_on_mps(make_model: Any) -> None:
+    """torch's checkpointing restores the generators of CPUs and CUDA alone."""
+    model = make_model(1)
+    model.recompute = True
+    check_recompute(model, torch.device("mps"))
+    model.set_dropout(0.1)
+    check_recompute(model, torch.device("cuda"))
+    with pytest.raises(UsageError, match="--recompute on MPS cannot repeat what dropout drew"):
+        check_recompute(model, torch.device("mps"))

@@ -152,3 +152,24 @@ def rank_of(pid: int) -> str | None:
 def test_to_shard_takes_torchrun(config: TrainConfig) -> None:
     with pytest.raises(UsageError, match="--shard"):
         train(dataclasses.replace(config, shard=True))
+
+
+@pytest.mark.parametrize(
+    "device, cards, message",
+    [
+        ("mps", 0, r"--device mps is for one process \(start it without torchrun"),
+        ("cuda:0", 2, r"--device cuda:0 under torchrun names one GPU for all"),
+        ("cuda", 2, r"process 2 .* no GPU of its own: there are 2 \(torchrun --nproc-per-node 2, or --device cpu"),
+        ("auto", 1, r"process 2 .* no GPU of its own: there are 1 "),
+    ],
+)  # fmt: skip
+def test_each_process_has_a_device_of_its_own(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, device: str, cards: int, message: str
+) -> None:
+    for name, value in (("RANK", 2), ("WORLD_SIZE", 4), ("LOCAL_RANK", 2)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    with pytest.raises(UsageError, match=message):
+        train(dataclasses.replace(config, device=device))
+    assert not config.out.exists()

@@ -292,11 +292,19 @@ def test_a_compiled_model_learns_the_same(
         torch.testing.assert_close(weight, expected[name], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.9 GB, other allocations: 1 MB, max allowed: 9 GB)"),
+    ],
+    ids=["cuda", "mps"],
+)
 def test_memory_that_is_not_there_is_named_with_the_setting_to_halve(
-    make_config: Make, monkeypatch: pytest.MonkeyPatch
+    make_config: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        raise error
 
     monkeypatch.setattr(Parallel, "backward", fail)
     with pytest.raises(DataError, match="out of memory in a step of batches of ") as caught:

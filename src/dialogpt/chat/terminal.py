@@ -34,9 +34,6 @@ def chat(config: ChatConfig) -> None:
         raise UsageError("--continue and --self-play together", "two models begin a conversation of their own")
     at_terminal = sys.stdin.isatty() and not config.json
     _check(config, at_terminal=at_terminal)
-    for stream in (sys.stdin, sys.stdout):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
     frugal_with_memory()
     settings = with_companion(config, config.model or None)
     bot = Chatbot.load(config.model or None, settings=settings, device=config.device)

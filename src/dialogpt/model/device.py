@@ -1,24 +1,60 @@
 """Which device and which precision: `auto` made concrete."""
 
+import logging
+import os
+import shutil
 import sys
+import sysconfig
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
 from dialogpt.errors import UsageError
 
+log = logging.getLogger(__name__)
+
+TRITON_CAPABILITY = (7, 0)  # of a card: V100 and later
+
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU; a device that is not here is a UsageError."""
+    """`auto` is CUDA, then MPS, then the CPU: the first that works. Another that does not is a UsageError.
+
+    On CUDA cuDNN's attention is turned off, for the whole process: it plans anew for every shape, and there are many.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        for kind, there in (("cuda", torch.cuda.is_available), ("mps", torch.backends.mps.is_available)):
+            if there():
+                try:
+                    return choose_device(kind)
+                except UsageError as error:
+                    log.warning("%s; going on without it", error.message)
+        name = "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None and torch.cuda.is_available():
+            torch.cuda.set_device(device)  # first: what names no device would go to the first GPU
+        torch.zeros(1, device=device).add_(1)  # a card that this torch has no kernels for holds tensors all the same
     except (RuntimeError, AssertionError) as error:
         first_line = str(error).splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {first_line}", "try --device auto or cpu") from error
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)  # type: ignore[no-untyped-call]
     return device
+
+
+def compiler_missing(device: torch.device) -> str | None:
+    """Why torch.compile cannot make kernels for a CUDA device; None where nothing is known to be missing."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < TRITON_CAPABILITY:
+        return "Triton has no code for a card this old"
+    if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang")))):
+        return "there is no C compiler (gcc or clang)"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Python's headers are missing (Debian and Ubuntu: python3-dev)"
+    return None
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

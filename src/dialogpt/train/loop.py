@@ -30,6 +30,7 @@ from dialogpt.train.parallel import Figures, Parallel, clip
 from dialogpt.train.runs import Run, TrainState, nothing_left_unless_begun
 from dialogpt.train.setup import (
     check_lengths,
+    check_recompute,
     check_settings,
     check_targets,
     choose_compile,
@@ -68,6 +69,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = make_model(config, self.tokenizer).to(world.device)
         check_lengths(self.shards, self.model.config.n_ctx)
+        check_recompute(self.model, world.device)
         self.folder = Run(config, world)
         self.state = self.folder.restore_weights(self.model)
         self.parallel = Parallel(

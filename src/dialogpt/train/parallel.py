@@ -99,7 +99,7 @@ class Figures:
         self._arrived = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
         self._figures = figures.to("cpu", non_blocking=on_gpu)  # into pinned memory
         if self._arrived is not None:
-            self._arrived.record()
+            self._arrived.record(torch.cuda.current_stream(figures.device))
 
     def read(self) -> list[float]:
         if self._arrived is not None:

@@ -10,6 +10,7 @@ from dialogpt.artifact import is_backward, read_json
 from dialogpt.errors import DataError, UsageError, check_least, given
 from dialogpt.hub import model_path
 from dialogpt.model import SIZES, GPTConfig, checkpoint
+from dialogpt.model.device import compiler_missing
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
@@ -87,7 +88,19 @@ def with_pass_tokens(config: TrainConfig, device: torch.device) -> TrainConfig:
 
 def choose_compile(config: TrainConfig, device: torch.device) -> bool:
     """On a CPU compiling takes a minute and wins little; on a GPU it fuses what stands between the matrix products."""
-    return config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
+    if config.compile != "auto" or device.type != "cuda":
+        return config.compile == "on"
+    if why := compiler_missing(device):
+        log.warning("passes are not compiled, which makes them slower: %s", why)
+    return not why
+
+
+def check_recompute(model: GPT, device: torch.device) -> None:
+    """Raise UsageError where blocks would be computed again with another dropout than the first time."""
+    if model.recompute and model.config.dropout and device.type == "mps":
+        raise UsageError(
+            "--recompute on MPS cannot repeat what dropout drew", "add --dropout 0, or lower --micro-batch-tokens"
+        )
 
 
 def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps: int) -> None:

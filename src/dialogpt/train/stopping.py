@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import torch
-
-from dialogpt.errors import DataError, DialoGPTError
+from dialogpt.errors import DataError, DialoGPTError, is_out_of_memory
 from dialogpt.train import TrainConfig
 from dialogpt.train.feed import Step
 
@@ -54,9 +52,8 @@ def memory_named(config: TrainConfig, step: Step) -> Iterator[None]:
     """Turn torch's "out of memory" into a DataError that says which setting to halve."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         shapes = ", ".join(sorted({"x".join(map(str, batch.tokens.shape)) for batch in step.batches}))
         raise DataError(

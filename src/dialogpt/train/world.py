@@ -66,15 +66,7 @@ def join(device: str) -> Iterator[World]:
         yield World(choose_device(device))
         return
     rank, size, local = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    chosen = choose_device(device)
-    if chosen.type == "cuda":
-        if local >= torch.cuda.device_count():
-            raise UsageError(
-                f"process {local} of this machine has no GPU of its own: there are {torch.cuda.device_count()}",
-                f"torchrun --nproc-per-node {torch.cuda.device_count()}, or --device cpu",
-            )
-        chosen = torch.device("cuda", local)
-        torch.cuda.set_device(chosen)
+    chosen = _own_device(device, local)
     if rank:
         logging.getLogger("dialogpt").setLevel(logging.ERROR)
     dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
@@ -84,3 +76,25 @@ def join(device: str) -> Iterator[World]:
         world.wait()  # nobody leaves while others still talk to it
     finally:
         dist.destroy_process_group()
+
+
+def _own_device(name: str, local: int) -> torch.device:
+    """That of the process with this number on its machine: one of the GPUs, no other of which it touches, or a CPU.
+
+    UsageError where there is none for it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "mps":
+        raise UsageError("--device mps is for one process", "start it without torchrun, or add --device cpu")
+    if kind != "cuda":
+        return choose_device(name)
+    if number:
+        raise UsageError(f"--device {name} under torchrun names one GPU for all processes", "name --device cuda")
+    if local >= (count := torch.cuda.device_count()):
+        raise UsageError(
+            f"process {local} of this machine has no GPU of its own: there are {count}",
+            f"torchrun --nproc-per-node {count}, or --device cpu" if count else "--device cpu",
+        )
+    return choose_device(f"cuda:{local}")

@@ -22,9 +22,6 @@ BACK, QUIT = "<", "q"
 
 def ask(store: Store, name: str) -> None:
     """Ask this judge, new or known, until there is nothing more to ask, or the judge or the input ends."""
-    for stream in (sys.stdin, sys.stdout):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
     judge = store.judge_named(name) or store.add_judge(name)
     screen = Screen(store)
     shown = store.next_item(judge)

@@ -1,0 +1,56 @@
+"""The streams of a command's process, and memory that it does not get."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+from dialogpt import cli
+
+def command():
+    raise {error}
+
+cli._group = lambda: type("Group", (), {{"main": lambda self, **_: command()}})()
+cli.main()
+"""
+
+
+def test_what_is_written_is_utf_8_whatever_the_systems_encoding(tmp_path: Path) -> None:
+    """As into a pipe on Windows."""
+    file = tmp_path / "\u0645\u0631\u062d\u0628\u0627.txt"
+    file.write_text("\u0623\u0647\u0644\u0627", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    for path, stream in ((file, "stdout"), (file.with_suffix(".none"), "stderr")):
+        command = [sys.executable, "-m", "dialogpt", "info", str(path)]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert path.name in getattr(done, stream).decode("utf-8")
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        ("MemoryError()", "out of memory"),
+        (
+            "RuntimeError('MPS backend out of memory (MPS allocated: 8 GB). Tried to allocate 1 GB')",
+            "MPS backend out of memory (MPS allocated: 8 GB)",
+        ),
+        ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried')", "CUDA out of memory"),
+    ],
+)
+def test_memory_that_is_not_there_is_no_traceback(error: str, words: str) -> None:
+    command = [sys.executable, "-c", SCRIPT.format(error=error)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    hint = "hint: end what else takes memory, or take a smaller model or --device cpu\n"
+    assert (done.returncode, done.stderr) == (1, f"error: {words}\n{hint}")
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    command = [sys.executable, "-c", SCRIPT.format(error="RuntimeError('a mistake of ours')")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" in done.stderr
+    assert "a mistake of ours" in done.stderr
