@@ -1,4 +1,4 @@
-"""What runs on CUDA and MPS, without a GPU: no operation mixes devices, and a step waits for the device as often as meant."""
+"""CUDA and MPS, without a GPU: no operation mixes devices, and a step waits for the device as often as meant."""
 
 import json
 import os
@@ -69,6 +69,7 @@ def test_dropout_is_not_drawn_anew_on_mps(make_model: Any) -> None:
     """torch's checkpointing restores the generators of CPUs and CUDA alone."""
     model = make_model(1)
     model.recompute = True
+    model.set_dropout(0.0)
     check_recompute(model, torch.device("mps"))
     model.set_dropout(0.1)
     check_recompute(model, torch.device("cuda"))

@@ -40,7 +40,7 @@ def choose_device(name: str) -> torch.device:
         first_line = str(error).splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {first_line}", "try --device auto or cpu") from error
     if device.type == "cuda":
-        torch.backends.cuda.enable_cudnn_sdp(False)  # type: ignore[no-untyped-call]
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
 
