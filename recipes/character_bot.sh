@@ -5,12 +5,13 @@
 #
 # SCRIPT   `name,line`, CSV or TSV, plain text in UTF-8; quotes as in CSV
 # SPEAKER  whose lines are learned, a name of the script
-# WORK     folder for sessions, shards and the run (default runs/SPEAKER); another script or speaker needs another one
+# WORK     folder for sessions, shards and the run (default runs/SPEAKER); another script, speaker or cut needs another one
 #
 # MODEL    the model to start from (bundled); for a script that is not English, a model of its language
 # WINDOW   lines before the speaker's, as context (5)
 # CUT      lines of a scene. A script without scenes is one conversation, none of which could be held out; 0 keeps the
-#          scenes that empty lines or a column `scene` make (0 with twenty or more empty lines, else 25)
+#          scenes that empty lines or a column `scene` make (0 with twenty or more empty lines, else 25, or a quarter of
+#          a script of fewer than a hundred lines)
 # EPOCHS   passes (5)                              STEPS    updates instead of passes
 # LR       peak learning rate (3e-4)               HELD_OUT share of scenes to validate on (0.1)
 #
@@ -36,9 +37,15 @@ model=${MODEL:-bundled}
 mkdir -p "$work"
 
 made() { [ -f "$1/manifest.json" ]; }
+of="$(cksum <"$script") $speaker, CUT ${CUT:-}, WINDOW ${WINDOW:-5}"
+if made "$work/sessions" && [ "$of" != "$(cat "$work/made_of" 2>/dev/null)" ]; then
+    echo "$work holds the sessions of another script, SPEAKER, CUT or WINDOW: name another WORK, or remove it" >&2
+    exit 1
+fi
+echo "$of" >"$work/made_of"
 if ! made "$work/sessions"; then
-    scenes=$(grep -csE '^[,;|[:space:]]*$' "$script" || true)
-    cut=${CUT:-$((scenes < 20 ? 25 : 0))}
+    scenes=$(grep -csE '^[,;|[:space:]]*$' "$script" || true) lines=$(awk 'END { print NR }' "$script")
+    cut=${CUT:-$((scenes >= 20 ? 0 : lines >= 100 ? 25 : lines / 4 + 1))}
     # An empty line ends a scene; inside a quoted field of several lines the quotes so far are odd in number.
     awk -v cut="$cut" '
         { print; quotes += gsub(/"/, "&"); lines++ }

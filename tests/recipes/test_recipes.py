@@ -147,6 +147,23 @@ def test_character_bot(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
+def test_a_script_of_twenty_lines_and_another_one_into_its_work(run: Run, tmp_path: Path) -> None:
+    write_script(tmp_path / "short.csv", (LINES * 20)[:20])
+    done = run("character_bot.sh", "short.csv", "Ólafur", "work", STEPS="1")
+    assert done.returncode == 0, done.stderr
+    shards = read_manifest(tmp_path / "work/shards")
+    assert shards is not None
+    assert shards.counts["held_out"] > 0
+    write_script(tmp_path / "other.csv", (LINES * 20)[:21])
+    for script, settings in (("short.csv", {"CUT": "4"}), ("short.csv", {"WINDOW": "2"}), ("other.csv", {})):
+        again = run("character_bot.sh", script, "Ólafur", "work", STEPS="2", **settings)
+        assert (again.returncode, again.stdout) == (1, "")
+        assert again.stderr == (
+            "work holds the sessions of another script, SPEAKER, CUT or WINDOW: name another WORK, or remove it\n"
+        )
+
+
+@pytest.mark.recipe
 def test_scenes_of_the_scripts_own_are_kept(run: Run, tmp_path: Path) -> None:
     scenes = [row for _ in range(25) for row in (*LINES, ())]
     write_script(tmp_path / "script.csv", scenes)
