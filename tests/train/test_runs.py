@@ -192,6 +192,23 @@ def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on(
     assert [line["step"] for line in metrics(config.out)] == list(range(1, reached + 3))
 
 
+def test_shards_are_known_by_what_they_hold(make_config: Make, make_shards: Any, shards: Path, tmp_path: Path) -> None:
+    """Not by where they are: a run goes on with a copy, and not with others that came into their place."""
+    here = tmp_path / "here"
+    shutil.copytree(shards, here)
+    config = make_config(shards=here, steps=1)
+    train(config)
+    here.rename(tmp_path / "there")
+    train(dataclasses.replace(config, shards=tmp_path / "there", steps=2))
+    assert [line["step"] for line in metrics(config.out)] == [1, 2]
+    (tmp_path / "there").rename(here)
+    train(dataclasses.replace(config, steps=3))
+    shutil.rmtree(here)
+    shutil.copytree(make_shards([Session((Turn("a"), Turn("b")), id=str(i)) for i in range(6)]), here)
+    with pytest.raises(UsageError, match=r"another run \(shards: '.*here, of other sessions' there, '.*here' here\)"):
+        train(dataclasses.replace(config, steps=4))
+
+
 @pytest.mark.parametrize("name, value", [("lr", 0.5), ("seed", 7), ("n_layer", 1), ("reverse", True), ("clip", 2.0)])
 def test_the_folder_of_another_run_is_refused(make_config: Make, name: str, value: Any) -> None:
     config = make_config(steps=1)
@@ -271,7 +288,7 @@ def test_a_run_folder_says_what_it_is(make_config: Make) -> None:
     assert of_best.counts["targets"] == metrics(config.out)[-1]["targets_seen"]
     settings = json.loads((config.out / "settings.json").read_text(encoding="utf-8"))
     assert settings["lr"] == config.lr
-    assert set(settings) == {field.name for field in dataclasses.fields(config)}
+    assert set(settings) == {field.name for field in dataclasses.fields(config)} | {"shards_digest"}
     assert not [path.name for path in config.out.rglob("*") if "partial" in path.name]
 
 

@@ -70,7 +70,7 @@ class Trainer:
         self.model = make_model(config, self.tokenizer).to(world.device)
         check_lengths(self.shards, self.model.config.n_ctx)
         check_recompute(self.model, world.device)
-        self.folder = Run(config, world)
+        self.folder = Run(config, world, self.shards)
         self.state = self.folder.restore_weights(self.model)
         self.parallel = Parallel(
             self.model, world, self.precision, shard=config.shard, compiled=choose_compile(config, world.device)

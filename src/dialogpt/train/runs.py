@@ -1,5 +1,6 @@
 """A run folder: its settings, its metrics, its checkpoints, and how a run goes on where it stopped."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.model import checkpoint
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
 from dialogpt.train.compare import SETTINGS
 from dialogpt.train.metrics import (
@@ -33,9 +35,10 @@ from dialogpt.train.world import World
 log = logging.getLogger(__name__)
 
 STATE = "state.json"
+DIGEST = "shards_digest"
 MAY_CHANGE = {
     "out", "epochs", "steps", "device", "validate_every", "save_every", "keep", "log_every", "recompute", "shard",
-    "compile", "patience", "samples", "tensorboard",
+    "compile", "patience", "samples", "tensorboard", DIGEST,
 }  # fmt: skip
 
 
@@ -51,6 +54,14 @@ def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
+
+
+def _digest(shards: TokenShards) -> str:
+    """The same for a copy, and for the same sessions tokenized again: of all lengths and a thousand sessions."""
+    told = hashlib.sha256(shards.tokenizer_digest.encode() + shards.lengths.tobytes())
+    for place in range(0, len(shards), len(shards) // 1000 + 1):
+        told.update(bytes(shards[place].learn) + b"".join(turn.tobytes() for turn in shards[place].turns))
+    return told.hexdigest()[:16]
 
 
 class TrainState(msgspec.Struct, kw_only=True):
@@ -73,20 +84,24 @@ class TrainState(msgspec.Struct, kw_only=True):
 class Run:
     """Opens (or begins) the run folder of `config.out`; an existing run with other settings is a UsageError."""
 
-    def __init__(self, config: TrainConfig, world: World) -> None:
+    def __init__(self, config: TrainConfig, world: World, shards: TokenShards) -> None:
         self.config, self.folder, self.world = config, config.out, world
         self.metrics = MetricsFile(self.folder / METRICS)
         self._board: TensorBoardMirror | None = None
         if world.leads:
-            self._open()
+            self._open(_digest(shards))
         world.wait()
 
-    def _open(self) -> None:
+    def _open(self, digest: str) -> None:
         settings = msgspec.to_builtins(asdict(self.config), enc_hook=str)
-        settings["shards"] = str(self.config.shards.resolve())
+        settings |= {"shards": str(self.config.shards.resolve()), DIGEST: digest}
         file = self.folder / SETTINGS
         if file.is_file():
             old = {field.name: field.default for field in fields(self.config)} | read_json(file, dict)  # newer settings
+            if old.get(DIGEST, digest) != digest:
+                old["shards"] = f"{old['shards']}, of other sessions"
+            elif DIGEST in old:  # the same sessions, wherever they are now
+                old["shards"] = settings["shards"]
             changed = [k for k in settings if old.get(k) != settings[k] and k not in MAY_CHANGE]
             if changed and self.checkpoints:  # without any, nothing is lost by beginning anew
                 shown = ", ".join(f"{k}: {old.get(k)!r} there, {settings[k]!r} here" for k in changed[:3])
