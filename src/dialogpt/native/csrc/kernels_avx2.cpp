@@ -32,7 +32,7 @@ inline Step step(const int8_t* weights) {
 }
 inline Ints finish(const Sums& sums) {
   Ints r;
-  std::memcpy(&r, &sums, sizeof r);
+  EACH_PART r.part[i] = (IntPart)sums.half[i];
   return r;
 }
 

@@ -34,7 +34,7 @@ inline void add(Sums& sums, const Step& weights, Four x) {
 }
 inline Ints finish(const Sums& sums) {
   Ints r;
-  std::memcpy(&r, &sums, sizeof r);
+  EACH_PART r.part[i] = (IntPart)sums.part[i];
   return r;
 }
 

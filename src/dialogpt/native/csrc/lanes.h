@@ -53,17 +53,18 @@ __attribute__((always_inline)) inline void each(Work&& work) {
 
 #define EACH_PART _Pragma("GCC unroll 4") for (int i = 0; i < kParts; i++)
 
+// Copied part by part: a copy of the whole would go by memory, and GCC in smaller pieces than are read from there next.
 inline Floats load(const float* p) {
   Floats r;
-  std::memcpy(&r, p, sizeof r);
+  EACH_PART std::memcpy(&r.part[i], p + i * kWide, sizeof r.part[i]);
   return r;
 }
 inline Ints load(const int32_t* p) {
   Ints r;
-  std::memcpy(&r, p, sizeof r);
+  EACH_PART std::memcpy(&r.part[i], p + i * kWide, sizeof r.part[i]);
   return r;
 }
-inline void store(float* p, const Floats& x) { std::memcpy(p, &x, sizeof x); }
+inline void store(float* p, const Floats& x) { EACH_PART std::memcpy(p + i * kWide, &x.part[i], sizeof x.part[i]); }
 
 // The first n, with zeros for the rest. All of them is the usual case, and copies of a size that the compiler does not know
 // are slow.
@@ -122,12 +123,12 @@ inline Ints operator>>(const Ints& a, int by) {
 
 inline Ints bits(const Floats& x) {
   Ints r;
-  std::memcpy(&r, &x, sizeof r);
+  EACH_PART r.part[i] = (IntPart)x.part[i];
   return r;
 }
 inline Floats from_bits(const Ints& x) {
   Floats r;
-  std::memcpy(&r, &x, sizeof r);
+  EACH_PART r.part[i] = (FloatPart)x.part[i];
   return r;
 }
 

@@ -61,8 +61,8 @@ void unpack(const Linear& linear, int64_t block, int64_t blocks, int8_t* to) {
       for (int64_t k = 0; k < inputs; k += 8, nibbles += 64, to += 128) {
         __builtin_prefetch(nibbles + 2048);
         const Bytes low = integers(nibbles, false, grids), high = integers(nibbles, true, grids);
-        std::memcpy(to, &low, sizeof low);
-        std::memcpy(to + 64, &high, sizeof high);
+        EACH_PART std::memcpy(to + 4 * kWide * i, &low.part[i], 4 * kWide);
+        EACH_PART std::memcpy(to + 64 + 4 * kWide * i, &high.part[i], 4 * kWide);
       }
     }
 }

@@ -13,7 +13,7 @@ namespace {
 constexpr float kTiny = 1e-30f;  // a row whose largest is below it is all zero
 
 // e^x, to about two units in the last place; x is brought into -87..88, so that the result is a normal number.
-inline Floats exp(Floats x) {
+INLINED inline Floats exp(Floats x) {
   x = min(all(88.0f), max(all(-87.0f), x));
   const Ints n = nearest(x * all(1.44269504f));
   const Floats whole = to_floats(n);
@@ -30,7 +30,7 @@ inline Floats exp(Floats x) {
 }
 
 // GPT-2's `gelu_new`: 0.5 x (1 + tanh(u)) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
-inline Floats gelu(const Floats& x) {
+INLINED inline Floats gelu(const Floats& x) {
   const Floats cubic = fma(x * x, all(0.044715f), all(1.0f));
   const Floats u = x * cubic * all(-2 * 0.7978845608f);
   return x / (all(1.0f) + exp(u));
