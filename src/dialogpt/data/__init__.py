@@ -21,6 +21,8 @@ SourceFormat = Literal[
     "telegram",
     "discord",
     "messenger",
+    "chatgpt",
+    "claude",
     "sillytavern",
     "dstc7",
     "parquet",
@@ -105,9 +107,11 @@ class ImportConfig:
         str, "CSV, TSV: names, or numbers without a header, of its columns SPEAKER,TEXT[,CONVERSATION]"
     ] = ""
     gap: Annotated[int, "chat logs: a silence of more minutes begins a new conversation (0: never)"] = 60
-    replies: Annotated[bool, "Telegram, Discord: follow reply links, a session for each path of replies"] = False
+    replies: Annotated[
+        bool, "a session for each path of replies (Telegram, Discord), of each branch (ChatGPT, Claude)"
+    ] = False
     speaker: Annotated[str, "only this speaker's turns carry loss (default: everybody's)"] = ""
-    merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chat logs only)"] = None
+    merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chats only)"] = None
     head: Annotated[int, "keep only the first N turns of a conversation (0: all)"] = 0
     max_words: Annotated[int, "a turn with more words ends the session before it (0: no limit)"] = 0
     remove: Annotated[

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from dialogpt.data.readers import (
+    chatgpt,
+    claude,
     discord,
     dstc7,
     jsonl,
@@ -33,22 +35,28 @@ __all__ = ["FORMATS", "Format", "ReadOptions", "TextFile", "fold", "recognise", 
 
 
 class Format(NamedTuple):
-    """A reader, an example of what it reads, whether that is a chat log, and whether it says what answers what."""
+    """A reader and an example of what it reads.
 
-    read: Callable[[TextFile, ReadOptions, Counter[str]], Iterator[Session] | Iterator[ChatLog]]
+    Also whether that is a chat log, whether it says what answers what, and whether turns of one speaker are joined.
+    """
+
+    read: Callable[[TextFile, ReadOptions, Counter[str]], Iterator[Session | ChatLog]]
     example: str
     chat_log: bool = False
     replies: bool = False
+    merge: bool = False
 
 
 FORMATS = {
     "jsonl": Format(jsonl.read, '{"turns": [["A", "Hi"], ...]} or {"messages": [...]}, an object a line or a list'),
     "script": Format(script.read, "CSV or TSV with columns name,line"),
     "original": Format(weighted.read, "0.0 turn EOS 1.0 turn <tab> 1.0 response"),
-    "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True),
-    "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True),
-    "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True),
-    "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True),
+    "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True, merge=True),
+    "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True, merge=True),
+    "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True, merge=True),
+    "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
+    "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
+    "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
     "sillytavern": Format(sillytavern.read, "SillyTavern's JSONL"),
     "dstc7": Format(dstc7.read, "seven columns, EOS between the turns of the sixth"),
     "parquet": Format(parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id"),
@@ -56,6 +64,7 @@ FORMATS = {
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
+_LISTED = {"mapping", "current_node", "chat_messages"}  # of conversations that are exported as a list
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 
@@ -92,6 +101,10 @@ def _of_json(head: list[str]) -> str | None:
     except (ValueError, RecursionError):  # one document over many lines, or a line longer than the head
         keys = set(_KEY.findall("\n".join(head)))
         keys |= {"messages"} if "chats" in keys else set()
+    if "mapping" in keys and keys & {"current_node", "children"}:
+        return "chatgpt"
+    if "chat_messages" in keys:
+        return "claude"
     if {"guild", "channel"} <= keys:
         return "discord"
     if "messages" in keys and (keys & {"personal_information", "chats", "date_unixtime", "from_id"}):
@@ -104,7 +117,9 @@ def _of_json(head: list[str]) -> str | None:
 
 
 def _key_names(record: Any) -> set[str]:
-    """The keys of an object and of its first messages."""
+    """The keys of an object and of its first messages; of a list, those of its first object that _LISTED knows."""
+    if isinstance(record, list):
+        return _LISTED & {key for first in record[:1] if isinstance(first, dict) for key in first}
     if not isinstance(record, dict):
         return set()
     messages = record.get("messages")
