@@ -23,6 +23,7 @@ SourceFormat = Literal[
     "messenger",
     "chatgpt",
     "claude",
+    "openassistant",
     "sillytavern",
     "dstc7",
     "parquet",
@@ -108,7 +109,7 @@ class ImportConfig:
     ] = ""
     gap: Annotated[int, "chat logs: a silence of more minutes begins a new conversation (0: never)"] = 60
     replies: Annotated[
-        bool, "a session for each path of replies (Telegram, Discord), of each branch (ChatGPT, Claude)"
+        bool, "a session for each path of replies (Telegram, Discord), of each branch (ChatGPT, ...)"
     ] = False
     speaker: Annotated[str, "only this speaker's turns carry loss (default: everybody's)"] = ""
     merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chats only)"] = None

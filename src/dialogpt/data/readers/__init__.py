@@ -18,6 +18,7 @@ from dialogpt.data.readers import (
     dstc7,
     jsonl,
     messenger,
+    openassistant,
     parquet,
     script,
     sillytavern,
@@ -57,9 +58,12 @@ FORMATS = {
     "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
     "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
     "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
+    "openassistant": Format(openassistant.read, "OpenAssistant's trees or messages", replies=True),
     "sillytavern": Format(sillytavern.read, "SillyTavern's JSONL"),
     "dstc7": Format(dstc7.read, "seven columns, EOS between the turns of the sixth"),
-    "parquet": Format(parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id"),
+    "parquet": Format(
+        parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id", replies=True
+    ),
 }
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
@@ -103,6 +107,8 @@ def _of_json(head: list[str]) -> str | None:
         keys |= {"messages"} if "chats" in keys else set()
     if "mapping" in keys and keys & {"current_node", "children"}:
         return "chatgpt"
+    if "message_tree_id" in keys and ("prompt" in keys or keys >= openassistant.COLUMNS):
+        return "openassistant"
     if "chat_messages" in keys:
         return "claude"
     if {"guild", "channel"} <= keys:
