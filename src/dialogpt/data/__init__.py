@@ -18,6 +18,7 @@ SourceFormat = Literal[
     "script",
     "original",
     "whatsapp",
+    "line",
     "telegram",
     "discord",
     "messenger",
@@ -96,14 +97,15 @@ class ImportConfig:
     """Settings of `import`: conversational files -> sessions."""
 
     files: Annotated[
-        tuple[Path, ...], "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, Parquet, ... exports"
+        tuple[Path, ...],
+        "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, LINE, Parquet, ... exports",
     ]
     out: Annotated[Path, "folder to write"]
     from_: Annotated[SourceFormat, "what the files are (auto: told by their content)"] = "auto"
     encoding: Annotated[str, "encoding of text, such as windows-1256 (default: UTF-8, or UTF-16 by its mark)"] = ""
-    date_order: Annotated[Literal["auto", "dmy", "mdy", "ymd"], "order of day, month and year in WhatsApp's dates"] = (
-        "auto"
-    )
+    date_order: Annotated[
+        Literal["auto", "dmy", "mdy", "ymd"], "order of day, month and year in WhatsApp's and LINE's dates"
+    ] = "auto"
     columns: Annotated[
         str, "CSV, TSV: names, or numbers without a header, of its columns SPEAKER,TEXT[,CONVERSATION]"
     ] = ""

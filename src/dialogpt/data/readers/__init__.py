@@ -17,6 +17,7 @@ from dialogpt.data.readers import (
     discord,
     dstc7,
     jsonl,
+    line,
     messenger,
     openassistant,
     parquet,
@@ -53,6 +54,7 @@ FORMATS = {
     "script": Format(script.read, "CSV or TSV with columns name,line"),
     "original": Format(weighted.read, "0.0 turn EOS 1.0 turn <tab> 1.0 response"),
     "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True, merge=True),
+    "line": Format(line.read, "LINE's text export, 10:21 <tab> Ann <tab> Hello", chat_log=True, merge=True),
     "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True, merge=True),
     "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True, merge=True),
     "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
@@ -134,6 +136,8 @@ def _key_names(record: Any) -> set[str]:
 
 
 def _of_lines(file: TextFile, head: list[str]) -> str | None:
+    if line.is_export(head):
+        return "line"
     if whatsapp.is_export(head):
         return "whatsapp"
     if weighted.parse(head[0], "", ""):
