@@ -19,6 +19,7 @@ SourceFormat = Literal[
     "original",
     "whatsapp",
     "line",
+    "kakaotalk",
     "telegram",
     "discord",
     "messenger",
@@ -98,7 +99,7 @@ class ImportConfig:
 
     files: Annotated[
         tuple[Path, ...],
-        "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, LINE, Parquet, ... exports",
+        "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, LINE, KakaoTalk, ... exports",
     ]
     out: Annotated[Path, "folder to write"]
     from_: Annotated[SourceFormat, "what the files are (auto: told by their content)"] = "auto"

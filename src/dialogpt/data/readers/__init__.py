@@ -17,6 +17,7 @@ from dialogpt.data.readers import (
     discord,
     dstc7,
     jsonl,
+    kakaotalk,
     line,
     messenger,
     openassistant,
@@ -55,6 +56,7 @@ FORMATS = {
     "original": Format(weighted.read, "0.0 turn EOS 1.0 turn <tab> 1.0 response"),
     "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True, merge=True),
     "line": Format(line.read, "LINE's text export, 10:21 <tab> Ann <tab> Hello", chat_log=True, merge=True),
+    "kakaotalk": Format(kakaotalk.read, "KakaoTalk's text or CSV, [Ann] [1:23 PM] Hello", chat_log=True, merge=True),
     "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True, merge=True),
     "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True, merge=True),
     "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
@@ -136,6 +138,8 @@ def _key_names(record: Any) -> set[str]:
 
 
 def _of_lines(file: TextFile, head: list[str]) -> str | None:
+    if kakaotalk.is_export(head):
+        return "kakaotalk"
     if line.is_export(head):
         return "line"
     if whatsapp.is_export(head):
