@@ -73,10 +73,17 @@ def decode_each(file: TextFile, type: type[T]) -> Iterator[tuple[int, T]]:
     decoder = msgspec.json.Decoder(type)
     for number, record in records:
         if not isinstance(record, str) or record.strip():
-            try:
-                yield number, decoder.decode(record)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise DataError(f"{file.path}:{number}: {error}", DAMAGED) from error
+            yield number, decode_part(file, decoder, record, f"{file.path}:{number}")
+
+
+def decode_part(file: TextFile, decoder: "msgspec.json.Decoder[T]", part: msgspec.Raw | str, place: str) -> T:
+    """A part of a document, or a line, that was left undecoded; a DataError names its place, or a wrong byte's line."""
+    try:
+        return decoder.decode(part)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError) and file.is_utf8:
+            file.decode(file.whole())  # raises
+        raise DataError(f"{place}: {error}", DAMAGED) from error
 
 
 def decode_document(file: TextFile, type: Any = Any) -> Any:
