@@ -23,6 +23,7 @@ SourceFormat = Literal[
     "telegram",
     "discord",
     "messenger",
+    "slack",
     "chatgpt",
     "claude",
     "openassistant",
@@ -99,7 +100,7 @@ class ImportConfig:
 
     files: Annotated[
         tuple[Path, ...],
-        "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, LINE, KakaoTalk, ... exports",
+        "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Slack, Messenger, LINE, ... exports",
     ]
     out: Annotated[Path, "folder to write"]
     from_: Annotated[SourceFormat, "what the files are (auto: told by their content)"] = "auto"

@@ -36,6 +36,9 @@ MESSENGER: Any = {"participants": [], "messages": [{"sender_name": "Bo", "timest
         ("a.txt", "12/31/20, 9:15 PM - Ann: hi\n", "whatsapp"),
         ("a.txt", "\ufeff\u200e[31.12.20, 21:15:07] Ann: hi\n", "whatsapp"),
         ("a", "t3_1,t1_2\t1.0 a EOS 1.0 b\t1.0 c\n", "original"),
+        ("2024-01-05.json", '[{"type": "message", "ts": "1.0", "user": "U1", "text": "hi"}]', "slack"),
+        ("2024-01-05.json", '[\n    {\n        "type": "message",\n        "text": "a",\n        "ts": "1.0"', "slack"),
+        ("a.json", '[{"turns": ["a", "b"], "type": "chat", "ts": 1}]', "jsonl"),
         ("a.txt", "[LINE] Chat history with Ann\nSaved on: x\n\nFri, 1/30/2026\n09:15\tAnn\tHi\n", "line"),
         ("a.tsv", "2026/01/30(金)\n09:15\tAnn\tHi\n09:16\tBo\tHi\n", "line"),
         ("a.txt", "2023. 1. 2. 오후 1:23: 김철수님이 들어왔습니다.\n2023. 1. 2. 오후 1:23, Bo : Hi\n", "kakaotalk"),
@@ -63,6 +66,8 @@ MESSENGER: Any = {"participants": [], "messages": [{"sender_name": "Bo", "timest
         ("a", "", None),
         ("a", " \n\n", None),
         ("a", "\ufeff", None),
+        ("a.json", "[\n]\n", None),
+        ("a.json", "[]", None),
     ],
 )  # fmt: skip
 def test_a_format_is_told_by_its_content(tmp_path: Path, file: str, content: str, name: str | None) -> None:

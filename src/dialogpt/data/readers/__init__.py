@@ -24,6 +24,7 @@ from dialogpt.data.readers import (
     parquet,
     script,
     sillytavern,
+    slack,
     telegram,
     weighted,
     whatsapp,
@@ -60,6 +61,7 @@ FORMATS = {
     "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True, merge=True),
     "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True, merge=True),
     "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
+    "slack": Format(slack.read, "Slack's CHANNEL/2024-01-05.json", chat_log=True, merge=True),
     "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
     "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
     "openassistant": Format(openassistant.read, "OpenAssistant's trees or messages", replies=True),
@@ -72,12 +74,13 @@ FORMATS = {
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
-_LISTED = {"mapping", "current_node", "chat_messages"}  # of conversations that are exported as a list
+_SLACK = {"ts", "type", "text"}
+_LISTED = {"mapping", "current_node", "chat_messages", *_SLACK}  # of conversations that are exported as a list
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 
 def recognise(file: TextFile) -> str | None:
-    """The format's name by what the file begins with, or None for a file without text; DataError when it is unknown."""
+    """The format's name by what the file begins with, None for one without anything; DataError when it is unknown."""
     if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
     for magic, what in _ARCHIVES.items():
@@ -86,7 +89,7 @@ def recognise(file: TextFile) -> str | None:
     if file.begins_with(parquet.MAGIC):
         return "parquet"
     head = [line for line in file.head() if line.strip()]
-    if not head:
+    if not head or "".join("".join(head).split()) == "[]":
         return None
     if head[0].lstrip().casefold().startswith(("<!doctype html", "<html")):
         raise DataError(
@@ -113,6 +116,8 @@ def _of_json(head: list[str]) -> str | None:
         return "chatgpt"
     if "message_tree_id" in keys and ("prompt" in keys or keys >= openassistant.COLUMNS):
         return "openassistant"
+    if keys >= _SLACK and head[0].lstrip().startswith("["):
+        return "slack"
     if "chat_messages" in keys:
         return "claude"
     if {"guild", "channel"} <= keys:
