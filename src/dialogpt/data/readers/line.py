@@ -33,7 +33,8 @@ _PLACE = re.compile(
     re.DOTALL,
 )
 _UNSENT = re.compile(
-    "unsent a message|Message unsent|メッセージの送信を取り消しました|已收回訊息|收回了訊息|撤回了一条消息|ยกเลิกข้อความ"
+    "(?:.* )?(?:unsent a message|[Mm]essage unsent)[.]?|(?:.+が)?メッセージの送信を取り消しました。?"
+    "|.*(?:已收回訊息|收回了訊息|撤回了一条消息)。?"
 )
 _EMOJI = "(emoji)"  # what stands for one of LINE's own
 
@@ -116,8 +117,9 @@ def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTu
     text = text.strip()
     if text.startswith('"') and ("\n" in body or text.count('"') % 2):  # of a message of several lines, perhaps cut off
         text = text.removeprefix('"').removesuffix('"').strip()
-    if not tab or not tidy(name) or _UNSENT.match(text):
-        dropped["deleted message" if _UNSENT.search(body) else "service message"] += 1
+    unsent = _UNSENT.fullmatch(text if tab else tidy(body))
+    if unsent or not tab or not tidy(name):
+        dropped["deleted message" if unsent else "service message"] += 1
     elif text.startswith(("☎", "ⓘ")):
         dropped["service message"] += 1
     elif _PLACEHOLDER.fullmatch(text) or _PLACE.fullmatch(text):
