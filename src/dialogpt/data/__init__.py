@@ -24,6 +24,8 @@ SourceFormat = Literal[
     "discord",
     "messenger",
     "slack",
+    "googlechat",
+    "skype",
     "chatgpt",
     "claude",
     "openassistant",
@@ -113,7 +115,7 @@ class ImportConfig:
     ] = ""
     gap: Annotated[int, "chat logs: a silence of more minutes begins a new conversation (0: never)"] = 60
     replies: Annotated[
-        bool, "a session for each path of replies (Telegram, Discord), of each branch (ChatGPT, ...)"
+        bool, "a session for each path of replies (Telegram, Discord, ...), of each branch (ChatGPT, ...)"
     ] = False
     speaker: Annotated[str, "only this speaker's turns carry loss (default: everybody's)"] = ""
     merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chats only)"] = None

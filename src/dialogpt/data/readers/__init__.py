@@ -16,6 +16,7 @@ from dialogpt.data.readers import (
     claude,
     discord,
     dstc7,
+    googlechat,
     jsonl,
     kakaotalk,
     line,
@@ -24,6 +25,7 @@ from dialogpt.data.readers import (
     parquet,
     script,
     sillytavern,
+    skype,
     slack,
     telegram,
     weighted,
@@ -62,6 +64,10 @@ FORMATS = {
     "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True, merge=True),
     "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
     "slack": Format(slack.read, "Slack's CHANNEL/2024-01-05.json", chat_log=True, merge=True),
+    "googlechat": Format(
+        googlechat.read, "messages.json of Google Chat, from Takeout", chat_log=True, replies=True, merge=True
+    ),
+    "skype": Format(skype.read, "messages.json of Skype", chat_log=True, merge=True),
     "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
     "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
     "openassistant": Format(openassistant.read, "OpenAssistant's trees or messages", replies=True),
@@ -124,6 +130,10 @@ def _of_json(head: list[str]) -> str | None:
         return "discord"
     if "messages" in keys and (keys & {"personal_information", "chats", "date_unixtime", "from_id"}):
         return "telegram"
+    if {"messages", "creator", "created_date"} <= keys:
+        return "googlechat"
+    if {"conversations", "exportDate"} <= keys:
+        return "skype"
     if {"sender_name", "timestamp_ms"} <= keys or {"senderName", "timestamp"} <= keys:
         return "messenger"
     if "chat_metadata" in keys or {"user_name", "character_name"} <= keys or {"mes", "is_user"} <= keys:
