@@ -47,6 +47,7 @@ EXAMPLES = [
     ("messages.json", '{\n "userId": "8:a",\n "exportDate": "x",\n "conversations": [', "skype"),
     ("2024-01-05.json", '[{"type": "message", "ts": "1.0", "user": "U1", "text": "hi"}]', "slack"),
     ("2024-01-05.json", '[\n    {\n        "type": "message",\n        "text": "a",\n        "ts": "1.0"', "slack"),
+    ("a.json", '[\n {"ts": 1, "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}]', "jsonl"),
     ("a.json", '[{"turns": ["a", "b"], "type": "chat", "ts": 1}]', "jsonl"),
     ("a.txt", "[LINE] Chat history with Ann\nSaved on: x\n\nFri, 1/30/2026\n09:15\tAnn\tHi\n", "line"),
     ("a.tsv", "2026/01/30(金)\n09:15\tAnn\tHi\n09:16\tBo\tHi\n", "line"),

@@ -81,7 +81,7 @@ _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Ra
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
 _SLACK = {"ts", "type", "text"}
-_LISTED = {"mapping", "current_node", "chat_messages", *_SLACK}  # of conversations that are exported as a list
+_LISTED = {"mapping", "current_node", "chat_messages", "role", *_SLACK}  # of conversations that are exported as a list
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 
@@ -91,7 +91,7 @@ def recognise(file: TextFile) -> str | None:
         raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
     for magic, what in _ARCHIVES.items():
         if file.begins_with(magic):
-            raise DataError(f"{file.path} is {what}", "take the chat file out of it (WhatsApp's is _chat.txt)")
+            raise DataError(f"{file.path} is {what}", "unpack it and name the chat file: _chat.txt, conversations.json")
     if file.begins_with(parquet.MAGIC):
         return "parquet"
     head = [line for line in file.head() if line.strip()]
@@ -99,7 +99,8 @@ def recognise(file: TextFile) -> str | None:
         return None
     if head[0].lstrip().casefold().startswith(("<!doctype html", "<html")):
         raise DataError(
-            f"{file.path} is a web page", "export the chat as JSON: Telegram, Discord and Meta offer that, too"
+            f"{file.path} is a web page",
+            "export the chat as JSON: Telegram, Discord and Meta offer that, too; ChatGPT's is beside it",
         )
     name = _of_json(head) or _of_lines(file, head)
     if name is None:
@@ -122,7 +123,7 @@ def _of_json(head: list[str]) -> str | None:
         return "chatgpt"
     if "message_tree_id" in keys and ("prompt" in keys or keys >= openassistant.COLUMNS):
         return "openassistant"
-    if keys >= _SLACK and head[0].lstrip().startswith("["):
+    if keys >= _SLACK and "role" not in keys and head[0].lstrip().startswith("["):
         return "slack"
     if "chat_messages" in keys:
         return "claude"
