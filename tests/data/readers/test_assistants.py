@@ -92,6 +92,13 @@ def test_a_circle_is_counted(read: Read) -> None:
         assert dropped == expected
 
 
+@pytest.mark.parametrize("mark", ["【1†", "\ue200", '\ue200entity\ue202["a","'])
+def test_marks_without_an_end_are_text(read: Read, mark: str) -> None:
+    mapping = {"q": node(None, "user", mark * 50_000)}
+    (found,), _ = read(json.dumps([{"mapping": mapping, "current_node": "q"}]), "chatgpt")
+    assert found.turns[0].text == mark * 50_000
+
+
 def message(name: str, sender: str, *texts: str, parent: str | None = None, **more: Any) -> dict[str, Any]:
     blocks = [{"type": "text", "text": text, "citations": []} for text in texts]
     return {"uuid": name, "text": " ".join(texts), "content": blocks, "sender": sender, "attachments": [], "files": [],

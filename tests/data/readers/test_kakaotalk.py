@@ -143,3 +143,9 @@ def test_what_is_no_export_is_an_error(read: Read, content: str, message: str) -
 def test_a_file_that_is_cut_off_ends_with_its_last_message(read: Read) -> None:
     assert shown(read(ANDROID[: ANDROID.index("어때")])[0][0])[-1].endswith("2023년 1월 2일 월요일")
     assert shown(read(MAC[: MAC.index("뭐해")])[0][0]) == ['홍길동: 안녕, "친구"']
+
+
+def test_a_long_line_is_text(read: Read) -> None:
+    long = "님이 " * 100_000
+    (chat,), _ = read(f"{WINDOWS}{long}\n[홍길동] [오전 12:06] {long}\n")
+    assert [len(turn.text) for turn in chat.turns[-2:]] == [len(long) + 3, len(long) - 1]

@@ -24,8 +24,10 @@ from dialogpt.session import Session, Turn
 
 WORDS = ("text", "multimodal_text")
 INSTRUCTIONS = ("user_editable_context", "model_editable_context")
-_NAMED = re.compile('\ue200entity\ue202\\["[^"]*", *"([^"]*)"[^\ue201]*\ue201')  # a person, a place: type, name, ...
-_SOURCES = re.compile("\ue200[^\ue200\ue201]*\ue201|【\\d+(?::\\d+)?†[^】\n]*】")
+_NAMED = re.compile(
+    '\ue200entity\ue202\\["[^"\ue200]*", *"([^"\ue200]*)"[^\ue200\ue201]*\ue201'
+)  # a person, a place: type, name, ...
+_SOURCES = re.compile("\ue200[^\ue200\ue201]*\ue201|【\\d+(?::\\d+)?†[^【】\n]*】")
 
 
 class _Author(msgspec.Struct):

@@ -38,6 +38,7 @@ _NOTICE = re.compile(
 _DELETED = re.compile(
     r"(?:삭제된 메시지입니다|(?:이 )?메시지[가는] 삭제되었습니다|채팅방 관리자가 메시지를 가렸습니다)\.?"
 )
+NOTICE_LENGTH = 500  # the pattern takes the square of a line's length
 _MEDIA = re.compile(
     r"사진(?: \d+장)?|동영상(?: \d+개)?|\(?이모티콘\)?|음성 ?메시지|파일: .+\.\w{1,5}|Photos?(?: \d+)?|Videos?"
     r"|\(?Emoticons?\)?|Voice (?:Note|Message)|File: .+\.\w{1,5}|\S+\.(?:jpe?g|png|gif|webp|mp4|mov|m4a)"
@@ -135,7 +136,8 @@ class _Lines:
             if day_s is not None and (last_s is None or day_s > last_s):  # else a message names it
                 self._day_s = day_s
                 return _Begun(day_s)
-        return _Begun(last_s, "", line) if last_s is not None and _NOTICE.fullmatch(line) else None
+        notice = last_s is not None and len(line) <= NOTICE_LENGTH and _NOTICE.fullmatch(line)
+        return _Begun(last_s or 0.0, "", line) if notice else None
 
 
 def _rows(file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
@@ -149,7 +151,7 @@ def _rows(file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
             time_s = datetime.fromisoformat(when.strip()).replace(tzinfo=UTC).timestamp()
         except ValueError as error:
             raise DataError(f"{file.path}:{rows.line_num}: not a row of Date,User,Message: {error}", HEADER) from error
-        of_kakao = text.startswith(f"{name}님") and _NOTICE.fullmatch(text.strip())
+        of_kakao = text.startswith(f"{name}님") and len(text) <= NOTICE_LENGTH and _NOTICE.fullmatch(text.strip())
         yield from _message("" if of_kakao else name, text, time_s, dropped)
 
 

@@ -25,7 +25,7 @@ from dialogpt.errors import DataError
 WORDS = ("RichText", "Text")
 MEDIA = ("RichText/UriObject", "RichText/Media", "RichText/Location", "RichText/Contacts")
 BOT = "28:"  # before ids of bots; 8: is before those of people
-_QUOTE = re.compile(r"<quote\b.*?</quote>", re.DOTALL)
+_QUOTE = re.compile(r"<quote\b(?:(?!<quote\b).)*?</quote>", re.DOTALL)
 _TAG = re.compile(r"</?[A-Za-z]\w*(?:\s[^<>]*)?/?>")
 
 
