@@ -39,7 +39,7 @@ CHATGPT = {
         "tool": node("code", "tool", "a page"),
         "think": node("tool", "assistant", kind="thoughts"),
         "a0": node("think", "assistant", "Let me see."),
-        "a1": node("a0", "assistant", 'It is \ue200entity\ue202["athlete","Stephen Curry","nba"]\ue201.'
+        "a1": node("a0", "assistant", 'It is \ue200entity\ue202["people","Marie Curie","chemist"]\ue201.'
                    "\ue200cite\ue202turn0search0\ue202turn0search3\ue201 See【12†source】."),
         "u2": node("a1", "user", SPEECH, {"content_type": "audio_asset_pointer"}, kind="multimodal_text"),
         "pic": node("u2", "user", PICTURE, kind="multimodal_text"),
@@ -55,7 +55,7 @@ CHATGPT = {
 CHATGPT_TURNS = (
     Turn("Who is this?", "user"),
     Turn("Let me see.", "assistant"),
-    Turn("It is Stephen Curry. See.", "assistant"),
+    Turn("It is Marie Curie. See.", "assistant"),
     Turn("كيف حالك؟", "user"),
     Turn("بخير\nشكرًا", "assistant"),
 )
@@ -158,7 +158,7 @@ def imported(tmp_path: Path, *documents: Any, **options: Any) -> tuple[list[Sess
 def test_what_one_says_in_several_messages_is_a_turn(tmp_path: Path) -> None:
     found, _ = imported(tmp_path, [CHATGPT], [CLAUDE])
     assert [[turn.text for turn in session.turns] for session in found] == [
-        ["Who is this?", "Let me see. It is Stephen Curry. See.", "كيف حالك؟", "بخير شكرًا"],
+        ["Who is this?", "Let me see. It is Marie Curie. See.", "كيف حالك؟", "بخير شكرًا"],
         ["مرحبا", "Hello, friend Nice."],
     ]
     assert len(imported(tmp_path, [CHATGPT], merge=False)[0][0].turns) == 5
@@ -167,7 +167,7 @@ def test_what_one_says_in_several_messages_is_a_turn(tmp_path: Path) -> None:
 def test_all_branches_are_read_where_replies_are_followed(tmp_path: Path) -> None:
     found, dropped = imported(tmp_path, [CHATGPT], [CLAUDE], replies=True)
     assert [(s.id, " | ".join(t.text if t.learn else f"({t.text})" for t in s.turns)) for s in found] == [
-        ("c1/0#4", "Who is this? | Let me see. It is Stephen Curry. See. | كيف حالك؟ | بخير شكرًا"),
+        ("c1/0#4", "Who is this? | Let me see. It is Marie Curie. See. | كيف حالك؟ | بخير شكرًا"),
         ("c1/0#5", "(Who is this?) | I do not know."),
         ("c1/6#7", "An edited question | Another answer"),
         ("c2/0#2", "مرحبا | Hello, friend Nice."),

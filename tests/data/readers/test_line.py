@@ -11,32 +11,32 @@ from dialogpt.errors import DataError
 Read = Any
 DAY_S = 86400
 
-JAPANESE = """[LINE] 広報チームのトーク履歴
+JAPANESE = """[LINE] 山の会のトーク履歴
 保存日時：2026/09/30 10:00
 
 2026/09/26(土)
-00:10\t\t田中さんが参加しました。
-10:21\t佐藤 花子\t来週の定例どうしますか
-10:23\t森川 陽介\t"候補は二つです。
+00:10\t\tけんが参加しました。
+10:21\tはな\t次はどこへ登る？
+10:23\t山本 A\t"高尾か筑波。
 2026/09/28(月)
 2026/09/29(火)
 
 どちらでも。
 "
-10:24\t森川 陽介\t[スタンプ]
-10:24\t森川 陽介\t[写真]
-10:25\t佐藤 花子\t了解です(emoji)
-10:25\t佐藤 花子\t(emoji)
-10:26\t森川 陽介\t[位置情報] 東京都千代田区丸の内1-1
-10:26\t森川 陽介\t[アルバム] 「夏」を作成しました。
-10:27\t佐藤 花子\t☎ 通話時間 0:07
-10:28\t森川 陽介\t[笑]
+10:24\t山本 A\t[スタンプ]
+10:24\t山本 A\t[写真]
+10:25\tはな\tいいね(emoji)
+10:25\tはな\t(emoji)
+10:26\t山本 A\t[位置情報] 高尾山口駅
+10:26\t山本 A\t[アルバム] 「夏」を作成しました。
+10:27\tはな\t☎ 通話時間 0:07
+10:28\t山本 A\t[笑]
 10:29\tメッセージの送信を取り消しました
-10:30\t佐藤 花子がメッセージの送信を取り消しました
-10:31\t佐藤 花子\tメッセージの送信を取り消しましたか？ と聞いた
+10:30\tはながメッセージの送信を取り消しました
+10:31\tはな\tメッセージの送信を取り消しましたか？ と聞いた
 
 2026/09/27(日)
-23:59\t森川 陽介\t"引用"
+23:59\t山本 A\t"引用"
 """
 
 
@@ -45,14 +45,14 @@ def shown(chat: Any) -> list[str]:
 
 
 def test_a_japanese_group(read: Read) -> None:
-    (chat,), dropped = read(JAPANESE, file="[LINE] 広報チーム.txt")
+    (chat,), dropped = read(JAPANESE, file="[LINE] 山の会.txt")
     assert shown(chat) == [
-        "佐藤 花子: 来週の定例どうしますか",
-        "森川 陽介: 候補は二つです。 2026/09/28(月) 2026/09/29(火) どちらでも。",
-        "佐藤 花子: 了解です",
-        "森川 陽介: [笑]",
-        "佐藤 花子: メッセージの送信を取り消しましたか？ と聞いた",
-        '森川 陽介: "引用"',
+        "はな: 次はどこへ登る？",
+        "山本 A: 高尾か筑波。 2026/09/28(月) 2026/09/29(火) どちらでも。",
+        "はな: いいね",
+        "山本 A: [笑]",
+        "はな: メッセージの送信を取り消しましたか？ と聞いた",
+        '山本 A: "引用"',
     ]
     assert chat.turns[1].time_s - chat.turns[0].time_s == 120
     assert chat.turns[-1].time_s - chat.turns[0].time_s == DAY_S + (13 * 60 + 38) * 60
@@ -130,4 +130,4 @@ def test_what_a_computer_has_written_is_an_error(tmp_path: Any, read: Read, day:
 
 def test_a_file_that_is_cut_off_ends_with_its_last_message(read: Read) -> None:
     (chat,), _ = read(JAPANESE[: JAPANESE.index("2026/09/28")])
-    assert chat.turns[-1] == ChatTurn("候補は二つです。", "森川 陽介", time_s=chat.turns[0].time_s + 120)
+    assert chat.turns[-1] == ChatTurn("高尾か筑波。", "山本 A", time_s=chat.turns[0].time_s + 120)
