@@ -18,9 +18,17 @@ SourceFormat = Literal[
     "script",
     "original",
     "whatsapp",
+    "line",
+    "kakaotalk",
     "telegram",
     "discord",
     "messenger",
+    "slack",
+    "googlechat",
+    "skype",
+    "chatgpt",
+    "claude",
+    "openassistant",
     "sillytavern",
     "dstc7",
     "parquet",
@@ -93,21 +101,24 @@ class ImportConfig:
     """Settings of `import`: conversational files -> sessions."""
 
     files: Annotated[
-        tuple[Path, ...], "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Messenger, Parquet, ... exports"
+        tuple[Path, ...],
+        "JSONL, scripts (CSV, TSV), WhatsApp, Telegram, Discord, Slack, Messenger, LINE, ... exports",
     ]
     out: Annotated[Path, "folder to write"]
     from_: Annotated[SourceFormat, "what the files are (auto: told by their content)"] = "auto"
     encoding: Annotated[str, "encoding of text, such as windows-1256 (default: UTF-8, or UTF-16 by its mark)"] = ""
-    date_order: Annotated[Literal["auto", "dmy", "mdy", "ymd"], "order of day, month and year in WhatsApp's dates"] = (
-        "auto"
-    )
+    date_order: Annotated[
+        Literal["auto", "dmy", "mdy", "ymd"], "order of day, month and year in WhatsApp's and LINE's dates"
+    ] = "auto"
     columns: Annotated[
         str, "CSV, TSV: names, or numbers without a header, of its columns SPEAKER,TEXT[,CONVERSATION]"
     ] = ""
     gap: Annotated[int, "chat logs: a silence of more minutes begins a new conversation (0: never)"] = 60
-    replies: Annotated[bool, "Telegram, Discord: follow reply links, a session for each path of replies"] = False
+    replies: Annotated[
+        bool, "a session for each path of replies (Telegram, Discord, ...), of each branch (ChatGPT, ...)"
+    ] = False
     speaker: Annotated[str, "only this speaker's turns carry loss (default: everybody's)"] = ""
-    merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chat logs only)"] = None
+    merge: Annotated[bool | None, "join a speaker's turns that follow each other (default: in chats only)"] = None
     head: Annotated[int, "keep only the first N turns of a conversation (0: all)"] = 0
     max_words: Annotated[int, "a turn with more words ends the session before it (0: no limit)"] = 0
     remove: Annotated[

@@ -91,14 +91,15 @@ class Importer:
         form = FORMATS[name]
         if self.config.replies and not form.replies:
             raise UsageError(f"--replies: {path} ({name}) does not say what answers what", "leave --replies out")
-        merge = self.config.merge if self.config.merge is not None else form.chat_log
+        merge = self.config.merge if self.config.merge is not None else form.merge
         for conversation in self._conversations(form, file):
             yield from self._shaped(conversation, merge)
 
     def _conversations(self, form: Format, file: TextFile) -> Iterator[Session]:
         """A file's conversations as they stand there, whatever their length."""
         split = shaping.by_replies if self.config.replies else shaping.by_silence
-        options = ReadOptions(self.config.date_order, tidy(self.config.speaker), self.config.columns)
+        config = self.config
+        options = ReadOptions(config.date_order, tidy(config.speaker), config.columns, config.replies)
         for found in form.read(file, options, self.dropped):
             if isinstance(found, ChatLog):
                 yield from split(found, self.config.gap * 60)

@@ -26,7 +26,7 @@ def read(tmp_path: Path) -> Read:
         form = FORMATS[name or recognise(source) or "jsonl"]
         found = []
         for item in form.read(source, ReadOptions(**options), dropped):
-            assert isinstance(item, ChatLog) == form.chat_log
+            assert isinstance(item, ChatLog) == (form.chat_log or options.get("replies", False))
             found.append(Session(tuple(item.turns), id=item.id, source=item.source))
         return found, dropped
 

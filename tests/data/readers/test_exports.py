@@ -1,11 +1,16 @@
 """Telegram Desktop's and DiscordChatExporter's JSON."""
 
 import json
+import tracemalloc
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dialogpt.data.readers import ReadOptions, TextFile
 from dialogpt.data.readers.chatlog import ChatTurn
+from dialogpt.data.readers.telegram import read as read_telegram
 from dialogpt.errors import DataError
 
 Read = Any
@@ -72,6 +77,19 @@ def test_a_telegram_accounts_chats_with_bots(read: Read) -> None:
     assert len(read(json.dumps(robot))[0]) == 1  # it was exported alone
 
 
+def test_a_long_chat_is_held_once(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(
+        json.dumps({**CHAT, "messages": [telegram(i, "word " * 400) for i in range(2000)]}), encoding="utf-8"
+    )
+    tracemalloc.start()
+    (log,) = read_telegram(TextFile(path), ReadOptions(), Counter())
+    assert sum(len(turn.text) for turn in log.turns) == 4_000_000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1.6 * path.stat().st_size  # the file, and one message
+
+
 def discord(id: int, content: str, name: str = "ليلى", kind: str = "Default", **more: Any) -> dict[str, Any]:
     author = {"id": "1", "name": name.lower(), "discriminator": "0000", "nickname": name, "isBot": name == "Botty"}
     return {"id": str(id), "type": kind, "timestamp": f"2021-01-05T18:16:{id:02}.123+00:00", "isPinned": False,
@@ -117,14 +135,20 @@ def test_a_bot_stays_when_it_is_the_wanted_speaker(read: Read, speaker: str) -> 
     "name, content, message",
     [
         ("telegram", "{}", "no chat in it"),
-        ("telegram", json.dumps({**CHAT, "messages": [{"id": "x"}]}), r"Expected `int`, got `str`.*messages\[0\].id"),
+        (
+            "telegram",
+            json.dumps({**CHAT, "messages": [{"id": "x"}]}),
+            r"message 1 of chat 42: Expected `int`, got `str`.*\.id",
+        ),
         ("telegram", json.dumps({"messages": [telegram(3, "x", date_unixtime="soon")]}), "message 3: no date"),
         ("telegram", '{\n"messages": [\n}', ":3: JSON is malformed"),
+        ("telegram", json.dumps(CHAT)[:400], "truncated"),
+        ("telegram", b'{"messages": [\n{"id": 1, "text": "\xe9"}]}', r":2: not UTF-8 \(byte 0xe9 at column 20\)"),
         ("discord", '{"guild": {}, "channel": {}}', "missing required field `messages`"),
         ("discord", json.dumps({**CHANNEL, "messages": [{**discord(1, "x"), "timestamp": "now"}]}), "message 1: no"),
         ("discord", json.dumps(CHAT), r"messages\[0\]"),
     ],
 )
-def test_a_damaged_export_is_an_error(read: Read, name: str, content: str, message: str) -> None:
+def test_a_damaged_export_is_an_error(read: Read, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(content, name)

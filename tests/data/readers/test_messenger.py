@@ -51,6 +51,25 @@ TURNS = (
 DROPPED = {"service message": 4, "media": 3, "deleted message": 1, "message without words": 1}
 
 
+@pytest.mark.parametrize(
+    "said, reason",
+    [
+        ("A aimé un message", "service message"),
+        ("A réagi ❤️ à votre message ", "service message"),
+        ("Le gustó un mensaje", "service message"),
+        ("Reaccionó con 😂 a tu mensaje", "service message"),
+        ("Curtiu uma mensagem", "service message"),
+        ("Reagiu com 👍 à sua mensagem", "service message"),
+        ("Bir mesajı beğendi", "service message"),
+        ("Bo hat einen Anhang gesendet.", "media"),
+    ],
+)
+def test_what_other_languages_have_for_likes_and_media(read: Read, said: str, reason: str) -> None:
+    ours, theirs = message(1, said, "Bo"), message(2, f"{said} - why?", "Bo")
+    (chat,), dropped = read(json.dumps({**CHAT, "messages": [ours, theirs]}))
+    assert ([turn.text for turn in chat.turns], dropped) == ([f"{said} - why?"], {reason: 1})
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_chat_is_put_right(read: Read, indent: int | None) -> None:
     (chat,), dropped = read(json.dumps(CHAT, indent=indent), file="message_1.json")

@@ -12,13 +12,21 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from dialogpt.data.readers import (
+    chatgpt,
+    claude,
     discord,
     dstc7,
+    googlechat,
     jsonl,
+    kakaotalk,
+    line,
     messenger,
+    openassistant,
     parquet,
     script,
     sillytavern,
+    skype,
+    slack,
     telegram,
     weighted,
     whatsapp,
@@ -33,47 +41,66 @@ __all__ = ["FORMATS", "Format", "ReadOptions", "TextFile", "fold", "recognise", 
 
 
 class Format(NamedTuple):
-    """A reader, an example of what it reads, whether that is a chat log, and whether it says what answers what."""
+    """A reader and an example of what it reads.
 
-    read: Callable[[TextFile, ReadOptions, Counter[str]], Iterator[Session] | Iterator[ChatLog]]
+    Also whether that is a chat log, whether it says what answers what, and whether turns of one speaker are joined.
+    """
+
+    read: Callable[[TextFile, ReadOptions, Counter[str]], Iterator[Session | ChatLog]]
     example: str
     chat_log: bool = False
     replies: bool = False
+    merge: bool = False
 
 
 FORMATS = {
     "jsonl": Format(jsonl.read, '{"turns": [["A", "Hi"], ...]} or {"messages": [...]}, an object a line or a list'),
     "script": Format(script.read, "CSV or TSV with columns name,line"),
     "original": Format(weighted.read, "0.0 turn EOS 1.0 turn <tab> 1.0 response"),
-    "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True),
-    "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True),
-    "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True),
-    "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True),
+    "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True, merge=True),
+    "line": Format(line.read, "LINE's text export, 10:21 <tab> Ann <tab> Hello", chat_log=True, merge=True),
+    "kakaotalk": Format(kakaotalk.read, "KakaoTalk's text or CSV, [Ann] [1:23 PM] Hello", chat_log=True, merge=True),
+    "telegram": Format(telegram.read, "Telegram Desktop's result.json", chat_log=True, replies=True, merge=True),
+    "discord": Format(discord.read, "DiscordChatExporter's JSON", chat_log=True, replies=True, merge=True),
+    "messenger": Format(messenger.read, "message_1.json of Messenger or Instagram", chat_log=True, merge=True),
+    "slack": Format(slack.read, "Slack's CHANNEL/2024-01-05.json", chat_log=True, merge=True),
+    "googlechat": Format(
+        googlechat.read, "messages.json of Google Chat, from Takeout", chat_log=True, replies=True, merge=True
+    ),
+    "skype": Format(skype.read, "messages.json of Skype", chat_log=True, merge=True),
+    "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
+    "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
+    "openassistant": Format(openassistant.read, "OpenAssistant's trees or messages", replies=True),
     "sillytavern": Format(sillytavern.read, "SillyTavern's JSONL"),
     "dstc7": Format(dstc7.read, "seven columns, EOS between the turns of the sixth"),
-    "parquet": Format(parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id"),
+    "parquet": Format(
+        parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id", replies=True
+    ),
 }
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
+_SLACK = {"ts", "type", "text"}
+_LISTED = {"mapping", "current_node", "chat_messages", "role", *_SLACK}  # of conversations that are exported as a list
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 
 def recognise(file: TextFile) -> str | None:
-    """The format's name by what the file begins with, or None for a file without text; DataError when it is unknown."""
+    """The format's name by what the file begins with, None for one without anything; DataError when it is unknown."""
     if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
     for magic, what in _ARCHIVES.items():
         if file.begins_with(magic):
-            raise DataError(f"{file.path} is {what}", "take the chat file out of it (WhatsApp's is _chat.txt)")
+            raise DataError(f"{file.path} is {what}", "unpack it and name the chat file: _chat.txt, conversations.json")
     if file.begins_with(parquet.MAGIC):
         return "parquet"
     head = [line for line in file.head() if line.strip()]
-    if not head:
+    if not head or "".join("".join(head).split()) == "[]":
         return None
     if head[0].lstrip().casefold().startswith(("<!doctype html", "<html")):
         raise DataError(
-            f"{file.path} is a web page", "export the chat as JSON: Telegram, Discord and Meta offer that, too"
+            f"{file.path} is a web page",
+            "export the chat as JSON: Telegram, Discord and Meta offer that, too; ChatGPT's is beside it",
         )
     name = _of_json(head) or _of_lines(file, head)
     if name is None:
@@ -92,10 +119,22 @@ def _of_json(head: list[str]) -> str | None:
     except (ValueError, RecursionError):  # one document over many lines, or a line longer than the head
         keys = set(_KEY.findall("\n".join(head)))
         keys |= {"messages"} if "chats" in keys else set()
+    if "mapping" in keys and keys & {"current_node", "children"}:
+        return "chatgpt"
+    if "message_tree_id" in keys and ("prompt" in keys or keys >= openassistant.COLUMNS):
+        return "openassistant"
+    if keys >= _SLACK and "role" not in keys and head[0].lstrip().startswith("["):
+        return "slack"
+    if "chat_messages" in keys:
+        return "claude"
     if {"guild", "channel"} <= keys:
         return "discord"
     if "messages" in keys and (keys & {"personal_information", "chats", "date_unixtime", "from_id"}):
         return "telegram"
+    if {"messages", "creator", "created_date"} <= keys:
+        return "googlechat"
+    if {"conversations", "exportDate"} <= keys:
+        return "skype"
     if {"sender_name", "timestamp_ms"} <= keys or {"senderName", "timestamp"} <= keys:
         return "messenger"
     if "chat_metadata" in keys or {"user_name", "character_name"} <= keys or {"mes", "is_user"} <= keys:
@@ -104,7 +143,9 @@ def _of_json(head: list[str]) -> str | None:
 
 
 def _key_names(record: Any) -> set[str]:
-    """The keys of an object and of its first messages."""
+    """The keys of an object and of its first messages; of a list, those of its first object that _LISTED knows."""
+    if isinstance(record, list):
+        return _LISTED & {key for first in record[:1] if isinstance(first, dict) for key in first}
     if not isinstance(record, dict):
         return set()
     messages = record.get("messages")
@@ -113,6 +154,10 @@ def _key_names(record: Any) -> set[str]:
 
 
 def _of_lines(file: TextFile, head: list[str]) -> str | None:
+    if kakaotalk.is_export(head):
+        return "kakaotalk"
+    if line.is_export(head):
+        return "line"
     if whatsapp.is_export(head):
         return "whatsapp"
     if weighted.parse(head[0], "", ""):

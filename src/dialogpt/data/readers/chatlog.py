@@ -28,10 +28,11 @@ class ChatLog(NamedTuple):
 class ReadOptions(NamedTuple):
     """What some readers have to know.
 
-    The order of day and month, whose turns are wanted ("": everybody's), and which columns of a table hold what ("": by
-    their names).
+    The order of day and month, whose turns are wanted ("": everybody's), which columns of a table hold what ("": by
+    their names), and whether all branches of a tree are.
     """
 
     date_order: str = "auto"
     speaker: str = ""
     columns: str = ""
+    replies: bool = False

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,8 +29,10 @@ MESSAGE_LISTS = ("messages", "conversations", "conversation")
 TURN_LISTS = ("turns", "dialog", "dialogue", "utterances")
 BESIDE = ("history", "system")  # of a question: the pairs before it, and what is said to the model
 NEWLINE = b"\n"
+DAMAGED = "the file is damaged, or of another kind (see --from)"
 SYSTEM = ("system", "developer")
 TOOLS = ("tool", "function", "ipython", "observation", "function_call", "function_response", "tool_response")
+T = TypeVar("T")
 _WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -58,6 +60,32 @@ def as_session(record: Any, id: str, source: str, dropped: Counter[str]) -> Sess
     )
 
 
+def decode_each(file: TextFile, type: type[T]) -> Iterator[tuple[int, T]]:
+    """Number, from 1, and value of each record: of a list, of a file of lines, or of one that is the document.
+
+    They are decoded one by one; what does not fit is a DataError with its line, or its number in the list.
+    """
+    first = next((line for line in file.head() if line.strip()), "")
+    if is_document(first) and not first.lstrip().startswith("["):
+        yield 1, decode_document(file, type)
+        return
+    records = enumerate(decode_document(file, list[msgspec.Raw]), 1) if is_document(first) else file.lines()
+    decoder = msgspec.json.Decoder(type)
+    for number, record in records:
+        if not isinstance(record, str) or record.strip():
+            yield number, decode_part(file, decoder, record, f"{file.path}:{number}")
+
+
+def decode_part(file: TextFile, decoder: "msgspec.json.Decoder[T]", part: msgspec.Raw | str, place: str) -> T:
+    """A part of a document, or a line, that was left undecoded; a DataError names its place, or a wrong byte's line."""
+    try:
+        return decoder.decode(part)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError) and file.is_utf8:
+            file.decode(file.whole())  # raises
+        raise DataError(f"{place}: {error}", DAMAGED) from error
+
+
 def decode_document(file: TextFile, type: Any = Any) -> Any:
     """The whole file as one JSON value; a DataError names the line."""
     data = file.whole()
@@ -68,8 +96,7 @@ def decode_document(file: TextFile, type: Any = Any) -> Any:
             file.decode(data)  # raises, with the line
         where = re.search(r"\(byte (\d+)\)", str(error))
         place = f"{file.path}:{data.count(NEWLINE, 0, int(where[1])) + 1}" if where else str(file.path)
-        hint = "the file is damaged, or of another kind (see --from)"
-        raise DataError(f"{place}: {error}", hint) from error
+        raise DataError(f"{place}: {error}", DAMAGED) from error
 
 
 def reason(error: BaseException) -> str:

@@ -21,9 +21,13 @@ from dialogpt.errors import DataError
 
 KINDS = ("Generic", "Share", "text", "link", "media")  # of messages that people write
 MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
-# What an account in English has for them; others are for --remove.
-_EVENT = re.compile(r"(?:Liked a message|(?:You r|R)eacted \S+ to (?:your|a) message) ?")
-_SENT = ("You sent an attachment.", "{} sent an attachment.")
+# Only what is known from archives or Instagram's own pages: English, French, Spanish, Portuguese, Turkish, German.
+_EVENT = re.compile(
+    r"(?:Liked a message|A aimé un message|Le gustó un mensaje|Curtiu uma mensagem|Bir mesajı beğendi"
+    r"|(?:You r|R)eacted \S+ to (?:your|a) message|A réagi (?:avec )?\S+ à votre message"
+    r"|Reaccionó (?:con )?\S+ a tu mensaje|Reagiu (?:com )?\S+ à sua mensagem) ?"
+)
+_SENT = ("You sent an attachment.", "{} sent an attachment.", "{} hat einen Anhang gesendet.")
 
 
 class _Message(msgspec.Struct, rename={"encrypted_sender": "senderName", "encrypted_unsent": "isUnsent"}):

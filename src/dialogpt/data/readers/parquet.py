@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from dialogpt.data.readers.chatlog import ReadOptions
+from dialogpt.data.readers import openassistant
+from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
 from dialogpt.data.readers.columns import Columns, find_columns, find_pair, refuse_links
 from dialogpt.data.readers.jsonl import BESIDE, MESSAGE_LISTS, TURN_LISTS, as_session, reason
 from dialogpt.data.readers.text import TextFile
@@ -22,7 +23,7 @@ BATCH_ROWS = 4096
 MAGIC = b"PAR1"
 
 
-def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
+def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session | ChatLog]:
     """Yield the conversations; a file or row that does not fit is a DataError, a missing pyarrow a UsageError."""
     try:
         import pyarrow  # type: ignore[import-untyped]
@@ -32,6 +33,12 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
     try:
         with parquet.ParquetFile(file.path) as table:
             names = table.schema_arrow.names
+            if set(names) >= openassistant.COLUMNS:
+                wanted = [name for name in names if name in openassistant.COLUMNS or name in openassistant.BESIDE]
+                yield from openassistant.from_rows(_batches(table, wanted, file), file, options, dropped)
+                return
+            if options.replies:
+                raise UsageError(f"--replies: {file.path} does not say what answers what", "leave --replies out")
             lists = [name for name in (*TURN_LISTS, *MESSAGE_LISTS) if name in names][:1]
             columns = None if lists else find_columns(names)
             if not lists and columns is None:

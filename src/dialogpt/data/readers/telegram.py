@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
-from dialogpt.data.readers.jsonl import decode_document
+from dialogpt.data.readers.jsonl import decode_document, decode_part
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 
@@ -35,7 +35,7 @@ class _Message(msgspec.Struct, rename={"sender": "from"}):
 
 
 class _Chat(msgspec.Struct):
-    messages: list[_Message]
+    messages: list[msgspec.Raw]  # decoded one by one: a long chat is many times its file otherwise
     name: str | None = None
     id: int | str = ""
     type: str = ""
@@ -46,7 +46,7 @@ class _Chats(msgspec.Struct, rename={"chats": "list"}):
 
 
 class _Export(msgspec.Struct):
-    messages: list[_Message] | None = None
+    messages: list[msgspec.Raw] | None = None
     name: str | None = None
     id: int | str = ""
     chats: _Chats | None = None
@@ -72,7 +72,9 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 
 def _turns(chat: _Chat, file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
-    for message in chat.messages:
+    decoder = msgspec.json.Decoder(_Message)
+    for number, part in enumerate(chat.messages, 1):
+        message = decode_part(file, decoder, part, f"{file.path}: message {number} of chat {chat.id}")
         text = message.text if isinstance(message.text, str) else "".join(map(_words, message.text))
         if message.type != "message":
             dropped["service message"] += 1

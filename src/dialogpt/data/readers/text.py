@@ -4,6 +4,7 @@ UTF-8 is the default, with or without a byte order mark; UTF-16 is known by its 
 """
 
 import codecs
+import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -81,7 +82,10 @@ class TextFile:
 
     def whole(self) -> bytes:
         """All of it in UTF-8, without a byte order mark; wrong bytes in a file of UTF-8 are left as they are."""
-        data = b"".join(read_chunks(self.path, self.on_read))
+        buffer = io.BytesIO()  # its value is its own memory: a large file is not held twice
+        for chunk in read_chunks(self.path, self.on_read):
+            buffer.write(chunk)
+        data = buffer.getvalue()
         if not self.is_utf8:
             data = self.decode(data).encode("utf-8", "surrogatepass")
         return data.removeprefix(codecs.BOM_UTF8)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from dialogpt.data.readers import whatsapp_phrases as phrases
 from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.clock import hour_of_day
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 
@@ -82,11 +83,8 @@ class Stamps:
             if day is None:
                 return None
             self._fields, self._day_s = fields, day * 86400
-        hour, minute, second = int(found[7]), int(found[8]), int(found[9] or 0)
-        half = found[10] or found[6]
-        if half:
-            after_noon = phrases.HALVES.get(phrases.letters(half))
-            hour = hour if after_noon is None or hour > 12 else hour % 12 + 12 * after_noon
+        minute, second = int(found[8]), int(found[9] or 0)
+        hour = hour_of_day(int(found[7]), found[10] or found[6] or "")
         return self._day_s + hour * 3600 + minute * 60 + second, line[found.end() :]
 
 

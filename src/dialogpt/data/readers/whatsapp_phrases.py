@@ -3,8 +3,6 @@
 Only the phrases without a sign of their own: `<two words>` and iOS lines that open with U+200E are known by their form.
 """
 
-import re
-
 # Android's placeholders of one word; those of two words and more are known by their brackets.
 MEDIA_TAGS = frozenset({
     "<媒体省略>", "<媒體省略>", "<省略多媒體檔案>", "<已忽略媒体文件>",
@@ -74,22 +72,3 @@ NOTICES = (
     "as mensagens e", "i messaggi e le chiamate", "сообщения и звонки", "הודעות ושיחות",
     "メッセージと通話", "消息和通话",
 )  # fmt: skip
-
-_NOT_LETTERS = re.compile(r"[\W_]+")
-
-
-def letters(half: str) -> str:
-    """A word of a clock without dots, blanks and quotes, and without the signs that Indian scripts join to letters."""
-    return _NOT_LETTERS.sub("", half).casefold()
-
-
-_HALVES = {
-    "am": False, "pm": True, "a": False, "p": True, "ص": False, "م": True, "صباحا": False, "مساء": True,
-    "قظ": False, "بظ": True, "öö": False, "ös": True, "πμ": False, "μμ": True, "de": False, "du": True,
-    "上午": False, "下午": True, "凌晨": False, "早上": False, "中午": True, "晚上": True, "午前": False, "午後": True,
-    "오전": False, "오후": True, "לפנהצ": False, "אחהצ": True, "пп": False, "дп": False, "pg": False, "ptg": True,
-    "sa": False, "ch": True, "पूर्वाह्न": False, "अपराह्न": True, "मपू": False, "मउ": True, "முற்பகல்": False,
-    "பிற்பகல்": True, "ಪೂರ್ವಾಹ್ನ": False, "ಅಪರಾಹ್ನ": True, "paradites": False, "eparadites": False, "pasdites": True,
-    "epasdites": True, "بن": False, "دن": True,
-}  # fmt: skip
-HALVES = {letters(word): after_noon for word, after_noon in _HALVES.items()}  # True from noon on

@@ -1,0 +1,119 @@
+"""Slack's exports, a folder a channel, a file of JSON a day (`general/2024-01-05.json`) -> chat logs.
+
+    [{"type": "message", "user": "U1", "ts": "1704441600.000100", "text": "Hi <@U2>", "thread_ts": "1704441500.0001"}]
+
+The channel is a log and each thread one of its own, which no silence cuts and which begins with the message that it
+answers, as context, where that is of the same day. Names are those of `users.json` beside the channel's folder, else of
+the message itself; mentions and links are as people read them. Left out and counted: service messages, messages without
+words, and bots, but for the wanted speaker. From Slack's help pages on exports and its API's types of messages.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.jsonl import decode_document
+from dialogpt.data.readers.text import TextFile, tidy
+from dialogpt.errors import DataError
+
+KINDS = (None, "thread_broadcast", "me_message", "file_share", "bot_message")  # of messages that somebody writes
+_MARK = re.compile(r"<([@#!]?)([^<>|]+)(?:\|([^<>]*))?>")
+
+
+class _Profile(msgspec.Struct):
+    display_name: str | None = None
+    real_name: str | None = None
+
+
+class _User(msgspec.Struct):
+    id: str
+    name: str | None = None
+    profile: _Profile = msgspec.field(default_factory=_Profile)
+
+
+class _Message(msgspec.Struct):
+    ts: str
+    type: str = "message"
+    subtype: str | None = None
+    user: str | None = None
+    username: str | None = None
+    bot_id: str | None = None
+    text: str | None = None
+    thread_ts: str | None = None
+    user_profile: _Profile | None = None
+
+
+def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
+    """Yield the channel's day and the threads in it; a file that is no such export is a DataError."""
+    names = _names(file.path.absolute().parent.parent / "users.json")
+    messages = sorted(decode_document(file, list[_Message]), key=lambda message: _time_s(message, file))
+    channel: list[ChatTurn] = []
+    threads: dict[str, list[ChatTurn]] = {}
+    for message in messages:
+        for turn in _turn(message, names, file, options.speaker, dropped):
+            if message.thread_ts in (None, message.ts):
+                channel.append(turn)
+                if message.thread_ts:  # its answers come later
+                    threads[message.ts] = [ChatTurn(turn.text, turn.speaker, learn=False)]
+            else:
+                threads.setdefault(message.thread_ts or "", []).append(ChatTurn(turn.text, turn.speaker))
+    id = f"{file.path.absolute().parent.name}/{file.source}"
+    yield ChatLog(channel, id=id, source=file.source)
+    for begun, thread in threads.items():
+        if any(turn.learn for turn in thread):
+            yield ChatLog(thread, id=f"{id}/{begun}", source=file.source)
+
+
+@lru_cache(4)
+def _names(path: Path) -> Mapping[str, str]:
+    """What people are called, by their ids; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    users = decode_document(TextFile(path), list[_User])
+    return {user.id: _called(user.profile) or user.name or user.id for user in users}
+
+
+def _called(profile: _Profile | None) -> str:
+    return (profile and (profile.display_name or profile.real_name)) or ""
+
+
+def _turn(
+    message: _Message, names: Mapping[str, str], file: TextFile, wanted: str, dropped: Counter[str]
+) -> Iterator[ChatTurn]:
+    """The turn in a message, or nothing and a count."""
+    name = names.get(message.user or "") or _called(message.user_profile) or message.username or message.user or ""
+    words = as_read(message.text or "", names)
+    if message.type != "message" or message.subtype not in KINDS:
+        dropped["deleted message" if message.subtype == "tombstone" else "service message"] += 1
+    elif (message.bot_id or message.subtype == "bot_message") and tidy(name) != wanted:
+        dropped["message of a bot"] += 1
+    elif not words.strip():
+        dropped["message without words"] += 1
+    else:
+        yield ChatTurn(words, name, time_s=_time_s(message, file))
+
+
+def as_read(text: str, names: Mapping[str, str]) -> str:
+    """A text of Slack's without its marks: <@U1> is @Ann, <https://a.b|there> is there, &lt; is <."""
+
+    def shown(mark: re.Match[str]) -> str:
+        kind, target, label = mark[1], mark[2], mark[3]
+        if kind == "@":
+            return f"@{names.get(target) or label or target}"
+        if kind == "#":
+            return f"#{label or target}"
+        return label or (f"@{target.partition('^')[0]}" if kind else target)
+
+    return _MARK.sub(shown, text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _time_s(message: _Message, file: TextFile) -> float:
+    try:
+        return float(message.ts)
+    except ValueError as error:
+        raise DataError(f"{file.path}: message {message.ts}: no time: {error}", '"ts": "1704441600.000100"') from error
