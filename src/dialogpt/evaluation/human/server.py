@@ -33,7 +33,9 @@ T = TypeVar("T")
 
 BODY_BYTES = 1 << 16
 BODY_S = 30.0
-FILES = {"page.css": "text/css", "page.js": "text/javascript"}
+FILES = {"page.css": "text/css"} | dict.fromkeys(
+    ("page.js", "texts.js", "texts-en.js", "texts-ar.js"), "text/javascript"
+)
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
