@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("fastapi")
 import httpx
 
+from dialogpt import limits
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.http import limits
 
 SAID = "a secret"
 HI = [{"role": "user", "content": "hi"}]

@@ -73,7 +73,7 @@ class Answer(msgspec.Struct):
 def check_installed() -> None:
     """UsageError when what serves the page is not installed."""
     try:
-        for name in ("fastapi", "uvicorn"):
+        for name in ("fastapi", "httptools", "uvicorn"):
             import_module(name)
     except ImportError as error:
         raise UsageError(
@@ -84,6 +84,8 @@ def check_installed() -> None:
 def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None:
     """Serve the page until Ctrl-C; prints its address, or a link for each of `names`, who are then the only judges."""
     import uvicorn
+
+    from dialogpt.limits import Requests
 
     with _listen(host, port) as listening:
         address = f"http://{_visible(host)}:{listening.getsockname()[1]}"
@@ -100,7 +102,7 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
             access_log=False,  # it would write the judges' links
             server_header=False,
             lifespan="off",
-            http="h11",  # it refuses a head that is too large; httptools reads all of it, and keeps it
+            http=Requests,
             ws="none",
             timeout_graceful_shutdown=3,
         )

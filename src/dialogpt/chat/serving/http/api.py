@@ -24,7 +24,6 @@ from starlette.staticfiles import StaticFiles
 
 from dialogpt import __version__
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.http.limits import BodyLimit
 from dialogpt.chat.serving.http.messages import (
     Answer,
     ChatRequest,
@@ -39,6 +38,7 @@ from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
 from dialogpt.chat.serving.replier import Replier, ReplyError
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.limits import BodyLimit
 
 log = logging.getLogger(__name__)
 
