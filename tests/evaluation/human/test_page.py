@@ -216,9 +216,11 @@ def test_ratings_of_one_reply(serve: Open, open_page: Open, tmp_path: Path, syst
 
 def test_a_link_of_nobody(one_server: tuple[str, str], open_page: Open) -> None:
     page = open_page(one_server[0])
-    page.goto(f"{one_server[0]}j/nobody")
-    page.get_by_role("heading", name="Nothing here").wait_for()
-    assert page.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") == "16px"  # styled
+    for where in ("j/nobody", "nobody", "j/", "some/where/else", "a%2Fb"):
+        page.goto(f"{one_server[0]}{where}")
+        page.get_by_role("heading", name="Nothing here").wait_for()
+        assert page.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") == "16px", "styled"
+        page.get_by_role("button", name="العربية").wait_for()
 
 
 def test_the_page_may_live_in_a_folder_of_another_server(one_server: tuple[str, str], browser: Any) -> None:
@@ -236,4 +238,6 @@ def test_the_page_may_live_in_a_folder_of_another_server(one_server: tuple[str, 
     press(page, "a", "t", "b", "Enter")
     api.expect(page.locator("#progress")).to_contain_text("2 of")
     assert page.url.startswith(f"{inside}j/")
+    page.goto(f"{inside}nobody")
+    page.get_by_role("button", name="العربية").wait_for()
     page.context.close()

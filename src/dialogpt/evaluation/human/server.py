@@ -130,7 +130,7 @@ def make_app(store: Store, *, joining: bool) -> "FastAPI":
 
     @app.exception_handler(404)
     async def nowhere(request: Request, error: Exception) -> Any:
-        return _respond(files["unknown.html"], "text/html", 404)
+        return _nobody(request, files)
 
     _add_pages(app, store, files, joining=joining)
     _add_api(app, store, joining=joining)
@@ -138,6 +138,7 @@ def make_app(store: Store, *, joining: bool) -> "FastAPI":
 
 
 def _add_pages(app: "FastAPI", store: Store, files: dict[str, bytes], *, joining: bool) -> None:
+    from fastapi import Request
     from fastapi.concurrency import run_in_threadpool
 
     @app.get("/")
@@ -145,14 +146,13 @@ def _add_pages(app: "FastAPI", store: Store, files: dict[str, bytes], *, joining
         return _respond(files["index.html" if joining else "invited.html"], "text/html")
 
     @app.get("/{name}")
-    async def file(name: str) -> Any:
-        known = name in FILES
-        return _respond(files[name if known else "unknown.html"], FILES.get(name, "text/html"), 200 if known else 404)
+    async def file(name: str, request: Request) -> Any:
+        return _respond(files[name], FILES[name]) if name in FILES else _nobody(request, files)
 
     @app.get("/j/{token}")
-    async def page(token: str) -> Any:
+    async def page(token: str, request: Request) -> Any:
         known = await run_in_threadpool(store.judge_with, token)
-        return _respond(files["judge.html" if known else "unknown.html"], "text/html", 200 if known else 404)
+        return _respond(files["judge.html"], "text/html") if known else _nobody(request, files)
 
 
 def _add_api(app: "FastAPI", store: Store, *, joining: bool) -> None:
@@ -182,6 +182,12 @@ def _respond(content: bytes | dict[str, Any], kind: str = "application/json", st
 
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     return Response(body, status, HEADERS, kind)
+
+
+def _nobody(request: Any, files: dict[str, bytes]) -> Any:
+    """That nobody is at an address, whose page finds its files as many folders above as the address has."""
+    up = b"../" * (request.scope["raw_path"].count(b"/") - 1)
+    return _respond(files["unknown.html"].replace(b'"../', b'"' + up), "text/html", 404)
 
 
 def _item(store: Store, token: str, *, back: bool = False) -> dict[str, Any]:
