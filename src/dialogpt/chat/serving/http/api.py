@@ -34,7 +34,7 @@ from dialogpt.chat.serving.http.messages import (
     summed,
     told_of,
 )
-from dialogpt.chat.serving.http.metrics import Metrics
+from dialogpt.chat.serving.http.metrics import Counted, Metrics
 from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
 from dialogpt.chat.serving.replier import Replier
 from dialogpt.decoding import ReplyConfig
@@ -94,6 +94,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     app.get("/docs", include_in_schema=False)(_docs)
     add_handlers(app)
     app.add_middleware(BodyLimit, most_bytes=config.max_body)
+    app.add_middleware(Counted, metrics=metrics)
     if config.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(config.cors), allow_methods=["GET", "POST"], allow_headers=["*"],
@@ -170,7 +171,7 @@ class _Server:
             for turns in body.contexts(self.replier.end_text):
                 talks.append(self._begun(turns, settings, body, request))
             if body.stream:
-                return _Stream(talks, await talks[0].first(), answer, body)
+                return _Stream(talks, await talks[0].first(), answer, body, self.metrics)
             told = [await talk.all(body.n) for talk in talks]
         except BaseException:
             for talk in talks:
@@ -204,10 +205,12 @@ class _Stream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, talks: list[Talk], first: str | Told, answer: Answer, body: ChatRequest | TextRequest) -> None:
+    def __init__(
+        self, talks: list[Talk], first: str | Told, answer: Answer, body: ChatRequest | TextRequest, metrics: Metrics
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx hands pieces on
         del self.headers["content-length"]
-        self._talks, self._first, self._answer, self._body = talks, first, answer, body
+        self._talks, self._first, self._answer, self._body, self._metrics = talks, first, answer, body, metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send them. Whoever goes away is noticed by the talks: no task has to stand beside this one."""
@@ -226,7 +229,9 @@ class _Stream(Response):
                     head.clear()
                     event = await talk.next()
                 if isinstance(event, Exception):
-                    await send({"type": "http.response.body", "body": _events(error_body(*status_of(event)))})
+                    status, message = status_of(event)
+                    self._metrics.broken.labels(str(status)).inc()
+                    await send({"type": "http.response.body", "body": _events(error_body(status, message))})
                     return
                 rest = _events(*head, *self._last(event, said, place))
                 head.clear()

@@ -31,6 +31,8 @@ async def _explained(request: Request, error: DialoGPTError) -> JSONResponse:
 
 def status_of(error: Exception) -> tuple[int, str]:
     """The status of an error, and what may be told of it."""
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail)
     if not isinstance(error, DialoGPTError):
         return 500, "the reply failed"
     if isinstance(error, ReplyError):
