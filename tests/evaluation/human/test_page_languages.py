@@ -17,6 +17,16 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
 TEXTS = """async () => [(await import("./texts-en.js")).ENGLISH, (await import("./texts-ar.js")).ARABIC]"""
 
+# WCAG's contrast of an element's text with its background, both opaque.
+CONTRAST = """id => {
+  const { color, backgroundColor, opacity } = getComputedStyle(document.getElementById(id));
+  const light = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number).map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0.05);
+  const [least, most] = [light(color), light(backgroundColor)].sort((a, b) => a - b);
+  return opacity === "1" ? most / least : 0;
+}"""
+
 
 def language(page: Any) -> list[str]:
     return list(page.evaluate("[document.documentElement.lang, document.documentElement.dir]"))
@@ -91,3 +101,13 @@ def test_the_languages_say_the_same_things(one_server: tuple[str, str], open_pag
         assert set(re.findall(r"\{\w+\}", str(arabic[key]))) == names, key
         if isinstance(text, dict):
             assert sorted(arabic[key]) == ["few", "many", "one", "other", "two", "zero"], key
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_buttons_can_be_read_before_all_is_answered(one_server: tuple[str, str], open_page: Open, scheme: str) -> None:
+    page = open_page(one_server[0], color_scheme=scheme)
+    begin(page, f"Contrast {scheme}")
+    assert page.evaluate(CONTRAST, "next") > 4.5, "not all is answered"
+    for _ in range(3):
+        page.keyboard.press("a")
+    assert page.evaluate(CONTRAST, "next") > 4.5
