@@ -60,6 +60,7 @@ def test_a_study_from_a_name_to_the_end(serve: Serve, tmp_path: Path, systems: t
         assert response.status_code == 200
         assert words in response.text
         assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert HTTP.head(served.url + page).headers["Content-Length"] == str(len(response.content))
         assert response.headers["Cache-Control"] == "no-store"
         assert "server" not in response.headers
     judge = join(served.url, "  Zoë\tأحمد ")

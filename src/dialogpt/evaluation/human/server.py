@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 BODY_BYTES = 1 << 16
 BODY_S = 30.0
+LOOKS = ["GET", "HEAD"]  # the latter is what monitors and previews of links ask
 FILES = {"page.css": "text/css"} | dict.fromkeys(
     ("page.js", "texts.js", "texts-en.js", "texts-ar.js"), "text/javascript"
 )
@@ -141,15 +142,15 @@ def _add_pages(app: "FastAPI", store: Store, files: dict[str, bytes], *, joining
     from fastapi import Request
     from fastapi.concurrency import run_in_threadpool
 
-    @app.get("/")
+    @app.api_route("/", methods=LOOKS)
     async def index() -> Any:
         return _respond(files["index.html" if joining else "invited.html"], "text/html")
 
-    @app.get("/{name}")
+    @app.api_route("/{name}", methods=LOOKS)
     async def file(name: str, request: Request) -> Any:
         return _respond(files[name], FILES[name]) if name in FILES else _nobody(request, files)
 
-    @app.get("/j/{token}")
+    @app.api_route("/j/{token}", methods=LOOKS)
     async def page(token: str, request: Request) -> Any:
         known = await run_in_threadpool(store.judge_with, token)
         return _respond(files["judge.html"], "text/html") if known else _nobody(request, files)
