@@ -1,7 +1,9 @@
 """What clients of OpenAI send beside a plain question: several prompts, messages of tools, fields that say nothing."""
 
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -117,5 +119,23 @@ def test_negative_seeds(serve: Callable[..., Any]) -> None:
     server = serve(safety=False)
     body: dict[str, Any] = {"messages": [HI], "temperature": 2.0}
     assert texts(server.post(body | {"seed": -5})) == texts(server.post(body | {"seed": -5}))
-    assert texts(server.post(body | {"seed": -5})) == texts(server.post(body | {"seed": 2**63 - 5}))
+    assert texts(server.post(body | {"seed": -5})) == texts(server.post(body | {"seed": 2**31 - 5}))
     assert len({json.dumps(texts(server.post(body | {"seed": -1}))) for _ in range(8)}) > 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_whoever_goes_away_takes_all_prompts_along(serve: Callable[..., Any], slowed: Any, stream: bool) -> None:
+    server = serve(safety=False, rows=2, max_new_tokens=50, min_new_tokens=50)
+    slowed(server.worker.batcher.engine, 0.02)
+    body = {"prompt": ["hi"] * 9, "stream": stream}
+    with (
+        suppress(httpx.ReadTimeout),
+        httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=0.3) as answer,
+    ):
+        next(answer.iter_lines())
+    until = time.monotonic() + 30
+    while server.worker.batcher.rows or server.worker.waiting:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert server.worker.batcher.tokens_made < 9 * 50, "they were given up, not made"
+    assert server.post({"prompt": "hi", "max_tokens": 1}, "/v1/completions").status_code == 200

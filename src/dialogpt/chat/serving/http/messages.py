@@ -110,7 +110,9 @@ class Request(BaseModel):
 
     def drawn_with(self, other: int) -> int:
         """The seed that was asked for, else the other one; so it is for -1, as clients of llama.cpp mean it."""
-        return other if self.seed in (None, -1) else self.seed % 2**63
+        if self.seed is None or self.seed == -1:
+            return other
+        return self.seed if self.seed >= 0 else self.seed % 2**31  # which every engine behind takes
 
     @property
     def stops(self) -> list[str]:
