@@ -230,7 +230,8 @@ function saveDraft() {
 // What a key may mean wherever the keyboard is set to: its letter, and of other scripts its place on the keyboard, too.
 function lettersOf(event) {
   const placed = /^[a-z0-9]$/i.test(event.key) ? event.key : event.code.replace(/^(Key|Digit|Numpad)/, "");
-  return [event.key, placed.toLowerCase()].filter((letter) => letter.length === 1);
+  const digit = event.key.replace(/[٠-٩۰-۹]/, (sign) => String(sign.codePointAt(0) & 15)); // Arabic and Persian ones
+  return [digit, placed.toLowerCase()].filter((letter) => letter.length === 1);
 }
 
 function onKey(event) {
