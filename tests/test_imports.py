@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 NEEDS_AN_EXTRA = (  # each imported by one function, which says what is missing
     "dialogpt.chat.serving.http",
+    "dialogpt.limits",
     "dialogpt.chat.serving.backend",
     "dialogpt.chat.serving.watch",
     "dialogpt.chat.bots.telegram",

@@ -95,9 +95,9 @@ def serve_page(tiny_checkpoint: Path) -> Iterator[Callable[..., tuple[str, Any]]
 
     from dialogpt.chat.serving import ServeConfig
     from dialogpt.chat.serving.http.api import make_app
-    from dialogpt.chat.serving.http.limits import Requests
     from dialogpt.chat.serving.serve import load_batcher
     from dialogpt.chat.serving.worker import Worker
+    from dialogpt.limits import Requests
 
     running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
 
@@ -154,8 +154,8 @@ class Server:
 
         from dialogpt.chat.serving.backend.opening import open_backend
         from dialogpt.chat.serving.http.api import make_app
-        from dialogpt.chat.serving.http.limits import Requests
         from dialogpt.chat.serving.serve import open_worker
+        from dialogpt.limits import Requests
 
         self.config = config
         self.worker: Any = (open_backend if config.backend else open_worker)(config)[0]

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("fastapi")
 import httpx
 
+from dialogpt import limits
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.http import limits
 
 SAID = "a secret"
 HI = [{"role": "user", "content": "hi"}]
@@ -83,7 +83,7 @@ def test_a_reply_that_takes_longer_than_its_request_may_is_waited_for(
         ({"num_hypotheses": 17}, "num_hypotheses"),
         ({"no_repeat_ngram": -1}, "no_repeat_ngram"),
         ({"seed": 2**63}, "seed"),
-        ({"seed": -1}, "seed"),
+        ({"seed": -(2**63) - 1}, "seed"),
     ],
 )
 def test_limits_of_a_request(serve: Callable[..., Any], body: dict[str, Any], message: str) -> None:

@@ -148,3 +148,14 @@ def test_what_is_chosen_is_seen_where_the_system_chooses_the_colours(show: Show)
     page.say("two")
     opened, other = (corner(page.tab, button) for button in page.tab.locator("#conversations button").all())
     assert opened != other
+
+
+@pytest.mark.parametrize(("locale", "name"), [("en-GB", "Your message"), ("ar", "رسالتك")])
+def test_landmarks_and_headings_have_names(show: Show, locale: str, name: str) -> None:
+    page = show(locale=locale)
+    assert page.tab.get_by_role("form", name=name).get_by_role("textbox").count() == 1
+    assert page.tab.get_by_role("heading", level=2).count() == 1, "the welcome's, below the page's own"
+    for heading in page.tab.get_by_role("heading").all():
+        assert heading.inner_text(), "a conversation without a title has no heading"
+    page.say("hello there")
+    page.tab.get_by_role("heading", name="hello there").wait_for()

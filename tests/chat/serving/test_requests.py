@@ -26,7 +26,13 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "an empty message": ({"messages": user(" \n\t")}, 400, "the last message is empty"),
     "control characters only": ({"messages": user("\u0000\u0007")}, 400, "the last message is empty"),
     "system alone": ({"messages": [{"role": "system", "content": "x"}]}, 400, "all messages are the system's"),
-    "another role": ({"messages": [{"role": "tool", "content": "x"}]}, 422, "messages.0.role"),
+    "another role": ({"messages": [{"role": "narrator", "content": "x"}]}, 422, "messages.0.role"),
+    "a tool's at the end": (
+        {"messages": [*user("hi"), {"role": "tool", "content": "x"}]},
+        400,
+        "the last message is of role tool, which is not read",
+    ),
+    "no content": ({"messages": [{"role": "user", "text": "hi"}]}, 422, "a message of role user needs its content"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "reads text only"),
     "another model": ({"model": "gpt-4", "messages": user("hi")}, 404, "no model 'gpt-4' here"),
     "temperature": ({"messages": user("hi"), "temperature": -1}, 422, "temperature"),
@@ -37,17 +43,23 @@ BAD: dict[str, tuple[Any, int, str]] = {
         400,
         "temperature 0 gives 2 times the same hypothesis",
     ),
-    "tools": ({"messages": user("hi"), "tools": [{"type": "function"}]}, 422, "tools is not supported here"),
+    "tools": (
+        {"messages": user("hi"), "tools": [{"type": "function"}]},
+        422,
+        "tools is not supported here (leave them out: ",
+    ),
     "json": (
         {"messages": user("hi"), "response_format": {"type": "json_object"}},
         422,
-        "the body: response_format is not supported here",
+        "response_format is not supported here",
     ),
     "best_of": ({"messages": user("hi"), "best_of": 2}, 422, "best_of is not supported here: num_hypotheses"),
     "echo": ({"messages": user("hi"), "echo": True}, 422, "echo is not supported here"),
     "suffix": ({"messages": user("hi"), "suffix": "!"}, 422, "suffix is not supported here"),
     "speech": ({"messages": user("hi"), "audio": {"voice": "x", "format": "wav"}}, 422, "audio is not supported"),
     "penalty": ({"messages": user("hi"), "presence_penalty": 1}, 422, "presence_penalty is not supported here"),
+    "another engine's": ({"messages": user("hi"), "guided_regex": "a"}, 422, "guided_regex is not supported here"),
+    "speech, by its mode": ({"messages": user("hi"), "modalities": ["text", "audio"]}, 422, "audio is not supported"),
     "a string": ("hi", 422, ""),
     "a number of tokens": ({"messages": user("hi"), "max_tokens": 0}, 422, "max_tokens"),
 }
@@ -63,7 +75,10 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
         assert error["type"] == "invalid_request_error"
     headers = {"Content-Type": "application/json"}
     answer = httpx.post(f"{server.url}/v1/chat/completions", content=b"hi", headers=headers, timeout=60)
-    assert answer.json()["error"]["message"].startswith("the body is no JSON: ")
+    assert answer.json()["error"]["message"].startswith("the body is no JSON, at character 0: Expecting value (send")
+    for content in ('{"messages": "صباح"}'.encode("cp1256"), b'{"a":' * 5000):  # as old shells of Windows send it
+        answer = httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=60)
+        assert (answer.status_code, "send one JSON object in UTF-8" in answer.text) == (400, True)
     for content in (b"{", b"\xff\xfe", b'{"messages": [{"role": "user", "content": "\\ud83d"}]}'):
         answer = httpx.post(f"{server.url}/v1/chat/completions", content=content, timeout=60)
         assert answer.status_code in (200, 422), answer.text
@@ -72,10 +87,12 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
         assert answer.status_code == 422
         assert "Content-Type: application/json" in answer.json()["error"]["message"]
     answer = httpx.post(f"{server.url}/v1/chat/completions", headers=headers, timeout=60)
-    assert answer.json()["error"]["message"] == "the body: Field required"
-    assert server.post({}, "/v1/embeddings").status_code == 404
+    assert answer.json()["error"]["message"].startswith("the body is empty (send one JSON object")
+    nowhere = server.post({}, "/chat/completions")
+    assert (nowhere.status_code, "the base URL of clients ends in /v1" in nowhere.text) == (404, True)
     answer = httpx.get(f"{server.url}/v1/chat/completions")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"]["message"] == "GET is not for /v1/chat/completions (send POST)"
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert httpx.get(f"{server.url}/v1/nowhere").json()["error"]["code"] == 404
     with pytest.raises(openai.NotFoundError, match="no model 'x' here"):

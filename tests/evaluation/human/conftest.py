@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,10 @@ from dialogpt.evaluation.human.store import Store
 from dialogpt.evaluation.human.study import make_study
 from dialogpt.evaluation.inputs import read_replies
 
+BROWSING = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
 SCRIPT = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
 # Contexts and two systems' replies; the last are the same.
 ROWS = [
@@ -132,3 +137,39 @@ def run_judge() -> Callable[..., tuple[int, str]]:
         return result.returncode, result.stderr
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, headless; skips where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=BROWSING.split())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """A page of a browser of its own; errors in it, and requests to elsewhere, fail the test."""
+    pages, wrong = [], []
+
+    def make(url: str, **settings: Any) -> Any:
+        page = browser.new_context(**settings).new_page()
+        pages.append(page)
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if "Security" in message.text else None)
+        page.on(
+            "request", lambda request: None if request.url.startswith((url, "data:")) else wrong.append(request.url)
+        )
+        page.goto(url)
+        return page
+
+    yield make
+    for page in pages:
+        page.context.close()
+    assert not wrong

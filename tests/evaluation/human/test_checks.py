@@ -3,7 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogpt.evaluation.human.checks import INSTRUCTIONS, drawn_answer, instructed, is_check, passed, with_checks
+from dialogpt.evaluation.human.checks import (
+    ARABIC_INSTRUCTIONS,
+    INSTRUCTIONS,
+    drawn_answer,
+    instructed,
+    is_check,
+    passed,
+    with_checks,
+)
 from dialogpt.evaluation.human.study import Item
 
 EVERY = st.integers(2, 30)
@@ -36,6 +44,13 @@ def test_the_instruction_takes_the_place_of_the_reply_that_it_asks_for() -> None
     assert instructed(Item("1", ("hi",), ("a",), ("x",)), 1).replies == (INSTRUCTIONS["ratings"],)
     assert {drawn_answer("pairs", number, 1) for number in range(20)} == {1, -1}
     assert {drawn_answer("ratings", number, 1) for number in range(20)} == {1}
+
+
+def test_an_item_in_arabic_has_its_instruction_in_arabic() -> None:
+    pair = Item("1", ("صباح الخير", "أهلا"), ("a", "b"), ("كيف حالك؟ OK", "مرحبا"))
+    assert instructed(pair, -1).replies == ("كيف حالك؟ OK", ARABIC_INSTRUCTIONS["pairs"])
+    assert instructed(Item("1", ("hi, أحمد",), ("a",), ("",)), 1).replies == (ARABIC_INSTRUCTIONS["ratings"],)
+    assert instructed(Item("1", ("hello, أحمد",), ("a",), ("",)), 1).replies == (INSTRUCTIONS["ratings"],)
 
 
 def test_one_other_answer_fails_the_check() -> None:

@@ -4,6 +4,8 @@ import json
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -58,6 +60,7 @@ def test_a_study_from_a_name_to_the_end(serve: Serve, tmp_path: Path, systems: t
         assert response.status_code == 200
         assert words in response.text
         assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert HTTP.head(served.url + page).headers["Content-Length"] == str(len(response.content))
         assert response.headers["Cache-Control"] == "no-store"
         assert "server" not in response.headers
     judge = join(served.url, "  Zoë\tأحمد ")
@@ -146,6 +149,24 @@ def test_a_head_that_never_ends_is_refused(one_server: tuple[str, str]) -> None:
             while client.recv(1 << 16):
                 pass
     assert HTTP.get(one_server[0]).status_code == 200
+
+
+def test_a_request_that_does_not_come_is_not_waited_for(tmp_path: Path, systems: tuple[Path, Path]) -> None:
+    hasty = "from dialogpt import cli, limits; limits.REQUEST_S = 0.2; cli.main()"
+    command = [sys.executable, "-c", hasty, "judge", str(tmp_path / "study.db"), "--hyps", *map(str, systems)]
+    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        where = httpx.URL(process.stdout.readline().strip())
+        for sent in (
+            b"",
+            b"GET / HTTP/1.1\r\nHost:",
+            b"POST /api/join HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        ):
+            with socket.create_connection((where.host, where.port), timeout=20) as client:
+                client.sendall(sent)
+                while client.recv(1 << 16):
+                    pass
+        process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("path", ["j/nobody", "nothing", "api/none", "../../etc/passwd", "judge.html", "j/"])

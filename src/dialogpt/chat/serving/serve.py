@@ -46,7 +46,7 @@ def serve(config: ServeConfig) -> None:
 
             from dialogpt.chat.serving.backend.opening import open_backend
             from dialogpt.chat.serving.http.api import make_app
-            from dialogpt.chat.serving.http.limits import Requests
+            from dialogpt.limits import Requests
         except ImportError as error:
             needs = "serve needs FastAPI, httptools, httpx, psutil and uvicorn"
             raise UsageError(needs, 'pip install "dialogpt[server]"') from error

@@ -9,12 +9,17 @@ from collections.abc import Sequence
 
 import msgspec
 
+from dialogpt.data.normalize import ARABIC_LETTER
 from dialogpt.evaluation.human import Kind
 from dialogpt.evaluation.human.study import Item
 
 INSTRUCTIONS = {
     "pairs": "Instead of judging this one, please choose this reply for every question.",
     "ratings": "Instead of judging this one, please give it a 1 for every question.",
+}
+ARABIC_INSTRUCTIONS = {
+    "pairs": "بدل الحكم على هذا الردّ، اختره من فضلك في كل سؤال.",
+    "ratings": "بدل الحكم على هذا الردّ، أعطه 1 من فضلك في كل سؤال.",
 }
 
 
@@ -44,10 +49,15 @@ def drawn_answer(kind: Kind, number: int, seed: int) -> int:
 
 
 def instructed(item: Item, answer: int) -> Item:
-    """The item with the reply that `answer` chooses replaced by the instruction to choose it."""
+    """The item with the reply that `answer` chooses replaced by the instruction to choose it.
+
+    It is in Arabic where the item is, which whoever judges it can read, and which does not stand out.
+    """
     replies = list(item.replies)
     kind: Kind = "pairs" if len(replies) == 2 else "ratings"
-    replies[0 if answer > 0 else 1] = INSTRUCTIONS[kind]
+    letters = [letter for text in (*item.turns, *replies) for letter in text if letter.isalpha()]
+    arabic = len(ARABIC_LETTER.findall("".join(letters))) > len(letters) / 2
+    replies[0 if answer > 0 else 1] = (ARABIC_INSTRUCTIONS if arabic else INSTRUCTIONS)[kind]
     return msgspec.structs.replace(item, replies=tuple(replies))
 
 

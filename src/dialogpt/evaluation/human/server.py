@@ -33,7 +33,10 @@ T = TypeVar("T")
 
 BODY_BYTES = 1 << 16
 BODY_S = 30.0
-FILES = {"page.css": "text/css", "page.js": "text/javascript"}
+LOOKS = ["GET", "HEAD"]  # the latter is what monitors and previews of links ask
+FILES = {"page.css": "text/css"} | dict.fromkeys(
+    ("page.js", "texts.js", "texts-en.js", "texts-ar.js"), "text/javascript"
+)
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -71,7 +74,7 @@ class Answer(msgspec.Struct):
 def check_installed() -> None:
     """UsageError when what serves the page is not installed."""
     try:
-        for name in ("fastapi", "uvicorn"):
+        for name in ("fastapi", "httptools", "uvicorn"):
             import_module(name)
     except ImportError as error:
         raise UsageError(
@@ -82,6 +85,8 @@ def check_installed() -> None:
 def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None:
     """Serve the page until Ctrl-C; prints its address, or a link for each of `names`, who are then the only judges."""
     import uvicorn
+
+    from dialogpt.limits import Requests
 
     with _listen(host, port) as listening:
         address = f"http://{_visible(host)}:{listening.getsockname()[1]}"
@@ -98,7 +103,7 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
             access_log=False,  # it would write the judges' links
             server_header=False,
             lifespan="off",
-            http="h11",  # it refuses a head that is too large; httptools reads all of it, and keeps it
+            http=Requests,
             ws="none",
             timeout_graceful_shutdown=3,
         )
@@ -126,7 +131,7 @@ def make_app(store: Store, *, joining: bool) -> "FastAPI":
 
     @app.exception_handler(404)
     async def nowhere(request: Request, error: Exception) -> Any:
-        return _respond(files["unknown.html"], "text/html", 404)
+        return _nobody(request, files)
 
     _add_pages(app, store, files, joining=joining)
     _add_api(app, store, joining=joining)
@@ -134,21 +139,21 @@ def make_app(store: Store, *, joining: bool) -> "FastAPI":
 
 
 def _add_pages(app: "FastAPI", store: Store, files: dict[str, bytes], *, joining: bool) -> None:
+    from fastapi import Request
     from fastapi.concurrency import run_in_threadpool
 
-    @app.get("/")
+    @app.api_route("/", methods=LOOKS)
     async def index() -> Any:
         return _respond(files["index.html" if joining else "invited.html"], "text/html")
 
-    @app.get("/{name}")
-    async def file(name: str) -> Any:
-        known = name in FILES
-        return _respond(files[name if known else "unknown.html"], FILES.get(name, "text/html"), 200 if known else 404)
+    @app.api_route("/{name}", methods=LOOKS)
+    async def file(name: str, request: Request) -> Any:
+        return _respond(files[name], FILES[name]) if name in FILES else _nobody(request, files)
 
-    @app.get("/j/{token}")
-    async def page(token: str) -> Any:
+    @app.api_route("/j/{token}", methods=LOOKS)
+    async def page(token: str, request: Request) -> Any:
         known = await run_in_threadpool(store.judge_with, token)
-        return _respond(files["judge.html" if known else "unknown.html"], "text/html", 200 if known else 404)
+        return _respond(files["judge.html"], "text/html") if known else _nobody(request, files)
 
 
 def _add_api(app: "FastAPI", store: Store, *, joining: bool) -> None:
@@ -178,6 +183,12 @@ def _respond(content: bytes | dict[str, Any], kind: str = "application/json", st
 
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     return Response(body, status, HEADERS, kind)
+
+
+def _nobody(request: Any, files: dict[str, bytes]) -> Any:
+    """That nobody is at an address, whose page finds its files as many folders above as the address has."""
+    up = b"../" * (request.scope["raw_path"].count(b"/") - 1)
+    return _respond(files["unknown.html"].replace(b'"../', b'"' + up), "text/html", 404)
 
 
 def _item(store: Store, token: str, *, back: bool = False) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The HTTP side: routes, messages, limits, numbers. It, `backend` and `watch` alone need the extra `server`."""
+"""The HTTP side: routes, messages, numbers. It, `backend` and `watch` alone here need the extra `server`."""

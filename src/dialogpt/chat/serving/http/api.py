@@ -1,7 +1,7 @@
 """The HTTP server as an application: OpenAI's routes, /health, /metrics, and the page.
 
 A request becomes a job of the replier; what the job tells, in the replier's thread, reaches the request by its event
-loop. Whoever goes away takes his job along. Errors have OpenAI's form, {"error": {"message": ..., "type": ...}}.
+loop. Whoever goes away takes his job along.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
@@ -24,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from dialogpt import __version__
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.http.limits import BodyLimit
+from dialogpt.chat.serving.http.errors import add_handlers, error_body, status_of
 from dialogpt.chat.serving.http.messages import (
     Answer,
     ChatRequest,
@@ -32,19 +31,22 @@ from dialogpt.chat.serving.http.messages import (
     check_model,
     defaults_of,
     reply_settings,
+    summed,
     told_of,
 )
-from dialogpt.chat.serving.http.metrics import Metrics
+from dialogpt.chat.serving.http.metrics import Counted, Metrics
 from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
-from dialogpt.chat.serving.replier import Replier, ReplyError
+from dialogpt.chat.serving.replier import Replier
+from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.batcher import Job
-from dialogpt.errors import DialoGPTError, UsageError
+from dialogpt.errors import UsageError
+from dialogpt.limits import BodyLimit
+from dialogpt.session import Turn
 
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parents[1] / "page"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-KINDS = {401: "authentication_error", 429: "rate_limit_error"}  # of the others below 500: invalid_request_error
 ERRORS: dict[int | str, dict[str, Any]] = {  # of replies, as the document tells them
     status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
     for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
@@ -90,14 +92,14 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     app.head("/health", include_in_schema=False)(server.health)  # which balancers and monitors ask
     app.api_route("/health/", methods=["GET", "HEAD"], include_in_schema=False)(server.health)
     app.get("/docs", include_in_schema=False)(_docs)
-    app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
+    add_handlers(app)
     app.add_middleware(BodyLimit, most_bytes=config.max_body)
+    app.add_middleware(Counted, metrics=metrics)
     if config.cors:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(config.cors), allow_methods=["GET", "POST"], allow_headers=["*"]
-        )
+            CORSMiddleware, allow_origins=list(config.cors), allow_methods=["GET", "POST"], allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )  # fmt: skip
     if config.page and PAGE.is_dir():
         app.router.default = _Page(directory=PAGE, html=True)  # a mount would take a route's other methods, too
     return app
@@ -163,67 +165,96 @@ class _Server:
         settings = body.settings(self._settings)
         if settings.mmi and not self.replier.ranks:
             raise UsageError("mmi needs a backward model", "start the server with --backward")
-        talk = Talk(self.replier, self.metrics, self.mail)
-        seed = int(self._seeds.integers(2**63)) if body.seed is None else body.seed
-        turns = body.turns(self.replier.end_text)
+        answer = Answer(self.name, chat)
+        talks: list[Talk] = []
+        try:
+            for turns in body.contexts(self.replier.end_text):
+                talks.append(self._begun(turns, settings, body, request))
+            if body.stream:
+                return _Stream(talks, await talks[0].first(), answer, body, self.metrics)
+            told = [await talk.all(body.n) for talk in talks]
+        except BaseException:
+            for talk in talks:
+                talk.leave()
+            raise
+        more = {"hypotheses": told_of(told[0].hypotheses)} if body.hypotheses else {}
+        texts = [text for one in told for text in one.texts]
+        reasons = [reason for one in told for reason in one.reasons]
+        whole = answer.whole(texts, reasons, summed([one.usage for one in told]), **more)
+        return Response(msgspec.json.encode(whole), media_type="application/json")
+
+    def _begun(
+        self, turns: list[Turn], settings: ReplyConfig, body: ChatRequest | TextRequest, request: Request
+    ) -> Talk:
         if self.config.log_text:
             log.info("asked: %s", " | ".join(turn.text for turn in turns))
+        talk = Talk(self.replier, self.metrics, self.mail)
         job = Job(
-            context=turns, config=settings, seed=seed, stops=body.stops, on_done=talk.on_done,
-            on_text=talk.on_text if body.stream and body.n == 1 else None,
+            context=turns, config=settings, seed=body.drawn_with(int(self._seeds.integers(2**63))), stops=body.stops,
+            on_done=talk.on_done, on_text=talk.on_text if body.stream and body.n == 1 else None,
         )  # fmt: skip
         talk.begin(job, request)
-        answer = Answer(self.name, chat)
-        if body.stream:
-            return _Stream(talk, await talk.first(), answer, body)
-        told_all = await talk.all(body.n)
-        more = {"hypotheses": told_of(told_all.hypotheses)} if body.hypotheses else {}
-        whole = answer.whole(told_all.texts, told_all.reasons, told_all.usage, **more)
-        return Response(msgspec.json.encode(whole), media_type="application/json")
+        return talk
 
 
 class _Stream(Response):
-    """A reply as server-sent events, in pieces as it is made; at the end why it ended, and what was asked for."""
+    """Replies as server-sent events, in pieces as they are made; at the end why, and what was asked for.
+
+    Those of several prompts come one after the other, though they are made together.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, talk: Talk, first: str | Told, answer: Answer, body: ChatRequest | TextRequest) -> None:
+    def __init__(
+        self, talks: list[Talk], first: str | Told, answer: Answer, body: ChatRequest | TextRequest, metrics: Metrics
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx hands pieces on
         del self.headers["content-length"]
-        self._talk, self._first, self._answer, self._body = talk, first, answer, body
+        self._talks, self._first, self._answer, self._body, self._metrics = talks, first, answer, body, metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it. Whoever goes away is noticed by the talk: no task has to stand beside this one."""
-        answer, said = self._answer, ""
-        event: Event = self._first
+        """Send them. Whoever goes away is noticed by the talks: no task has to stand beside this one."""
+        answer = self._answer
         head = [answer.piece(index, None) for index in range(self._body.n)] if answer.chat else []
+        usages: list[dict[str, int]] = []
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while isinstance(event, str):
-                said += event
-                events = _events(*head, answer.piece(0, event))
-                await send({"type": "http.response.body", "body": events, "more_body": True})
+            for place, talk in enumerate(self._talks):
+                event: Event = await talk.next() if place else self._first
+                said = ""
+                while isinstance(event, str):
+                    said += event
+                    events = _events(*head, answer.piece(place, event))
+                    await send({"type": "http.response.body", "body": events, "more_body": True})
+                    head.clear()
+                    event = await talk.next()
+                if isinstance(event, Exception):
+                    status, message = status_of(event)
+                    self._metrics.broken.labels(str(status)).inc()
+                    await send({"type": "http.response.body", "body": _events(error_body(status, message))})
+                    return
+                rest = _events(*head, *self._last(event, said, place))
                 head.clear()
-                event = await self._talk.next()
-            if isinstance(event, Exception):
-                rest = _events(_error(*_status(event)))
-            else:
-                rest = _events(*head, *self._last(event, said)) + b"data: [DONE]\n\n"
-            await send({"type": "http.response.body", "body": rest})
+                usages.append(event.some(self._body.n)[2])
+                if len(usages) < len(self._talks):
+                    await send({"type": "http.response.body", "body": rest, "more_body": True})
+            if self._body.usage_at_the_end:
+                rest += _events(answer.usage(summed(usages)))
+            await send({"type": "http.response.body", "body": rest + b"data: [DONE]\n\n"})
         finally:
-            self._talk.leave()
+            for talk in self._talks:
+                talk.leave()
 
-    def _last(self, told: Told, said: str) -> Iterator[dict[str, Any]]:
-        """What has not been said yet."""
+    def _last(self, told: Told, said: str, place: int) -> Iterator[dict[str, Any]]:
+        """What of the prompt at that place has not been said yet."""
         answer, body = self._answer, self._body
-        texts, reasons, usage = told.some(body.n)
-        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
-            if rest := text[len(said) :] if index == 0 else text:
+        texts, reasons, _ = told.some(body.n)
+        for number, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
+            index = place * body.n + number
+            if rest := text[len(said) :] if number == 0 else text:
                 yield answer.piece(index, rest)
-            more = {"hypotheses": told_of(told.hypotheses)} if body.hypotheses and index == 0 else {}
+            more = {"hypotheses": told_of(told.hypotheses)} if body.hypotheses and number == 0 else {}
             yield answer.piece(index, "", reason, **more)
-        if body.usage_at_the_end:
-            yield answer.usage(usage)
 
 
 def _events(*pieces: dict[str, Any]) -> bytes:
@@ -238,44 +269,3 @@ def _key_check(key: str) -> Any:
             raise HTTPException(401, "the API key is missing or another one")
 
     return check
-
-
-async def _explained(request: Request, error: DialoGPTError) -> JSONResponse:
-    """An error that the client can act upon."""
-    status, message = _status(error)
-    after = error.retry_after if isinstance(error, ReplyError) else ""
-    return JSONResponse(_error(status, message), status_code=status, headers={"Retry-After": after} if after else {})
-
-
-def _status(error: Exception) -> tuple[int, str]:
-    """The status of an error, and what may be told of it."""
-    if not isinstance(error, DialoGPTError):
-        return 500, "the reply failed"
-    if isinstance(error, ReplyError):
-        return error.status, str(error)
-    return 404 if str(error).startswith("no model ") else 400, str(error)
-
-
-async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """A body that has not the right form."""
-    faults = [_fault(fault) for fault in error.errors()]
-    if isinstance(error.body, bytes):  # which FastAPI reads as JSON only where it is called so
-        faults = ["the body is not read as JSON: send it with the header Content-Type: application/json"]
-    return JSONResponse(_error(422, "; ".join(faults)), status_code=422)
-
-
-def _fault(fault: dict[str, Any]) -> str:
-    if fault["type"] == "json_invalid":
-        return f"the body is no JSON: {fault['ctx']['error']}"
-    where = ".".join(str(part) for part in fault["loc"] if part != "body")
-    return f"{where or 'the body'}: {fault['msg'].removeprefix('Value error, ')}"  # which pydantic puts before ours
-
-
-async def _refused(request: Request, error: HTTPException) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else error.headers
-    return JSONResponse(_error(error.status_code, str(error.detail)), status_code=error.status_code, headers=headers)
-
-
-def _error(status: int, message: str) -> dict[str, Any]:
-    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind, "code": status}}

@@ -23,10 +23,21 @@ from dialogpt.tokens.opening import END_TEXT
 
 MOST = 16  # replies, or hypotheses, or stops, of a request
 LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
-NOT_HERE = (
-    "tools", "functions", "logit_bias", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "audio",
-    "echo", "suffix",
-)  # fmt: skip
+MOST_PROMPTS = 64
+LEAVE_OUT = "leave it out"
+NOT_HERE = {  # what the model cannot do, and what to do instead
+    "tools": "leave them out: the model calls none", "functions": "leave them out: the model calls none",
+    "logit_bias": "leave it out; `stop`, `repetition_penalty` and `no_repeat_ngram` are there",
+    "logprobs": "leave it out; `hypotheses` tells the log-probability of each reply", "top_logprobs": LEAVE_OUT,
+    "presence_penalty": "leave it out, or 0; `repetition_penalty` is there",
+    "frequency_penalty": "leave it out, or 0; `repetition_penalty` is there",
+    "audio": "leave it out: replies are text", "echo": "leave it out, and put the prompt before the reply",
+    "suffix": "leave it out: replies follow what is before them", "min_tokens": LEAVE_OUT, "ignore_eos": LEAVE_OUT,
+    "mirostat": LEAVE_OUT, "mirostat_mode": LEAVE_OUT, "grammar": LEAVE_OUT, "json_schema": LEAVE_OUT,
+    "guided_json": LEAVE_OUT, "guided_regex": LEAVE_OUT, "guided_choice": LEAVE_OUT, "guided_grammar": LEAVE_OUT,
+    "structured_outputs": LEAVE_OUT, "stop_token_ids": "leave them out; `stop` takes texts",
+}  # fmt: skip
+UNREAD = ("tool", "function")  # roles of messages that nobody has said
 PLAIN = {"type": "text"}  # the one form of a response that there is
 
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
@@ -45,8 +56,14 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+
+    @model_validator(mode="after")
+    def _said(self) -> "Message":
+        if self.content is None and self.role not in ("assistant", *UNREAD):  # who has called tools has said nothing
+            raise ValueError(f"a message of role {self.role} needs its content, a text")
+        return self
 
 
 class Request(BaseModel):
@@ -64,7 +81,7 @@ class Request(BaseModel):
     n: int = Field(1, ge=1, le=MOST)
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST)] | None = None
     max_tokens: int | None = _setting("max_new_tokens")
-    seed: int | None = Field(None, ge=0, lt=2**63)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stream: bool = False
     stream_options: dict[str, Any] | None = None
     mmi: bool | None = None
@@ -80,14 +97,22 @@ class Request(BaseModel):
     @model_validator(mode="after")
     def _nothing_that_is_not_here(self) -> "Request":
         asked = self.model_extra or {}
-        for name in NOT_HERE:
-            if asked.get(name):
-                raise ValueError(f"{name} is not supported here")
+        for name, instead in NOT_HERE.items():
+            if asked.get(name) and not (name == "tools" and asked.get("tool_choice") == "none"):
+                raise ValueError(f"{name} is not supported here ({instead})")
+        if "audio" in (asked.get("modalities") or ()):
+            raise ValueError("modalities: audio is not supported here (leave it out: replies are text)")
         if asked.get("response_format", PLAIN) != PLAIN:
             raise ValueError("response_format is not supported here: replies are plain text")
         if asked.get("best_of", self.n) != self.n:
             raise ValueError("best_of is not supported here: num_hypotheses says how many are drawn to choose from")
         return self
+
+    def drawn_with(self, other: int) -> int:
+        """The seed that was asked for, else the other one; so it is for -1, as clients of llama.cpp mean it."""
+        if self.seed is None or self.seed == -1:
+            return other
+        return self.seed if self.seed >= 0 else self.seed % 2**31  # which every engine behind takes
 
     @property
     def stops(self) -> list[str]:
@@ -134,8 +159,10 @@ class ChatRequest(Request):
         self.max_tokens = self.max_tokens or self.max_completion_tokens
         return self
 
-    def turns(self, end_text: str = END_TEXT) -> list[Turn]:
-        """The conversation. Messages of the system are left out: a model of dialogue would reply to them."""
+    def contexts(self, end_text: str = END_TEXT) -> list[list[Turn]]:
+        """The one conversation, without what the system and tools say: a model of dialogue would reply to it."""
+        if (last := self.messages[-1].role) in UNREAD:
+            raise DataError(f"the last message is of role {last}, which is not read", "end with what to reply to")
         turns = []
         for number, message in enumerate(self.messages, 1):
             if message.role in ("user", "assistant") and (text := tidy(_text(message, number))):
@@ -144,33 +171,43 @@ class ChatRequest(Request):
             raise DataError("the last message is empty", "a reply needs a message to reply to")
         if not turns:
             raise DataError("all messages are the system's, which are not read", "a reply needs a message of the user")
-        return turns
+        return [turns]
 
 
 class TextRequest(Request):
-    """`POST /v1/completions`: the turns of the prompt stand between end tokens, the model's own or GPT-2's."""
+    """`POST /v1/completions`: the turns of a prompt stand between end tokens, the model's own or GPT-2's."""
 
-    prompt: str
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 
     @field_validator("prompt", mode="before")
     @classmethod
-    def _one_prompt(cls, said: Any) -> Any:
-        """A list of one, as LangChain sends it, is its prompt."""
-        if isinstance(said, list) and len(said) != 1:
-            raise ValueError(f"a request has one prompt, not {len(said)}: send one for each")
-        return said[0] if isinstance(said, list) else said
+    def _no_tokens(cls, said: Any) -> Any:
+        if isinstance(said, list) and any(isinstance(each, int | list) for each in said):
+            raise ValueError("tokens are not read here: send texts, which the model's own tokenizer reads")
+        return said
 
-    def turns(self, end_text: str = END_TEXT) -> list[Turn]:
-        parts = self.prompt.replace(end_text, END_TEXT).split(END_TEXT)
-        turns = [Turn(text) for part in parts if (text := tidy(part))]
-        if not turns:
-            raise DataError("the prompt is empty", "a reply needs something to reply to")
-        return turns
+    @model_validator(mode="after")
+    def _hypotheses_of_one(self) -> "TextRequest":
+        if self.hypotheses and not isinstance(self.prompt, str) and len(self.prompt) > 1:
+            raise ValueError("hypotheses are told of one prompt: send a request for each")
+        return self
+
+    def contexts(self, end_text: str = END_TEXT) -> list[list[Turn]]:
+        """The turns of each prompt."""
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        contexts = []
+        for number, prompt in enumerate(prompts, 1):
+            parts = prompt.replace(end_text, END_TEXT).split(END_TEXT)
+            contexts.append([Turn(text) for part in parts if (text := tidy(part))])
+            if not contexts[-1]:
+                which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
+                raise DataError(f"{which} is empty", "a reply needs something to reply to")
+        return contexts
 
 
 def _text(message: Message, number: int) -> str:
-    if isinstance(message.content, str):
-        return message.content
+    if message.content is None or isinstance(message.content, str):
+        return message.content or ""
     for part in message.content:
         if part.type != "text" or part.text is None:
             raise DataError(f"message {number} has a part of type {part.type!r}", "this model reads text only")
@@ -210,6 +247,11 @@ class Answer:
     def _head(self, piece: str) -> dict[str, Any]:
         kind = f"chat.completion{piece}" if self.chat else "text_completion"
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def summed(usages: Sequence[dict[str, int]]) -> dict[str, int]:
+    """The tokens of several prompts together."""
+    return {name: sum(usage[name] for usage in usages) for name in usages[0]}
 
 
 def told_of(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:

@@ -1,10 +1,13 @@
 """What the server does, in numbers, in the form that Prometheus reads."""
 
+from typing import Any
+
 from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from dialogpt.chat.serving.replier import Replier
 
+COUNTED = ("/v1/chat/completions", "/v1/completions")  # routes
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -26,6 +29,14 @@ class Metrics:
             "dialogpt_safety", "What happened to hypotheses that were not safe", ["reason"], registry=self._registry
         )
         self._counted: dict[str, int] = {}
+        self.answers = Counter(
+            "dialogpt_answers", "Requests for replies, by the status of the answer", ["route", "status"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.broken = Counter(
+            "dialogpt_broken_streams", "Streams that were begun and not completed, by what their status would be",
+            ["status"], registry=self._registry,
+        )  # fmt: skip
 
     async def page(self) -> Response:
         """All numbers, as text."""
@@ -33,3 +44,22 @@ class Metrics:
             self._guarded.labels(reason).inc(count - self._counted.get(reason, 0))
             self._counted[reason] = count
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class Counted:
+    """Counts an application's answers to requests for replies; 499 where the client has gone away before."""
+
+    def __init__(self, app: Any, metrics: Metrics) -> None:
+        self._app, self._answers = app, metrics.answers
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") not in COUNTED:
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self._answers.labels(scope["path"], str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, counted)

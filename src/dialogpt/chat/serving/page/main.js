@@ -124,6 +124,7 @@ class Page {
     this.view.show(messages, run);
     const title = this.name;
     byId("title").textContent = title;
+    byId("title").ariaHidden = String(!title); // an empty heading is none
     document.title = title ? `${title} · DialoGPT` : "DialoGPT";
     byId("welcome").hidden = messages.length > 0;
     for (const name of ["rename", "export", "delete"]) byId(name).hidden = !this.store.get(id);

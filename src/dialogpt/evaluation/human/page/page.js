@@ -3,9 +3,8 @@
 // An answer is written to this browser's own storage before it is sent, and stays there until the server has said that
 // it is kept: a reload, a crash or a lost connection costs nothing. All texts go in by textContent.
 
-"use strict";
+import { findLanguage, has, switchLanguage, t } from "./texts.js";
 
-const FAILED = "The server does not answer. ";
 const FINAL = [404, 409, 413, 422]; // our server's own refusals: to try again would change nothing
 const LONGEST_WAIT_S = 10;
 const SAID = { dir: "auto", lang: "" }; // of texts that are judged: in whatever direction and language they are
@@ -30,7 +29,11 @@ async function call(path, body) {
   }
 }
 
-function notice(text) {
+let noticed = []; // the text's key and its values, to be said in the other language, too
+
+function notice(...what) {
+  noticed = what;
+  const text = what.length ? t(...what) : "";
   if (el("notice").textContent !== text) el("notice").textContent = text;
 }
 
@@ -39,13 +42,10 @@ function notice(text) {
 function joinPage() {
   el("join").addEventListener("submit", async (event) => {
     event.preventDefault();
-    notice("");
+    notice();
     const answer = await call("api/join", { name: el("name").value });
-    if (!answer) notice(FAILED + "Please try again.");
-    else if (answer.status === 201) location.assign(`j/${answer.body.token}`);
-    else notice(answer.status === 409
-      ? "Somebody judges under this name already. If that is you, open your own link; else choose another name."
-      : `${answer.body.error}: ${answer.body.hint}.`);
+    if (answer?.status === 201) location.assign(`j/${answer.body.token}`);
+    else notice(answer ? { 409: "nameTaken", 422: "nameWrong" }[answer.status] ?? "refused" : "unreachable", answer?.body);
   });
 }
 
@@ -88,7 +88,7 @@ function seconds() {
 
 function choicesOf(kind) {
   return kind === "pairs"
-    ? [["A", 1, "a"], ["Tie", 0, "t"], ["B", -1, "b"]]
+    ? [[t("a"), 1, "aأا"], [t("tie"), 0, "tت"], [t("b"), -1, "bب"]]
     : [1, 2, 3, 4, 5].map((rating) => [String(rating), rating, String(rating)]);
 }
 
@@ -99,12 +99,12 @@ function pause(ms) {
   });
 }
 
-// Call until the server answers.
-async function insist(path, body, message) {
+// Call until the server answers; `waiting` is said meanwhile.
+async function insist(path, body, waiting) {
   for (let waitS = 1; ; waitS = Math.min(waitS * 2, LONGEST_WAIT_S)) {
     const answer = await call(path, body?.());
     if (answer) return answer;
-    notice(FAILED + message);
+    notice(waiting);
     await pause(waitS * 1000);
   }
 }
@@ -114,52 +114,51 @@ async function goOn(back = false) {
   if (busy) return;
   busy = true;
   el("item").classList.add("sending");
-  let said = "";
+  let said = [];
   let answer = null;
   const unsent = kept("unsent");
   if (unsent) {
-    answer = await insist(`${api}/answers`, () => unsent, "Your answer is kept here, and sent as soon as it can be.");
+    answer = await insist(`${api}/answers`, () => unsent, "answerKept");
     if (answer.status !== 404) forget("unsent");
     if (answer.status === 200) forget(`draft/${unsent.assignment}`);
-    else said = `Your last answer was not taken: ${answer.body.error}.`;
+    else said = refusal(answer);
   }
-  if (answer?.status !== 200) answer = await insist(back ? `${api}?back=1` : api, null, "Trying again.");
+  if (answer?.status !== 200) answer = await insist(back ? `${api}?back=1` : api, null, "tryingAgain");
   busy = false;
   el("item").classList.remove("sending");
   if (answer.status === 200) show(answer.body);
-  else said = `${answer.body.error}: ${answer.body.hint}.`;
-  notice(said);
+  else said = refusal(answer);
+  notice(...said);
+}
+
+function refusal(answer) {
+  return [{ 404: "unknown", 409: "tooLate" }[answer.status] ?? "refused", answer.body];
 }
 
 function show(found) {
   const first = !state;
   state = found;
-  const { item, questions, kind, total } = state;
+  const { item, total } = state;
   el("who").textContent = state.name;
-  el("progress").textContent = item ? `${item.position + 1} of ${total}` : `${state.answered} of ${total}`;
   el("meter").max = Math.max(total, 1);
   el("meter").value = item ? item.position : total;
   el("item").hidden = !item;
   el("end").hidden = Boolean(item);
-  if (first) help(kind);
-  if (item) {
-    showItem(item, questions, kind);
-    el("help").open = state.answered === 0;
-  } else {
-    el("ending").textContent = state.held
-      ? `That is all for now. Others have ${state.held} more before them; if they leave some, these come back here: please look again in half an hour.`
-      : "That is all. Your answers are kept; you may close this page.";
-    el("reopen").hidden = !state.may_go_back;
-  }
+  say();
+  if (item) el("help").open = state.answered === 0;
   window.scrollTo(0, 0);
   if (!first) el(item ? "place" : "thanks").focus({ preventScroll: true });
 }
 
-function help(kind) {
-  el("task").textContent = kind === "pairs"
-    ? "Read the conversation, then the two replies that might come next, and say which one is better. A tie is an answer, too."
-    : "Read the conversation, then the reply that might come next, and rate it from 1, very poor, to 5, very good.";
-  el("keys").textContent = kind === "pairs" ? "Keys: A, T, B · Enter: next · Backspace: back" : "Keys: 1 to 5 · Enter: next · Backspace: back";
+// What `state` says, in the judge's language.
+function say() {
+  const { item, questions, kind, total } = state;
+  const of = kind === "pairs" ? "Pairs" : "Ratings";
+  el("progress").textContent = t("progress", { n: item ? item.position + 1 : state.answered, total });
+  for (const name of ["task", "keys", "place"]) el(name).textContent = t(name + of);
+  if (item) showItem(item, questions, kind);
+  el("ending").textContent = t(state.held ? "allForNow" : "all", { n: state.held });
+  el("reopen").hidden = !state.may_go_back;
 }
 
 function showItem(item, questions, kind) {
@@ -167,18 +166,17 @@ function showItem(item, questions, kind) {
   const values = draft ? draft.values : item.values;
   spentMs = draft ? draft.seconds * 1000 : 0;
   since = document.hidden ? 0 : performance.now();
-  el("place").textContent = kind === "pairs" ? "Which reply is better?" : "How good is the reply?";
   el("turns").replaceChildren(...item.turns.map((turn, place) => {
     const li = make("li", "", { className: place % 2 ? "second" : "first" });
-    li.append(make("span", place % 2 ? "Second speaker: " : "First speaker: ", { className: "unseen" }));
+    li.append(make("span", t(place % 2 ? "second" : "first"), { className: "unseen" }));
     li.append(make("p", turn, { className: "turn", ...SAID }));
     return li;
   }));
   el("replies").className = kind === "pairs" ? "pair" : "one";
   el("replies").replaceChildren(...item.replies.map((reply, place) => {
     const card = make("article", "", { className: "reply" });
-    card.append(make("h2", kind === "pairs" ? `Reply ${"AB"[place]}` : "Reply"));
-    card.append(reply ? make("p", reply, SAID) : make("p", "(says nothing)", { className: "none" }));
+    card.append(make("h2", kind === "pairs" ? t("replyOf", { letter: t("ab"[place]) }) : t("reply")));
+    card.append(reply ? make("p", reply, SAID) : make("p", t("saysNothing"), { className: "none" }));
     return card;
   }));
   el("questions").replaceChildren(...questions.map((question, place) => fieldset(question, place, kind, values)));
@@ -188,8 +186,10 @@ function showItem(item, questions, kind) {
 
 function fieldset(question, place, kind, values) {
   const set = make("fieldset");
-  const legend = make("legend", question.text, { dir: "auto" });
-  if (question.meaning) legend.append(make("small", question.meaning));
+  const asked = `${kind === "pairs" ? "ask" : "rate"} ${question.criterion}`;
+  const legend = make("legend", has(asked) ? t(asked) : question.text, { dir: "auto" });
+  const means = `means ${question.criterion}`;
+  if (question.meaning) legend.append(make("small", has(means) ? t(means) : question.meaning));
   const choices = make("div", "", { className: "choices" });
   for (const [label, value] of choicesOf(kind)) {
     const input = make("input", "", { type: "radio", name: `q${place}`, value: String(value), required: true });
@@ -202,7 +202,7 @@ function fieldset(question, place, kind, values) {
   if (kind === "ratings") {
     const ends = make("div", "", { className: "ends" });
     ends.ariaHidden = "true";
-    ends.append(make("span", "very poor"), make("span", "very good"));
+    ends.append(make("span", t("poor")), make("span", t("good")));
     set.append(ends);
   }
   return set;
@@ -227,9 +227,11 @@ function saveDraft() {
   if (state?.item) keep(`draft/${state.item.assignment}`, { values: chosen(), seconds: seconds() });
 }
 
-// What a key means wherever the keyboard is set to: its letter, or else its place on the keyboard.
-function letterOf(event) {
-  return /^[a-z0-9]$/i.test(event.key) ? event.key.toLowerCase() : event.code.replace(/^(Key|Digit|Numpad)/, "").toLowerCase();
+// What a key may mean wherever the keyboard is set to: its letter, and of other scripts its place on the keyboard, too.
+function lettersOf(event) {
+  const placed = /^[a-z0-9]$/i.test(event.key) ? event.key : event.code.replace(/^(Key|Digit|Numpad)/, "");
+  const digit = event.key.replace(/[٠-٩۰-۹]/, (sign) => String(sign.codePointAt(0) & 15)); // Arabic and Persian ones
+  return [digit, placed.toLowerCase()].filter((letter) => letter.length === 1);
 }
 
 function onKey(event) {
@@ -242,8 +244,9 @@ function onKey(event) {
     event.preventDefault();
     el("item").requestSubmit();
   } else {
-    const key = letterOf(event);
-    const choice = choicesOf(state.kind).find(([, , letter], place) => key === letter || key === String(place + 1));
+    const pressed = lettersOf(event);
+    const choices = choicesOf(state.kind);
+    const choice = choices.find(([, , letters], place) => pressed.some((key) => letters.includes(key) || key === String(place + 1)));
     if (choice) {
       event.preventDefault();
       press(choice[1]);
@@ -265,7 +268,7 @@ function press(value) {
 }
 
 function judgePage() {
-  el("item").addEventListener("change", () => { saveDraft(); complete(); notice(""); });
+  el("item").addEventListener("change", () => { saveDraft(); complete(); notice(); });
   el("item").addEventListener("submit", (event) => {
     event.preventDefault();
     if (busy || !complete()) return;
@@ -282,5 +285,15 @@ function judgePage() {
   goOn();
 }
 
-if (document.body.dataset.page === "join") joinPage();
-else judgePage();
+function onLanguage() {
+  saveDraft();
+  switchLanguage();
+  if (state) say();
+  if (noticed.length) notice(...noticed);
+}
+
+findLanguage();
+el("language").addEventListener("click", onLanguage);
+const { page } = document.body.dataset;
+if (page === "join") joinPage();
+if (page === "judge") judgePage();

@@ -1,0 +1,77 @@
+"""What went wrong, as clients of OpenAI read it: {"error": {"message": ..., "type": ..., "code": status}}."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from dialogpt.chat.serving.replier import ReplyError
+from dialogpt.errors import DialoGPTError
+
+KINDS = {401: "authentication_error", 429: "rate_limit_error"}  # of the others below 500: invalid_request_error
+ONE_OBJECT = "send one JSON object in UTF-8; where a shell changes quotes or letters, from a file: curl --data @FILE"
+ROUTES = "the base URL of clients ends in /v1, its routes are chat/completions, completions and models"
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have the application answer so."""
+    app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
+
+
+async def _explained(request: Request, error: DialoGPTError) -> JSONResponse:
+    """An error that the client can act upon."""
+    status, message = status_of(error)
+    after = {"Retry-After": error.retry_after} if isinstance(error, ReplyError) and error.retry_after else {}
+    return JSONResponse(error_body(status, message), status_code=status, headers=after)
+
+
+def status_of(error: Exception) -> tuple[int, str]:
+    """The status of an error, and what may be told of it."""
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail)
+    if not isinstance(error, DialoGPTError):
+        return 500, "the reply failed"
+    if isinstance(error, ReplyError):
+        return error.status, str(error)
+    return 404 if str(error).startswith("no model ") else 400, str(error)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    """A body that has not the right form."""
+    faults = [_fault(fault) for fault in error.errors()]
+    if isinstance(error.body, bytes):  # which FastAPI reads as JSON only where it is called so
+        faults = ["the body is not read as JSON: send it with the header Content-Type: application/json"]
+    return JSONResponse(error_body(422, "; ".join(faults)), status_code=422)
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"the body is no JSON, at character {fault['loc'][-1]}: {fault['ctx']['error']} ({ONE_OBJECT})"
+    if fault["loc"] == ("body",):
+        if fault["type"] == "missing":
+            return f"the body is empty ({ONE_OBJECT})"
+        if fault["type"] == "value_error":  # ours, which says what
+            return str(fault["ctx"]["error"])
+    where = ".".join(str(part) for part in fault["loc"] if part != "body")
+    return f"{where or 'the body'}: {fault['msg'].removeprefix('Value error, ')}"  # which pydantic puts before ours
+
+
+async def _refused(request: Request, error: HTTPException) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else error.headers
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"nothing is at {request.url.path} ({ROUTES})"
+    elif error.status_code == 405:
+        message = f"{request.method} is not for {request.url.path} (send {(headers or {}).get('Allow', 'GET')})"
+    elif error.status_code == 400:  # FastAPI's, of letters that are not UTF-8, and of what is nested too deep
+        message = f"the body cannot be read ({ONE_OBJECT})"
+    return JSONResponse(error_body(error.status_code, message), status_code=error.status_code, headers=headers)
+
+
+def error_body(status: int, message: str) -> dict[str, Any]:
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "code": status}}
