@@ -43,7 +43,6 @@ SCRIPTS = {  # of the others: decode_peers.py
 }  # fmt: skip
 HERE = Path(__file__).parent
 TIME_IS_UP = "not measured, the time is up"
-AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 
 
 def script_of(engine: str) -> str:

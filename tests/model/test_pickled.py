@@ -81,12 +81,6 @@ def test_every_fashion_of_names_opens(
         assert torch.equal(model.state_dict()[name], weight.half().float()), name
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_asked_type(weights: Weights, file: Path, dtype: torch.dtype) -> None:
-    torch.save(as_released(weights), file)
-    assert {parameter.dtype for parameter in checkpoint.load(file, dtype=dtype)[0].parameters()} == {dtype}
-
-
 def test_the_logits_are_those_of_transformers(weights: Weights, file: Path) -> None:
     shape = {"vocab_size": len(weights["transformer.wte.weight"]), "n_positions": 48, "n_embd": 128, "n_head": 2}
     theirs = GPT2LMHeadModel(GPT2Config(n_layer=3, bos_token_id=0, eos_token_id=0, **shape)).eval()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialogpt.artifact import read_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
 from dialogpt.tokens import TokenizeConfig, shards
@@ -191,7 +192,9 @@ def test_tokens_are_small_on_disk_and_mapped(folder: Path, tokenizer: Tokenizer)
     assert tokens.dtype == np.uint16
     assert np.load(folder / "shard-00000.learn.npy").dtype == np.bool_
     assert isinstance(TokenShards(folder)[0].turns[0], np.memmap)
-    assert TokenShards(folder).tokenizer_digest == tokenizer.digest == Tokenizer.load(folder).digest
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.config["tokenizer_digest"] == tokenizer.digest == Tokenizer.load(folder).digest
 
 
 def test_opening_does_not_read_where_sessions_end(folder: Path) -> None:

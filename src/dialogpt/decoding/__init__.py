@@ -128,6 +128,15 @@ class ReplyConfig(DecodingConfig):
         """How many hypotheses a reply is chosen from; the authors had 16."""
         return self.num_hypotheses or (16 if self.mmi or self.ranker else 1)
 
+    def check_all_is_read(self) -> None:
+        """Raise a UsageError for a setting that no reply uses (unless each has its own, as requests have)."""
+        if self.backward and not self.mmi:
+            raise UsageError(f"--backward {self.backward} is not used without --mmi", "add --mmi")
+        if self.forward_weight and not self.mmi:
+            raise UsageError(f"--forward-weight {self.forward_weight:g} is not used without --mmi", "add --mmi")
+        if self.blocklist and not self.safety:
+            raise UsageError(f"--blocklist {self.blocklist} is not used with --no-safety", "leave one of them out")
+
 
 def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
     """Raise a UsageError for the first (name, holds, rule) that does not hold."""

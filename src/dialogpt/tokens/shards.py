@@ -63,7 +63,6 @@ class TokenShards:
         names = sorted(path.name.removesuffix(".tokens.npy") for path in folder.glob("shard-*.tokens.npy"))
         if not names or self.manifest is None:
             raise DataError(f"{folder} holds no token shards", "make them with `dialogpt tokenize`")
-        self.tokenizer_digest = str(self.manifest.config.get("tokenizer_digest", ""))
         self._parts = [_open_shard(folder, name) for name in names]
         self._first = np.cumsum([0] + [len(session_ends) for *_, session_ends in self._parts])
 
