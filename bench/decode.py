@@ -213,7 +213,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     if min(getattr(arguments, name) for name in counts) < 1 or (arguments.passes or 1) < 1:
         parser.error("threads, contexts, batch, passes, rounds and shapes are above 0")
     if arguments.n_embd % arguments.n_head:
-        parser.error(f"--n-embd {arguments.n_embd} is no multiple of --n-head {arguments.n_head}")
+        parser.error(f"--n-embd {arguments.n_embd} is not a multiple of --n-head {arguments.n_head}")
     return arguments
 
 

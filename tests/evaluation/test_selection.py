@@ -190,7 +190,7 @@ def test_the_bundled_model_knows_its_place(tmp_path: Path) -> None:
         ({"backward": ("a", "b")}, "2 backward models for 1 models", "one for each"),
         ({"rankers": ("a", "a")}, "the same model is given twice", "once"),
         ({"models": ("a", "a")}, "the same model is given twice", "once"),
-        ({"models": ("nowhere",)}, "'nowhere' is no folder here", ""),
+        ({"models": ("nowhere",)}, "'nowhere' is not a folder here", ""),
     ],
 )
 def test_what_cannot_be_asked(tmp_path: Path, changes: dict[str, Any], message: str, hint: str) -> None:

@@ -164,7 +164,7 @@ WTE, WPE = "transformer.wte.weight", "transformer.wpe.weight"
         ({"encoder.weight": torch.zeros(2)}, "surplus transformer.encoder.weight"),
         ({WTE: torch.zeros(360)}, "transformer.wte.weight has shape (360,), a matrix is expected"),
         ({WPE: torch.zeros(0, 128)}, "transformer.wpe.weight has shape (0, 128)"),
-        ({WTE: torch.zeros(360, 100)}, "the width 100 is no multiple of 64"),
+        ({WTE: torch.zeros(360, 100)}, "the width 100 is not a multiple of 64"),
         ({WPE: torch.zeros(48, 64)}, "transformer.wpe.weight has shape (48, 64)"),
         ({WTE: torch.zeros(300, 128), "lm_head.decoder.weight": None}, "the tokenizer has 360 tokens, the model 300"),
         ({"lm_head.decoder.weight": torch.ones(360, 128).half()}, "lm_head.weight is not the token embedding"),

@@ -295,7 +295,7 @@ def test_a_tokenizer_of_another_language_is_said(
 ) -> None:
     path = write_sessions([Session((Turn(text), Turn(text)))])
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer="bundled"))
-    assert ("tokens a character" in caplog.text) is warned
+    assert ("tokens per character" in caplog.text) is warned
 
 
 def test_a_tokenizer_that_knows_letters_alone_is_said(
@@ -310,7 +310,7 @@ def test_a_tokenizer_that_knows_letters_alone_is_said(
     assert len(text) <= len(tokenizer.encode(text)) <= len(text) + 1
     path = write_sessions([Session((Turn(text), Turn(text)))])
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer=str(tmp_path / "tokenizer")))
-    assert "the tokenizer takes 1.0 tokens a character" in caplog.text
+    assert "the tokenizer takes 1.0 tokens per character" in caplog.text
 
 
 @pytest.mark.parametrize(("long", "warned"), [(3, True), (2, False)])
@@ -321,4 +321,4 @@ def test_many_turns_that_are_too_long_are_warned_of(
     sessions = [Session((Turn("a"), Turn("b"))) for _ in range(10)] + [Session((Turn("z" * 99), Turn("b")))] * long
     path = write_sessions(sessions)
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer=str(tokenizer_folder), max_tokens=16))
-    assert (f"{long} of {20 + 2 * long} turns are over half of --max-tokens 16" in caplog.text) is warned
+    assert (f"{long} of {20 + 2 * long} turns are longer than half of --max-tokens 16" in caplog.text) is warned

@@ -28,7 +28,7 @@ def conversations(config: ConversationsConfig) -> str | None:
             return "\n".join(f"{turn.speaker}: {turn.text}" for turn in kept.session(config.show).turns)
         found = kept.listed(config.search)
     if not found:
-        raise DataError(f"nobody said {config.search!r}" if config.search else f"{path} is empty", "look for less")
+        raise DataError(f"nobody said {config.search!r}" if config.search else f"{path} is empty", "search for less")
     lines = [
         f"{one.id:>6}  {one.began}  {one.turns:>4} turns  {_short(one.first)}  "
         f"[{', '.join(filter(None, (one.model, one.chat)))}]"

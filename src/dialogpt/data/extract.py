@@ -314,7 +314,7 @@ def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequ
             why = ", ".join(f"{count:,} lines: {r.removeprefix('line: ')}" for r, count in bad.most_common(3))
             raise DataError(
                 f"{path}: no Reddit comment or submission in it ({why or 'the file is empty'})",
-                "`extract` reads dumps with one JSON object a line (RC_*, RS_*); conversations go through `import`",
+                "`extract` reads dumps with one JSON object per line (RC_*, RS_*); conversations go through `import`",
             )
 
 

@@ -94,7 +94,7 @@ class Run:
                     f"{self.folder} holds another run ({shown})", "name another --out, or delete that folder"
                 )
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise UsageError(f"{self.folder} exists and is no run folder", "name another --out")
+            raise UsageError(f"{self.folder} exists and is not a run folder", "name another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, settings)
         write_manifest(self.folder, make_manifest("training run", config=self.config, inputs=[self.config.shards]))

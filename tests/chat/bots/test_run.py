@@ -97,7 +97,7 @@ def test_a_platform_that_cannot_be_reached(process: Callable[..., Process], name
         ({"rows": 0}, "--rows 0 is below 1"),
         ({"per_user": -1}, "--per-user -1 is below 0"),
         ({"num_beams": 4}, "bot draws its replies"),
-        ({"api": "localhost"}, "--api localhost is no address"),
+        ({"api": "localhost"}, "--api localhost is not an address"),
         ({"allow": ("42", "ann")}, "--allow 'ann' is neither an id nor a name"),
         ({"allow": ("",)}, "--allow '' is neither an id nor a name"),
         ({"allow": ("telegram/42",)}, "--allow 'telegram/42' is neither an id nor a name"),

@@ -128,7 +128,7 @@ def test_criteria_are_the_papers_and_those_of_dstc7(make: Make) -> None:
 @pytest.mark.parametrize(
     "files, message",
     [
-        ({"hypA_txt": "a\n", "hypB_txt": "b\n"}, "no file tells the contexts that its replies answer"),
+        ({"hypA_txt": "a\n", "hypB_txt": "b\n"}, "no file includes the contexts that its replies answer"),
         ({"hypA_txt": "a\n", "hypB_txt": "b\n", "ref_txt": "x\n"}, r"ref.txt:1: no context"),
         ({"hypA_jsonl": told("a", "b", contexts=[["hi"], [" "]]), "hypB_txt": "b\nc\n"}, r"hypA.jsonl:2: no context"),
         ({"hypA_jsonl": told("a", "b"), "hypB_txt": "b\n"}, r"hypB.txt has 1 replies, .*hypA.jsonl has 2 lines"),

@@ -88,7 +88,7 @@ def _check(config: BotConfig) -> None:
     if config.num_beams > 1:
         raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")
     if config.api and not config.api.startswith(("http://", "https://")):
-        raise UsageError(f"--api {config.api} is no address", "it begins with https:// or http://")
+        raise UsageError(f"--api {config.api} is not an address", "it begins with https:// or http://")
 
 
 def _stop_by_signals(stop: asyncio.Event) -> None:
