@@ -107,7 +107,7 @@ class Conversations:
         elif version != VERSION:
             self._db.execute("ROLLBACK")
             raise DataError(
-                f"{self.path} is of version {version} of another program, this one writes version {VERSION}",
+                f"{self.path} has version {version}, but conversations are in files of version 1 to {VERSION}",
                 "set DIALOGPT_DATA to another folder, or add --no-log",
             )
         self._db.execute("COMMIT")

@@ -67,7 +67,7 @@ def test_where_contexts_come_from(make: Make, files: dict[str, str], turns: tupl
 def test_contexts_of_both_files_may_differ_in_blanks_alone(make: Make) -> None:
     study = make(hypA_jsonl=told("a", contexts=[["so  what "]]), hypB_jsonl=told("b", contexts=[["so what"]]))
     assert study.items[0].turns == ("so  what",)
-    with pytest.raises(DataError, match=r"hypB: reply 1 answers 'so not', by .*hypA.jsonl:1 it is 'so what'"):
+    with pytest.raises(DataError, match=r"hypB: reply 1 answers 'so not', but .*hypA.jsonl:1 it answers 'so what'"):
         make(hypA_jsonl=told("a", contexts=[["so what"]]), hypB_jsonl=told("b", contexts=[["so not"]]))
 
 
