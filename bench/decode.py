@@ -43,7 +43,6 @@ SCRIPTS = {  # of the others: decode_peers.py
 }  # fmt: skip
 HERE = Path(__file__).parent
 TIME_IS_UP = "not measured, the time is up"
-AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 
 
 def script_of(engine: str) -> str:
@@ -214,7 +213,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     if min(getattr(arguments, name) for name in counts) < 1 or (arguments.passes or 1) < 1:
         parser.error("threads, contexts, batch, passes, rounds and shapes are above 0")
     if arguments.n_embd % arguments.n_head:
-        parser.error(f"--n-embd {arguments.n_embd} is no multiple of --n-head {arguments.n_head}")
+        parser.error(f"--n-embd {arguments.n_embd} is not a multiple of --n-head {arguments.n_head}")
     return arguments
 
 

@@ -72,7 +72,7 @@ def survey(dumps: list[Path]) -> tuple[int, int]:
 
 
 def parse(line: bytes) -> Record | None:
-    """The line's fields, their values as they stand; None when it is no JSON object."""
+    """The line's fields, their values as they stand; None when it is not a JSON object."""
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -267,7 +267,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     if min(arguments.warmup, arguments.steps, arguments.repeats, *arguments.batch) < 1:
         parser.error("--batch, --warmup, --steps and --repeats are above 0")
     if arguments.n_head < 1 or arguments.n_embd % arguments.n_head:
-        parser.error(f"--n-embd {arguments.n_embd} is no multiple of --n-head {arguments.n_head}")
+        parser.error(f"--n-embd {arguments.n_embd} is not a multiple of --n-head {arguments.n_head}")
     return arguments
 
 

@@ -187,9 +187,9 @@ def test_a_full_device_is_an_error_and_stays_a_device() -> None:
 @pytest.mark.parametrize("name", ["-", "/dev/null"])
 def test_a_folder_is_not_written_to_a_stream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=f"{name} is a stream, a folder"), atomic_folder(Path(name)):
+    with pytest.raises(UsageError, match=f"{name} is a stream, but a folder"), atomic_folder(Path(name)):
         pass
-    with pytest.raises(UsageError, match=f"{name} is a stream, a folder"):
+    with pytest.raises(UsageError, match=f"{name} is a stream, but a folder"):
         Job(name, {}, overwrite=False)
     assert names(tmp_path) == []
 

@@ -225,7 +225,7 @@ BAD_CHATS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "other JSON": (lambda path: path.write_bytes(b'{"text": "hi"}\n'), "bad.jsonl:1: .*neither 'turns' nor", "turns"),
     "cp1256": (lambda p: p.write_bytes(LINES.decode().encode("cp1256")), "bad.jsonl:3: not UTF-8", "WINDOWS-1256"),
     "UTF-16 unmarked": (lambda p: p.write_bytes(LINES.decode().encode("utf-16-le")), "bad.jsonl:1: .*UTF-16", "utf-16"),
-    "folder": (lambda path: path.mkdir(), "bad.jsonl is a folder, a file is needed", "files in it"),
+    "folder": (lambda path: path.mkdir(), "bad.jsonl is a folder, but a file is needed", "files in it"),
     "folder with a file": (lambda p: (p / "a.csv").mkdir(parents=True), "bad.jsonl is a folder", "bad.jsonl/a.csv"),
 }
 
@@ -250,7 +250,7 @@ BAD_COMMANDS: dict[str, tuple[list[str], int, str, str]] = {
     "negative tokens": (["tokenize", "SESSIONS", "--tokenizer", "TOKENIZER", "--max-tokens", "-9"], 2, "-9", ""),
     "train on a file": (["train", "CHATS"], 1, "holds no token shards", "tokenize"),
     "train on sessions": (["train", "SESSIONS"], 1, "holds no token shards", "tokenize"),
-    "heads": (["train", "SHARDS", "--n-embd", "30", "--n-head", "4"], 2, "30 is no multiple of --n-head 4", ""),
+    "heads": (["train", "SHARDS", "--n-embd", "30", "--n-head", "4"], 2, "30 is not a multiple of --n-head 4", ""),
     "negative steps": (["train", "SHARDS", "--steps", "-3"], 2, "--steps -3", ""),
     "negative seed": (["train", "SHARDS", "--seed", "-3"], 2, "--seed -3", ""),
     "long session": (["train", "SHARDS", "--n-ctx", "16"], 1, "longer than the model's n_ctx of 16", "--max-tokens 16"),
@@ -258,7 +258,7 @@ BAD_COMMANDS: dict[str, tuple[list[str], int, str, str]] = {
     "negative reply": (["generate", "CHATS", "--max-new-tokens", "-1"], 2, "--max-new-tokens -1", "at least 1"),
     "negative batch": (["generate", "CHATS", "--model", "RUN", "--batch-size", "-1"], 2, "--batch-size -1", ""),
     "negative reply seed": (["generate", "CHATS", "--model", "RUN", "--seed", "-1"], 2, "--seed -1", ""),
-    "export of sessions": (["export", "SESSIONS"], 1, "no checkpoint folder", "train"),
+    "export of sessions": (["export", "SESSIONS"], 1, "not a checkpoint folder", "train"),
     "card": (["export", "RUN", "--card", "no.md"], 2, "--card no.md", ""),
     "overwrite": (["import", "CHATS", "--out", "RUN"], 2, "exists and is not empty", "--overwrite"),
     "out is a file": (["import", "CHATS", "--out", "CHATS"], 2, "is a file", "--out"),

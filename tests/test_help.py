@@ -107,7 +107,7 @@ def test_an_option_of_all_commands_goes_before_the_command(option: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     error, hint = done.stderr.splitlines()
     assert error.startswith(f"error: No such option '{option}'.")
-    assert hint == f"hint: it is of all commands, and goes before the command: `dialogpt {option} ...`"
+    assert hint == f"hint: it goes before the command: `dialogpt {option} ...`"
 
 
 def test_the_traceback_of_wrong_usage_is_nobodys() -> None:

@@ -156,8 +156,8 @@ def test_a_model_of_the_hub_talks(
 @pytest.mark.parametrize(
     "refusal, said",
     [
-        ((403, "GatedRepo"), "gives 'people/talker' only to whom its owners let in (ask for access"),
-        ((401, "RepoNotFound"), "has no model 'people/talker' (check the name; a private one needs your token"),
+        ((403, "GatedRepo"), "gives 'people/talker' only to people whom its owners have admitted (request access"),
+        ((401, "RepoNotFound"), "has no model 'people/talker' (check the name; for a private one, set HF_TOKEN"),
         ((404, "RepoNotFound"), "has no model 'people/talker'"),
         ((500, "Down"), "the Hugging Face hub does not give 'people/talker': it answers with status 500 (try again"),
         ((403, "Forbidden"), "status 403 (check your token (HF_TOKEN))"),
@@ -177,20 +177,20 @@ def test_what_the_hub_refuses(
 def test_a_hub_without_an_answer(tmp_path: Path) -> None:
     for endpoint in ("http://127.0.0.1:9", "no-address"):
         last = ask(endpoint, tmp_path).stderr.splitlines()[-1]
-        assert "'people/talker' is no folder here, and the Hugging Face hub cannot be reached" in last
+        assert "'people/talker' is not a folder here, and the Hugging Face hub cannot be reached" in last
 
 
 def test_a_cache_that_cannot_be_written(served: tuple[type[Hub], str], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     last = ask(served[1], tmp_path).stderr.splitlines()[-1]
-    assert f"'people/talker' cannot be kept at {tmp_path / 'cache'}" in last
+    assert f"'people/talker' cannot be saved at {tmp_path / 'cache'}" in last
     assert "HF_HOME" in last
 
 
 def test_a_revision() -> None:
     with pytest.raises(CheckpointError, match="is neither a folder nor a hub name") as caught:
         model_path("people/talker@v2")
-    assert caught.value.hint == "to have a revision: hf download people/talker --revision v2"
+    assert caught.value.hint == "to get a revision: hf download people/talker --revision v2"
 
 
 def an_adapter(folder: Path) -> None:
@@ -247,7 +247,7 @@ def test_folders_that_a_trainer_left(tiny_checkpoint: Path, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="has no config") as caught:
         checkpoint.load(tmp_path)
     assert caught.value.hint == f"name a folder in it: {tmp_path / 'checkpoint-1000'}"
-    with pytest.raises(CheckpointError, match="is a folder's weights"):
+    with pytest.raises(CheckpointError, match="holds only a folder's weights"):
         checkpoint.load(tmp_path / "checkpoint-500" / "model.safetensors")
 
 
@@ -272,5 +272,5 @@ def test_configurations_of_other_models(
 def test_who_has_no_home_is_told_what_to_name(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache")
     monkeypatch.setattr("huggingface_hub._snapshot_download.HF_HUB_CACHE", "~/.cache", raising=False)
-    with pytest.raises(CheckpointError, match=r"'people/talker' is no folder here, and there is no home .*HF_HOME"):
+    with pytest.raises(CheckpointError, match=r"'people/talker' is not a folder here, and there is no home .*HF_HOME"):
         model_path("people/talker")

@@ -169,6 +169,6 @@ def test_damaged_files_are_errors_that_name_them(tmp_path: Path, name: str, cont
 def test_what_is_not_there_and_what_is_not_ours(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         told(tmp_path / "missing")
-    with pytest.raises(DataError, match="no folder that the commands write") as caught:
+    with pytest.raises(DataError, match="not a folder that dialogpt writes") as caught:
         told(tmp_path)
     assert "nothing" in caught.value.hint

@@ -138,7 +138,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except BrokenPipeError:  # who reads the stream has enough
         raise
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}", "check disk space and permissions"
+        ) from error
 
 
 def is_stream(path: Path) -> bool:
@@ -185,7 +187,7 @@ def _held(stream: Path) -> Iterator[Path]:
 def refuse_stream(path: Path) -> None:
     """UsageError when a folder is to be written where `is_stream` holds."""
     if is_stream(path):
-        raise UsageError(f"{path} is a stream, a folder is to be written there", "name another --out")
+        raise UsageError(f"{path} is a stream, but a folder is to be written there", "name another --out")
 
 
 def check_folder(path: Path | str, *, overwrite: bool) -> None:
@@ -193,7 +195,7 @@ def check_folder(path: Path | str, *, overwrite: bool) -> None:
     path = Path(path)
     refuse_stream(path)
     if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file, a folder is to be written there", "name another --out")
+        raise UsageError(f"{path} is a file, but a folder is to be written there", "name another --out")
     if not overwrite and path.is_dir() and any(path.iterdir()):
         raise UsageError(f"{path} exists and is not empty", "name another --out, or add --overwrite")
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
@@ -227,7 +229,9 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         else:
             partial.rename(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}", "check space and rights") from error
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}", "check disk space and permissions"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if lock is not None:
@@ -268,7 +272,7 @@ def lock_file(opened: int, path: Path) -> bool:
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UsageError(f"another process is at work in {path}", "wait for it, or name another --out") from error
+        raise UsageError(f"another process is working in {path}", "wait for it, or name another --out") from error
     except OSError:  # a network's file system without locks
         return False
     return True

@@ -104,12 +104,12 @@ def main() -> None:
         if debug:
             raise
         named = f"{error.filename}: " if error.filename else ""
-        sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check space, paths and rights")))
+        sys.exit(_report(DataError(f"{named}{error.strerror or error}", "check disk space, paths and permissions")))
     except (MemoryError, RuntimeError) as error:
         if debug or not is_out_of_memory(error):
             raise
         words = str(error).partition(". ")[0] or "out of memory"
-        sys.exit(_report(DataError(words, "end what else takes memory, or take a smaller model or --device cpu")))
+        sys.exit(_report(DataError(words, "stop other programs that use memory, or use a smaller model or --device cpu")))
 
 
 def _report(error: BaseException) -> int:
@@ -121,7 +121,7 @@ def _report(error: BaseException) -> int:
         message, code = error.format_message(), 2
         hint = f"see `{error.ctx.command_path if error.ctx else 'dialogpt'} --help`"
         if isinstance(error, click.NoSuchOption) and error.option_name in OF_ALL:
-            hint = f"it is of all commands, and goes before the command: `dialogpt {error.option_name} ...`"
+            hint = f"it goes before the command: `dialogpt {error.option_name} ...`"
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
@@ -137,7 +137,7 @@ def _group() -> click.Group:
             click.Option(
                 ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print it"
             ),
-            click.Option(["--quiet", "-q"], is_flag=True, help="no progress, warnings only"),
+            click.Option(["--quiet", "-q"], is_flag=True, help="show no progress, only warnings"),
         ],
         callback=_help_when_alone,
         invoke_without_command=True,

@@ -118,9 +118,11 @@ def open_input(path: Path | str) -> IO[bytes]:
         path = Path(path)
         if path.is_dir():
             first = min((each for each in path.glob("*.*") if each.name != "manifest.json"), default="")
-            raise DataError(f"{path} is a folder, a file is needed", f"name the files in it{first and f': {first}'}")
+            raise DataError(
+                f"{path} is a folder, but a file is needed", f"name the files in it{first and f': {first}'}"
+            )
         if path.exists() and not path.is_file():  # to open a pipe might wait for ever
-            raise DataError(f"{path} is a pipe or device, which is read once", "save it as a file first")
+            raise DataError(f"{path} is a pipe or device, which can be read only once", "save it as a file first")
         return path.open("rb")
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", "check the path") from error

@@ -32,7 +32,9 @@ def model_path(name: str | Path | None) -> Path:
         if file.match(pattern):
             raise CheckpointError(f"{file} is {what}", way_out)
     if file.suffix == ".safetensors":
-        raise CheckpointError(f"{file} is a folder's weights", "name the folder, whose config.json tells their shape")
+        raise CheckpointError(
+            f"{file} holds only a folder's weights", "name the folder, whose config.json gives their shape"
+        )
     return file
 
 
@@ -51,12 +53,12 @@ def model_folder(name: str | Path | None) -> Path:
     if saved := [path for path in (folder / "checkpoints").glob("step-*") if (path / "config.json").is_file()]:
         return max(saved, key=lambda path: (len(path.name), path.name))
     if bundled:
-        raise CheckpointError("this installation carries no bundled model", "name a model folder or a hub name")
+        raise CheckpointError("this installation has no bundled model", "name a model folder or a hub name")
     if not folder.exists():
         folder = _from_hub(str(name))
         if (folder / "config.json").is_file():
             return folder
-    raise CheckpointError(*other_weights(folder, f"{name} is no checkpoint folder: it has no config.json"))
+    raise CheckpointError(*other_weights(folder, f"{name} is not a checkpoint folder: it has no config.json"))
 
 
 def other_weights(folder: Path, otherwise: str) -> tuple[str, str]:
@@ -103,18 +105,20 @@ def _from_hub(name: str) -> Path:
         return _fetched(name)
     except RuntimeError as error:  # of pathlib: a mere number in a container, say
         raise CheckpointError(
-            f"{name!r} is no folder here, and there is no home folder for what the hub gives", "name one in HF_HOME"
+            f"{name!r} is not a folder here, and there is no home folder to keep the hub's files in",
+            "set HF_HOME to a folder",
         ) from error
     except HFValidationError as error:
         raise CheckpointError(f"{name!r} is neither a folder nor a hub name", _path_or(name)) from error
     except GatedRepoError as error:
         raise CheckpointError(
-            f"the Hugging Face hub gives {name!r} only to whom its owners let in",
-            "ask for access on the model's page, and name your token in HF_TOKEN",
+            f"the Hugging Face hub gives {name!r} only to people whom its owners have admitted",
+            "request access on the model's page, and set HF_TOKEN to your token",
         ) from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"the Hugging Face hub has no model {name!r}", "check the name; a private one needs your token in HF_TOKEN"
+            f"the Hugging Face hub has no model {name!r}",
+            "check the name; for a private one, set HF_TOKEN to your token",
         ) from error
     except Exception as error:  # of HTTP, of a proxy, of a network's page where JSON should be: nearly anything
         with suppress(Exception):
@@ -135,7 +139,7 @@ def _fetched(name: str, *, local_files_only: bool = False) -> Path:
 def _path_or(name: str) -> str:
     """The way out for what is no name of the hub's."""
     model, _, revision = name.partition("@")
-    return f"to have a revision: hf download {model} --revision {revision}" if revision else "check the path"
+    return f"to get a revision: hf download {model} --revision {revision}" if revision else "check the path"
 
 
 def _failure(name: str, error: BaseException) -> tuple[str, str]:
@@ -149,8 +153,8 @@ def _failure(name: str, error: BaseException) -> tuple[str, str]:
         return f"the Hugging Face hub does not give {name!r}: it answers with status {status}", hint
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         place = f" at {error.filename}" if error.filename else ""
-        return f"{name!r} cannot be kept{place}: {error.strerror}", "name a folder with room in HF_HOME"
+        return f"{name!r} cannot be saved{place}: {error.strerror}", "set HF_HOME to a folder with room"
     return (
-        f"{name!r} is no folder here, and the Hugging Face hub cannot be reached",
+        f"{name!r} is not a folder here, and the Hugging Face hub cannot be reached",
         "go online once, or name a folder",
     )

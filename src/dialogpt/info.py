@@ -26,10 +26,10 @@ BINARY = {pattern: what for pattern, (what, _) in OTHERS.items()} | {"*.safetens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoConfig:
-    """Settings of `info`: say what files and folders are, from what, how many, what was dropped; compare runs."""
+    """Settings of `info`: say what files and folders are, what they were made from, what was dropped; compare runs."""
 
     path: Annotated[
-        tuple[Path, ...], "files or folders that the commands read or write; several runs are laid side by side"
+        tuple[Path, ...], "files or folders that the commands read or write; several runs are shown side by side"
     ] = ()
     cpu: Annotated[bool, "say what runs models on this processor, and why"] = False
 
@@ -71,7 +71,7 @@ def _describe_folder(folder: Path) -> list[str]:
         lines.append(f"report: {folder / REPORT}")
     if not lines:
         names = sorted(p.name for p in folder.iterdir())[:5]
-        raise DataError(f"{folder} is no folder that the commands write", f"it holds {', '.join(names) or 'nothing'}")
+        raise DataError(f"{folder} is not a folder that dialogpt writes", f"it holds {', '.join(names) or 'nothing'}")
     return lines
 
 
@@ -84,11 +84,11 @@ def _describe_checkpoint(folder: Path) -> list[str]:
     try:
         hf = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{folder}/config.json cannot be read: {error.strerror}", "check its rights") from error
+        raise DataError(f"{folder}/config.json cannot be read: {error.strerror}", "check its permissions") from error
     except ValueError as error:
         raise DataError(f"{folder}/config.json does not load: {error}", "the folder is damaged") from error
     if not isinstance(hf, dict):
-        raise DataError(f"{folder}/config.json is no JSON object", "the folder is damaged")
+        raise DataError(f"{folder}/config.json is not a JSON object", "the folder is damaged")
     keys = ("model_type", "n_layer", "n_head", "n_embd", "n_positions", "vocab_size", "torch_dtype")
     size_bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
     weights = f"weights: {size_bytes / 1e6:.1f} MB"

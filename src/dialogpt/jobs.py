@@ -95,12 +95,12 @@ class Job:
             if of_program := [name for name in differs if name in _OF_PROGRAM]:
                 numbers = [f"{name} {before.get(name, 'unknown')}, not {self.settings[name]}" for name in of_program]
                 raise UsageError(
-                    f"{self.folder.url} holds an unfinished job of another dialogpt ({', '.join(numbers)})",
-                    "finish it with that one, name another --out, or begin anew with --overwrite",
+                    f"{self.folder.url} holds an unfinished job of another version of dialogpt ({', '.join(numbers)})",
+                    "finish it with that version, name another --out, or start again with --overwrite",
                 )
             raise UsageError(
                 f"{self.folder.url} holds an unfinished job with other settings ({', '.join(differs)})",
-                "repeat its settings to finish it, name another --out, or begin anew with --overwrite",
+                "repeat its settings to finish it, name another --out, or start again with --overwrite",
             )
         self._clear()
         self.plan, self.fresh = {}, True
@@ -143,8 +143,8 @@ class Job:
             return msgspec.json.decode(self.folder.read(f"{stage}/{task.name}.done"))
         except FileNotFoundError as error:
             raise DataError(
-                f"{self.folder.url}/{stage}/{task.name}.done is not there, though its task is done",
-                "all workers must see one --out: a folder that the machines share, or a URL (not memory://)",
+                f"{self.folder.url}/{stage}/{task.name}.done is missing, though its task is done",
+                "all workers must share one --out: a folder that all machines can reach, or a URL (not memory://)",
             ) from error
 
     def _forget_what_is_stale(self, stage: str) -> None:
@@ -212,7 +212,7 @@ class Job:
             yield
         except BaseException:
             if any(name.endswith(".done") for stage in self.folder.names() for name in self.folder.names(stage)):
-                log.warning("finished tasks are kept in %s: the same command goes on from there", self.folder.url)
+                log.warning("finished tasks are kept in %s: the same command resumes from there", self.folder.url)
             else:
                 self._clear()
             self._release()

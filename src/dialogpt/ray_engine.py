@@ -70,7 +70,7 @@ def _connected(address: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:  # a ConnectionError is an OSError
         raise UsageError(
             f"no Ray cluster answers at --address {address!r}: {error}" if address else f"Ray does not start: {error}",
-            "check --address, HOST:PORT" if address else "name a cluster by --address, or use --engine local",
+            "check --address, HOST:PORT" if address else "name a cluster with --address, or use --engine local",
         ) from error
     try:
         yield

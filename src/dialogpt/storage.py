@@ -113,7 +113,7 @@ class Storage:
                 self._fs.mv(partial, place)
         except OSError as error:
             raise DataError(
-                f"{place} cannot be written: {error.strerror or error}", "check space and rights"
+                f"{place} cannot be written: {error.strerror or error}", "check disk space and permissions"
             ) from error
         finally:
             self.remove(partial.rpartition("/")[2])

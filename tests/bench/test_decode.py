@@ -18,6 +18,7 @@ import torch
 from dialogpt.model import GPTConfig
 
 BENCHMARK = "decode"
+AGREED = 0.01  # of the nats that ours has: the scores of a model with 8-bit weights are as near
 BENCH = Path(__file__).parents[2] / "bench"
 
 
@@ -87,7 +88,7 @@ def test_every_run_has_a_row(bench: Any, vocabulary: Path, tmp_path: Path) -> No
         assert float(row[6].removesuffix(" MB").replace(",", "")) > 10
         assert float(row[8]) > 0
     assert details[0][7] == "64 of 64"
-    assert abs(float(details[3][7]) - 1) < bench.AGREED
+    assert abs(float(details[3][7]) - 1) < AGREED
     assert [row[3] for row in summary] == [f"{row[8]} ({names[1]})" for row in (details[1], details[3])]
 
 
@@ -242,7 +243,7 @@ def test_a_cache_is_kept_from_turn_to_turn(tasks: Any) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--n-head", "5"], "--n-embd 768 is no multiple of --n-head 5"),
+        (["--n-head", "5"], "--n-embd 768 is not a multiple of --n-head 5"),
         (["--repeats", "0"], "are above 0"),
         (["--device", "tpu"], "invalid choice"),
     ],

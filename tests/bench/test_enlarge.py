@@ -1,11 +1,9 @@
 """A month of dumps, repeated: threads stay threads, ids are unique, and nothing but ids is touched."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from dialogpt.errors import DialoGPTError
 from dialogpt.files import read_lines
 from dialogpt.session import read_sessions
 
+BENCHMARK = "enlarge"
 SCRIPT = Path(__file__).parents[2] / "bench" / "enlarge.py"
 COMMENTS: list[dict[str, Any]] = [
     {"body": "صباح الخير 😊 \u2028", "id": "c1", "link_id": "t3_a", "parent_id": "t3_a", "score": 2, "edited": 1.50},
@@ -27,18 +26,6 @@ COMMENTS: list[dict[str, Any]] = [
     {"id": "D!", "body": "no such id", "parent_id": 12, "link_id": None, "name": "t1_c1"},
 ]
 SUBMISSIONS: list[dict[str, Any]] = [{"id": "a", "title": "Morning"}, {"title": "Старая", "id": "b", "url": "t3_a"}]
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_enlarge", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-enlarge = load()
 
 
 @pytest.fixture
@@ -55,8 +42,10 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", ["zst", "bz2"])
-def test_copies_have_ids_of_their_own_and_all_else_of_the_month(month: list[Path], tmp_path: Path, suffix: str) -> None:
-    made = enlarge.enlarge(month, 10, tmp_path / "out", suffix)
+def test_copies_have_ids_of_their_own_and_all_else_of_the_month(
+    bench: Any, month: list[Path], tmp_path: Path, suffix: str
+) -> None:
+    made = bench.enlarge(month, 10, tmp_path / "out", suffix)
     comments, submissions = made
     assert [path.name for path in made] == [f"RC_2020-01.{suffix}", f"RS_2020-01.{suffix}"]
     assert {name: made[comments][name] for name in ("copies", "comments", "other lines")} == {
@@ -70,14 +59,14 @@ def test_copies_have_ids_of_their_own_and_all_else_of_the_month(month: list[Path
         for number, record in enumerate(found):
             original = originals[number % len(originals)]
             assert list(record) == list(original)
-            ids = enlarge.ID_FIELDS
+            ids = bench.ID_FIELDS
             assert {k: v for k, v in record.items() if k not in ids} == {
                 k: v for k, v in original.items() if k not in ids
             }
 
 
-def test_threads_stay_threads_and_outside_stays_outside(month: list[Path], tmp_path: Path) -> None:
-    comments, submissions = enlarge.enlarge(month, 16, tmp_path / "out")
+def test_threads_stay_threads_and_outside_stays_outside(bench: Any, month: list[Path], tmp_path: Path) -> None:
+    comments, submissions = bench.enlarge(month, 16, tmp_path / "out")
     found = [record for record in records(comments) if record["id"] != "D!"]
     ids = [record["id"] for record in found]
     titles = [record["id"] for record in records(submissions)]
@@ -95,9 +84,9 @@ def test_threads_stay_threads_and_outside_stays_outside(month: list[Path], tmp_p
     assert odd == [COMMENTS[3]] * 4  # what is no id is left as it is
 
 
-def test_as_many_sessions_as_copies(shared: Path, tmp_path: Path) -> None:
+def test_as_many_sessions_as_copies(bench: Any, shared: Path, tmp_path: Path) -> None:
     dumps = [shared / "reddit" / "RC_2006-01.bz2", shared / "reddit" / "RS_2006-01.zst"]
-    made = enlarge.enlarge(dumps, 7000, tmp_path / "out")
+    made = bench.enlarge(dumps, 7000, tmp_path / "out")
     assert [counts["copies"] for counts in made.values()] == [2, 2]
     texts = []
     for name, paths in (("one", dumps), ("two", list(made))):
@@ -107,24 +96,24 @@ def test_as_many_sessions_as_copies(shared: Path, tmp_path: Path) -> None:
     assert sorted(texts[0] * 2) == texts[1]
 
 
-def test_a_long_window_is_in_the_frame(month: list[Path], tmp_path: Path) -> None:
-    comments, _ = enlarge.enlarge(month, 8, tmp_path / "out", long=27)
+def test_a_long_window_is_in_the_frame(bench: Any, month: list[Path], tmp_path: Path) -> None:
+    comments, _ = bench.enlarge(month, 8, tmp_path / "out", long=27)
     head = comments.read_bytes()
     assert zstandard.get_frame_parameters(head).window_size == 1 << 27
     assert len(records(comments)) == 8
 
 
 @given(st.integers(0, 36**13))
-def test_base_36(number: int) -> None:
-    assert int(enlarge.base36(number), 36) == number
-    assert not enlarge.base36(number).startswith("0") or number == 0
+def test_base_36(bench: Any, number: int) -> None:
+    assert int(bench.base36(number), 36) == number
+    assert not bench.base36(number).startswith("0") or number == 0
 
 
 @pytest.mark.parametrize("out, dumps, message", [(".", "RC_1.zst", "onto themselves"), ("out", "RS_1", "no comments")])
-def test_what_cannot_be_done_is_an_error(tmp_path: Path, out: str, dumps: str, message: str) -> None:
+def test_what_cannot_be_done_is_an_error(bench: Any, tmp_path: Path, out: str, dumps: str, message: str) -> None:
     (tmp_path / dumps).write_text('{"id": "a", "title": "t"}\n', encoding="utf-8")
     with pytest.raises(DialoGPTError, match=message):
-        enlarge.enlarge([tmp_path / dumps], 1, tmp_path / out)
+        bench.enlarge([tmp_path / dumps], 1, tmp_path / out)
     assert (tmp_path / dumps).stat().st_size == 26
 
 

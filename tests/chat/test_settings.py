@@ -15,8 +15,8 @@ from dialogpt.errors import UsageError
     [
         ({"continue_": True}, "--continue is for a terminal"),
         ({"self_play": "same", "json": True}, "--json and --self-play together"),
-        ({"turns": 3}, "--turns is of --self-play"),
-        ({"opening": "Yo"}, "--opening is of --self-play"),
+        ({"turns": 3}, "--turns is for --self-play"),
+        ({"opening": "Yo"}, "--opening is for --self-play"),
     ],
 )
 def test_what_a_pipe_would_pass_over_is_refused(

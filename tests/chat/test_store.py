@@ -105,7 +105,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
         db.execute("CREATE TABLE something (x)")
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 9")
-    for path, message in ((text, "cannot be used"), (other, "is of version 0"), (newer, "is of version 9")):
+    for path, message in ((text, "cannot be used"), (other, "has version 0"), (newer, "has version 9")):
         before = path.read_bytes()
         with pytest.raises(DataError, match=message):
             Conversations(path)
@@ -183,12 +183,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for refused, message in (
         (ConversationsConfig(show=2, delete=2), "--show and --delete together"),
         (ConversationsConfig(export=tmp_path / "kept.jsonl", delete=2), "--export and --delete together"),
-        (ConversationsConfig(search="hello", show=2), "'hello' is searched for, and --show 2 names one"),
-        (ConversationsConfig(search="hello", delete=2), "'hello' is searched for, and --delete 2 names one"),
+        (ConversationsConfig(search="hello", show=2), "--show 2 together with a search for 'hello'"),
+        (ConversationsConfig(search="hello", delete=2), "--delete 2 together with a search for 'hello'"),
     ):
         with pytest.raises(UsageError, match=message):
             conversations(refused)
     assert conversations(ConversationsConfig()) == before
+    conversations(ConversationsConfig(delete=2))
+    with pytest.raises(DataError, match=r"no conversation is kept in .* keep conversations there"):
+        conversations(ConversationsConfig())
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -248,9 +248,9 @@ def test_commands(
         "num_hypotheses      1\n", "temperature hot does not fit",
         "temperature 99.0 is out of range (it must be from 0 to 5)",
         "top_p 0.0 is out of range (it must be above 0 and at most 1)",
-        "temperature has no value", "mmi is set when the chat starts (begin with --mmi)",
+        "temperature has no value", "mmi is set when the chat starts (start the chat with --mmi)",
         "no command /nwe (did you mean '/new'?)",
-        "/nowhere/file", "~nobody-of-this-name/x names the home folder of somebody who has none",
+        "/nowhere/file", "~nobody-of-this-name/x names a home folder that does not exist",
         "no file is named", "A new conversation.", "there is nothing to take back",
         f"you: hello\nbot: {second}\n", "/undo        take back the last exchange",
     ):  # fmt: skip
@@ -262,7 +262,7 @@ def test_commands(
 def test_the_last_conversation_goes_on(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DataError, match="no conversation to go on with"):
+    with pytest.raises(DataError, match="no conversation to continue"):
         typed_at(tiny_checkpoint, [], monkeypatch, continue_=True)
     typed_at(tiny_checkpoint, ["hello"], monkeypatch)
     capsys.readouterr()

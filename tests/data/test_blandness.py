@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogpt.data import blandness
-from dialogpt.data.blandness import WIDTH as DEFAULT_WIDTH
 from dialogpt.data.blandness import TrigramSketch, TrigramWriter, width_for
 from dialogpt.data.wordhash import between_blanks, grams
 from dialogpt.errors import DataError
@@ -133,9 +132,9 @@ def test_strangers_do_not_make_a_text_bland() -> None:
 
 
 def test_widths() -> None:
-    assert width_for(0) == 1024
-    assert width_for(1_600_000_000) == DEFAULT_WIDTH
-    assert width_for(1_700_000_000) == 2 * DEFAULT_WIDTH
+    assert width_for(0, 1000) == 1024
+    assert width_for(1_600_000_000, 1000) == 1 << 24
+    assert width_for(1_700_000_000, 1000) == 1 << 25
     assert width_for(5, 0) == 1024
 
 

@@ -219,7 +219,7 @@ def test_a_work_folder_of_another_format_of_spill_files_is_refused(
         if before == "unknown":  # as written when there was no such number
             del found["settings"]["work format"]
         plan.write_text(json.dumps(found))
-        message = rf"another dialogpt \(work format {before}, not {SPILL_FORMAT}\)"
+        message = rf"another version of dialogpt \(work format {before}, not {SPILL_FORMAT}\)"
         with pytest.raises(UsageError, match=message) as error:
             run(small, tmp_path / "out")
         assert "--overwrite" in error.value.hint
@@ -331,7 +331,7 @@ def test_no_space_while_planting(
     monkeypatch.setattr(module, "open_sink", full)
     with pytest.raises(DataError, match=r"00000\S* cannot be written: No space left") as caught:
         run(small, tmp_path / "out")
-    assert caught.value.hint == "check space and rights"
+    assert caught.value.hint == "check disk space and permissions"
     monkeypatch.setattr(module, "open_sink", original)
     monkeypatch.setattr(module, "read_part", None)  # both dumps have been read
     run(small, tmp_path / "out")

@@ -320,7 +320,7 @@ def test_a_rejected_turn_ends_the_session_before_it(import_records: Import) -> N
 
 @pytest.mark.parametrize("setting", ["remove", "reject"])
 def test_what_is_no_pattern_is_said(import_records: Import, setting: str) -> None:
-    with pytest.raises(UsageError, match=rf"--{setting} '\(' is no pattern: missing \)"):
+    with pytest.raises(UsageError, match=rf"--{setting} '\(' is not a valid pattern: missing \)"):
         import_records(pairs("a", "b"), **{setting: ("a", "(")})
 
 

@@ -104,7 +104,7 @@ def test_files_and_folders_together(tmp_path: Path) -> None:
         (b"", "no text of 4 words in .*held.txt"),
         (b"one two three\n", "no text of 4 words"),
         (b"one two three four\n\xe3\n", r"held\.txt:2: not UTF-8"),
-        (b'{"turns": [{"text": "a"}]}\nplain text\n', r"held\.txt:2: no session and no evaluation item"),
+        (b'{"turns": [{"text": "a"}]}\nplain text\n', r"held\.txt:2: neither a session nor an evaluation item"),
         (b'{"text": "a b c d"}\n', r"held\.txt:1: .*it has no text"),
         (b'{"turns": "a b c d"}\n', r"held\.txt:1: .*Expected `array`, got `str`"),
     ],

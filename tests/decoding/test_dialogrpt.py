@@ -99,9 +99,9 @@ def test_what_does_not_fit(tiny_ranker: Path, precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_each_in_its_place(tiny_ranker: Path, tiny_checkpoint: Path, precision: str) -> None:
-    with pytest.raises(CheckpointError, match="makes no replies, it scores them"):
+    with pytest.raises(CheckpointError, match="scores replies and makes none"):
         load_engine(str(tiny_ranker), device="cpu", precision=precision)
-    with pytest.raises(CheckpointError, match=r"is no ranker: it has no score\.weight"):
+    with pytest.raises(CheckpointError, match=r"is not a ranker: it has no score\.weight"):
         load_engine(str(tiny_checkpoint), device="cpu", precision=precision, ranker=True)
 
 
@@ -147,7 +147,7 @@ def test_a_ranker_takes_the_place_of_mmi_by_default() -> None:
 def test_a_weight_of_nothing() -> None:
     with pytest.raises(UsageError, match="--ranker-weight nan is out of range"):
         ReplyConfig(ranker_weight=math.nan)
-    with pytest.raises(UsageError, match="--ranker-weight is of a ranker, and none is named"):
+    with pytest.raises(UsageError, match="--ranker-weight needs a ranker, and none is named"):
         ReplyConfig(ranker_weight=2.0)
 
 

@@ -55,7 +55,7 @@ def test_a_cut_turn_is_told(tiny_tokenizer: Tokenizer, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         made = context_tokens(tiny_tokenizer, [Turn("hello"), Turn("x" * 100)], 32, 16)
     assert made == [*tiny_tokenizer.encode("x" * 15), tiny_tokenizer.end_id]
-    assert "a turn of 101 tokens is too long; its last 16 are read" in caplog.text
+    assert "a turn of 101 tokens is too long; only its last 16 are read" in caplog.text
 
 
 def test_no_turn_is_an_error(tiny_tokenizer: Tokenizer) -> None:

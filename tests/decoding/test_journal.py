@@ -101,7 +101,7 @@ def test_a_journal_of_other_seeds_is_not_gone_on_with(tiny_checkpoint: Path, con
     old = json.dumps([key, 3]).encode() + b'\n{"0":{"text":"of another seed","hypotheses":[]}}\n'
     part.write_bytes(old)
     for there in (True, False):
-        with pytest.raises(UsageError, match=r"\.out\.jsonl\.part was begun by another dialogpt") as caught:
+        with pytest.raises(UsageError, match=r"\.out\.jsonl\.part was begun by another version of dialogpt") as caught:
             whole(tiny_checkpoint, contexts, out)
         assert "--overwrite" in caught.value.hint
         assert part.read_bytes() == old
@@ -136,7 +136,7 @@ def test_two_do_not_write_the_same_file(contexts: Path, tmp_path: Path) -> None:
         first.add({0: Reply(text="kept", hypotheses=())})
         kept = part.read_bytes()
         with (
-            pytest.raises(UsageError, match=r"another process is at work in [^ ]*/out\.jsonl "),
+            pytest.raises(UsageError, match=r"another process is working in [^ ]*/out\.jsonl "),
             Journal(config, items),
         ):
             pass

@@ -34,7 +34,7 @@ def test_the_other_direction_is_warned_of(
 ) -> None:
     name = model("model", reverse)
     Responder.load(name, ReplyConfig(), device="cpu")
-    expected = [f"{name} is a backward model, which does not reply: name it by --backward, and a forward one here"]
+    expected = [f"{name} is a backward model, which does not reply: name it with --backward, and a forward one here"]
     assert [record.getMessage() for record in caplog.records] == (expected if reverse else [])
     caplog.clear()
     other = model("other", None)

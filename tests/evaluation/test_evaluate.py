@@ -129,7 +129,7 @@ def test_cleaned_replies_are_other_numbers(files: dict[str, Path], caplog: pytes
     assert "|clean:released|segments:3|" in clean["good", "bleu-4"]["signature"]  # without the Arabic one
     assert caplog.messages == [
         "1 segments without a reference after cleaning, left out",
-        "good: 2 of 3 replies are among their references: what compares it with them compares it with itself",
+        "good: 2 of 3 replies are among their references: scores against them compare it with itself",
     ]
 
 
@@ -193,7 +193,7 @@ def test_without_meteor_its_row_says_so(
         ({"seed": -1}, "--seed -1 is below 0", ""),
         ({"refs": (), "metrics": ("length", "bleu-4")}, "bleu-4 needs references", "--refs"),
         ({"refs": (), "models": ("bundled",), "metrics": ("perplexity",)}, "perplexity needs references", "--refs"),
-        ({"refs": (), "clean": True}, "--clean is for replies beside references", "--refs"),
+        ({"refs": (), "clean": True}, "--clean needs references", "--refs"),
         ({"hyps": ()}, "no files of replies given", "--refs"),
     ],
 )
@@ -225,11 +225,11 @@ def test_text_without_references_or_contexts(files: dict[str, Path], tmp_path: P
     assert all(alone[key]["value"] == score["value"] for key, score in beside.items())
     family = scored(hyps, [], metrics=("repetition",))
     assert family["good", "repetition-context"]["signature"].startswith("not computed: neither replies nor references")
-    with pytest.raises(DataError, match="no file tells the contexts"):
+    with pytest.raises(DataError, match="no file includes the contexts"):
         scored(hyps, [], metrics=("repetition-context",))
     several = tmp_path / "several.tsv"
     several.write_text("SystemID\tInstanceID\tResponse\nA\t1\tyes\n")
-    with pytest.raises(DataError, match="no file tells the contexts"):  # which its ids would belong to
+    with pytest.raises(DataError, match="no file includes the contexts"):  # which its ids would belong to
         scored([several], [], metrics=())
 
 
@@ -245,7 +245,7 @@ def test_options_take_several_words(files: dict[str, Path]) -> None:
     assert {line.split("\t")[0] for line in made.stdout.splitlines()[1:]} == {"good", "bland"}
     assert made.stderr.splitlines() == [
         "4 blank references, left out",
-        "4 replies are few: go by p-randomisation, other p-values may be too small",
+        "4 replies are few: rely on p-randomisation, as other p-values may be too small",
     ]
     again = command("--metrics", "bleu", "--metrics", "length", "--format", "tsv", "--refs", *refs, "--", files["good"],
                     files["bland"])  # fmt: skip
@@ -256,7 +256,7 @@ def test_options_take_several_words(files: dict[str, Path]) -> None:
     "arguments, code, message",
     [
         (["good", "--refs", "ref0", "--metrics", "blue"], 2, "no metric 'blue'"),
-        (["good", "--metrics", "repetition-context"], 1, "no file tells the contexts"),
+        (["good", "--metrics", "repetition-context"], 1, "no file includes the contexts"),
         (["--refs", "ref0", "good"], 2, "HYPS is missing"),
         (["good", "--refs", "missing"], 1, "missing.txt does not exist"),
     ],

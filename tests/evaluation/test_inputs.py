@@ -120,7 +120,7 @@ def test_replies_without_contexts_are_matched_by_id(tmp_path: Path) -> None:
     inputs = read_replies(hyps, in_context=False)
     assert [system.replies for system in inputs.systems] == [("x", "y"), ("u", "v"), ("p", "q")]
     assert inputs.contexts is None
-    with pytest.raises(DataError, match="no file tells the contexts"):
+    with pytest.raises(DataError, match="no file includes the contexts"):
         read_replies(hyps)
 
 
@@ -189,7 +189,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], type[DialoGPTError], str]] = {
         {"hyp": "".join(map(reply, "xyz", ("t3/1", "t3/2", "t3/3"))), "ref": JSONL},
         DataError, "3 replies, the references have 2 lines, and none with id 't3/3'.*Ids must be",
     ),
-    "one id twice": ({"hyp": reply("x", "t3/1") * 2, "ref": JSONL}, DataError, "id 't3/1' stands twice"),
+    "one id twice": ({"hyp": reply("x", "t3/1") * 2, "ref": JSONL}, DataError, "id 't3/1' occurs twice"),
     "cp1251": ({"hyp": "да\n".encode("cp1251"), "ref": "a\n"}, DataError, "hyp:1: not UTF-8"),
     "UTF-16": ({"hyp": "x\n".encode("utf-16-le"), "ref": "a\n"}, DataError, "hyp:1: a zero byte"),
     "nothing": ({"hyp": "", "ref": "a\n"}, DataError, "hyp is empty"),
@@ -197,7 +197,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], type[DialoGPTError], str]] = {
     "systems, short line": ({"hyp": SYSTEMS + "B\tk3\n", "ref": BY_ID}, DataError, "hyp:7: not 3 cells"),
     "systems, one reply twice": ({"hyp": SYSTEMS + "B\tk1\tz\n", "ref": BY_ID}, DataError, "hyp:7: a second reply"),
     "systems, no reply": ({"hyp": SYSTEMS.split("\n")[0], "ref": BY_ID}, DataError, "hyp has no reply"),
-    "systems, no ids": ({"hyp": SYSTEMS, "ref": "a\nb\n"}, DataError, "by ids, the references do not"),
+    "systems, no ids": ({"hyp": SYSTEMS, "ref": "a\nb\n"}, DataError, "by ids, but the references do not"),
     "systems, other ids": ({"hyp": SYSTEMS.replace("k", "x"), "ref": BY_ID}, DataError, "no id, such as 'x2', has"),
     "systems of one name": ({"hyp_B.tsv": SYSTEMS, "hyp1": SYSTEMS, "ref": BY_ID}, DataError, "two systems are called"),
     "blank replies": ({"hyp": " \n\n", "ref": "a\nb\n"}, DataError, "hyp: no reply has a word"),

@@ -77,7 +77,7 @@ def test_perplexity_in_the_table(files: tuple[Path, Path], tiny_model: tuple[Any
     [
         ({"models": ("a", "b")}, "2 models for 1 systems"),
         ({"metrics": ("perplexity",)}, "perplexity needs the systems' models"),
-        ({"plot": Path("x.gif")}, "--plot x.gif: the ending says no format"),
+        ({"plot": Path("x.gif")}, "--plot x.gif: the ending does not say which format"),
     ],
 )
 def test_what_cannot_be_asked(files: tuple[Path, Path], changes: dict[str, Any], message: str) -> None:

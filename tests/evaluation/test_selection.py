@@ -106,7 +106,7 @@ def test_too_few_to_draw_from(adversarial: bool) -> None:
         return draw(contexts, references, place, distractors, np.random.default_rng(1))
 
     assert choose(contexts, 1) == [["no"]]
-    with pytest.raises(UsageError, match="2 of 2 different responses"):
+    with pytest.raises(UsageError, match="2 is too many for 2 different responses"):
         choose(contexts, 2)
     with pytest.raises(UsageError, match="context 1 has fewer than 1 distractors"):
         choose([(Turn("a"),)] * 3, 1)
@@ -186,11 +186,11 @@ def test_the_bundled_model_knows_its_place(tmp_path: Path) -> None:
         ({"refs": ()}, "no references given", "dialogpt select"),
         ({"distractors": 0}, "--distractors 0 is below 1", "1 or more"),
         ({"items": -1}, "--items -1 is below 0", "0 or more"),
-        ({"distractors": 40}, "--distractors 40 of 40 different responses", "fewer"),
+        ({"distractors": 40}, "--distractors 40 is too many for 40 different responses", "fewer"),
         ({"backward": ("a", "b")}, "2 backward models for 1 models", "one for each"),
         ({"rankers": ("a", "a")}, "the same model is given twice", "once"),
         ({"models": ("a", "a")}, "the same model is given twice", "once"),
-        ({"models": ("nowhere",)}, "'nowhere' is no folder here", ""),
+        ({"models": ("nowhere",)}, "'nowhere' is not a folder here", ""),
     ],
 )
 def test_what_cannot_be_asked(tmp_path: Path, changes: dict[str, Any], message: str, hint: str) -> None:

@@ -80,7 +80,7 @@ def test_a_folder_without_a_manifest_gets_one(tiny_checkpoint: Path, tmp_path: P
 
 
 def test_a_card_that_is_not_there(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.md is no file"):
+    with pytest.raises(UsageError, match=r"none\.md is not a file"):
         export(ExportConfig(model=str(tiny_checkpoint), out=tmp_path / "out", card=tmp_path / "none.md"))
     assert not (tmp_path / "out").exists()
 

@@ -141,7 +141,7 @@ def test_text_that_is_split_otherwise_is_refused(
     folder = shutil.copytree(tiny_checkpoint, tmp_path / "other")
     said = json.loads((folder / name).read_text(encoding="utf-8"))
     (folder / name).write_text(json.dumps({**said, **change}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="splits text in another way than GPT-2's"):
+    with pytest.raises(CheckpointError, match="splits text differently from GPT-2's"):
         written(folder, tmp_path / "out.gguf")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
@@ -165,9 +165,9 @@ def test_a_file_is_replaced_only_when_asked(tiny_checkpoint: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"out": "folder.gguf"}, "is a folder, a file is to be written there"),
-        ({"out": "pipe.gguf"}, "is a stream, a file is to be written there"),
-        ({"out": "out.gguf", "card": "card.md"}, "--card goes into a folder"),
+        ({"out": "folder.gguf"}, "is a folder, but a file is to be written there"),
+        ({"out": "pipe.gguf"}, "is a stream, but a file is to be written there"),
+        ({"out": "out.gguf", "card": "card.md"}, "--card is for a folder"),
         ({"out": "out", "dtype": "q8_0"}, r"--dtype q8_0 is for \.gguf files"),
     ],
 )

@@ -193,10 +193,10 @@ def test_two_starts_do_not_meet(tmp_path: Path, toys: ModuleType, flags: Path) -
     out = str(tmp_path / "out")
     job = Job(out, {}, overwrite=False)
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match="another process is at work"):
+        with pytest.raises(UsageError, match="another process is working"):
             Job(out, {"other": 1}, overwrite=overwrite)
     toys.run(job, toys.copy, flags)
-    with pytest.raises(UsageError, match="another process is at work"):
+    with pytest.raises(UsageError, match="another process is working"):
         Job(out, {}, overwrite=False)
     job.finish(MANIFEST_OF)
     with pytest.raises(UsageError, match="not empty"):

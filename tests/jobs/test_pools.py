@@ -68,7 +68,7 @@ def test_a_failed_task_ends_the_job_and_finished_ones_are_kept(
     assert caught.value.hint == "make it good"
     if workers == 1:
         assert toys.begun(flags) == {"a": 1}
-        assert "the same command goes on" in caplog.text
+        assert "the same command resumes" in caplog.text
     job = Job(str(out), {}, overwrite=False)
     assert toys.run(job, toys.copy, flags, count=3 - workers) == list("ABCD")
     job.finish(MANIFEST_OF)
@@ -175,7 +175,7 @@ def is_alive(pid: int) -> bool:
 def test_workers_that_do_not_share_the_folder_are_told(
     tmp_path: Path, memory: str, toys: ModuleType, flags: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"a\.done is not there") as caught:
+    with pytest.raises(DataError, match=r"a\.done is missing") as caught:
         toys.run(Job(f"{memory}/out", {}, overwrite=False), toys.copy, flags, "a", count=2)
     assert "memory://" in caught.value.hint
 

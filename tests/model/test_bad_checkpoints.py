@@ -199,7 +199,7 @@ def test_a_configuration_that_may_not_be_read_is_not_called_damaged(
 
     monkeypatch.setattr(Path, "read_bytes", refused)
     error = assert_fails(folder, "config.json cannot be read: Permission denied")
-    assert error.hint == "check the file and its rights"
+    assert error.hint == "check the file and its permissions"
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_tokenizer_without_an_end_token(folder: Path) -> None:
 
 
 def test_a_plain_folder(tmp_path: Path) -> None:
-    assert_fails(tmp_path, "no checkpoint folder", "config.json")
+    assert_fails(tmp_path, "not a checkpoint folder", "config.json")
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "no/such/folder", "../none", "x" * 200, "a b"])

@@ -149,7 +149,7 @@ def test_the_papers_sizes_have_gpt2s_parameters(size: str, parameters: int) -> N
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="n_embd 10 is no multiple of n_head 3"):
+    with pytest.raises(ValueError, match="n_embd 10 is not a multiple of n_head 3"):
         GPTConfig(n_embd=10, n_head=3)
 
 

@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_said(folder: Path) -> None:
         engine.decode([1], cache)
     assert cache.tokens_read() == 64
     assert np.isfinite(logits.logsumexp()).all()
-    with pytest.raises(UsageError, match="no token of the model's 365"):
+    with pytest.raises(UsageError, match="not one of the model's 365 tokens"):
         engine.nats([([1], [-1])])
 
 

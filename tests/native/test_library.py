@@ -38,7 +38,7 @@ def test_four_bits_are_native_or_refused(
     assert isinstance(load_engine(str(folder), device="cpu", precision="int4")[0], NativeEngine)
     assert (folder / "model.int4").is_file()
     monkeypatch.setenv("DIALOGPT_CPU", "off")
-    with pytest.raises(UsageError, match=r"--precision int4 takes the native engine, which does not run .* here"):
+    with pytest.raises(UsageError, match=r"--precision int4 needs the native engine, which does not run .* here"):
         load_engine(str(folder), device="cpu", precision="int4")
 
 
@@ -61,13 +61,13 @@ def test_info_says_what_was_chosen_and_why(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize("number", ["0", "-1", "two", "\u00b2", "1025"])
 def test_a_number_of_threads_that_is_none(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     monkeypatch.setenv("DIALOGPT_THREADS", number)
-    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is no number of threads"):
+    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is not a number of threads"):
         library.threads()
 
 
 def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIALOGPT_CPU", "mmx")
-    with pytest.raises(UsageError, match="DIALOGPT_CPU=mmx names no kernels"):
+    with pytest.raises(UsageError, match="DIALOGPT_CPU=mmx does not name a set of kernels"):
         load_engine(None, device="cpu")
     monkeypatch.setenv("DIALOGPT_CPU", "avx2")
     monkeypatch.setattr(library.library(), "dialogpt_choices", lambda: b"portable")
@@ -81,7 +81,7 @@ def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("number", ["0", "many", "-1", "99999"])
 def test_threads_that_are_no_number(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     monkeypatch.setenv("DIALOGPT_THREADS", number)
-    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is no number of threads"):
+    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is not a number of threads"):
         library.threads()
 
 

@@ -101,7 +101,7 @@ def test_heads_for_other_tasks_are_passed_over(folder: Path, weights: Weights, h
     assert np.array_equal(logits(folder), expected)
     checkpoint.load(folder)
     pickled(folder, weights | {"score.weight": torch.ones(2, 32)})
-    with pytest.raises(CheckpointError, match="makes no replies, it scores them"):
+    with pytest.raises(CheckpointError, match="scores replies and makes none"):
         open_native(folder)
 
 
@@ -223,7 +223,7 @@ def tensor(shape: bytes, strides: bytes, offset: bytes = b"K\0") -> bytes:
 @pytest.mark.parametrize(
     "script, said",
     [
-        (b"Nr\xff\xff\xff\x7f.", "no dictionary"),
+        (b"Nr\xff\xff\xff\x7f.", "not a dictionary"),
         (b"})" + b"2\x86" * 60 + b"Ns.", "DUP"),
         (b"}(h\0" + b")q\0h\0h\0\x86q\0" * 60 + b"Nu.", "0"),
         (REBUILD + b"N}X\x0c\0\0\0__defaults__)s\x86b.", "has objects"),
@@ -253,7 +253,7 @@ def test_a_name_and_its_short_form(folder: Path) -> None:
     """The shape that is checked is that of the weights that are read."""
     stored = load_file(folder / "model.safetensors")
     save_file({"wte.weight": torch.ones(1), **stored}, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match="which mean one weight"):
+    with pytest.raises(CheckpointError, match="which are the same weight"):
         open_native(folder)
 
 
@@ -268,7 +268,7 @@ def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("dialogpt.native.weights.mmap.mmap", refused)
-    with pytest.raises(CheckpointError, match=r"cannot be read: Permission denied .*rights"):
+    with pytest.raises(CheckpointError, match=r"cannot be read: Permission denied .*permissions"):
         open_native(folder)
 
 
@@ -300,8 +300,8 @@ def without_its_pickle(file: Path) -> None:
         (shorter, "it is cut off|not inside the file"),
         (lambda file: file.write_bytes(b""), "empty file"),
         (pointed_to, "it is a pointer of Git LFS, for which `git lfs pull` fetches the file"),
-        (of_json, "it is no file of tensors"),
-        (of_numbers, "it is no file of tensors"),
+        (of_json, "it is not a file of tensors"),
+        (of_numbers, "it is not a file of tensors"),
         (without_its_pickle, "it has no 'data.pkl'"),
     ],
     ids=["cut", "empty", "pointer", "JSON", "numbers", "no pickle"],
@@ -314,6 +314,6 @@ def test_damaged_files(folder: Path, weights: Weights, harm: Callable[[Path], No
 
 
 def test_a_file_of_another_kind_is_not_called_damaged(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="it is no file of tensors") as caught:
+    with pytest.raises(CheckpointError, match="it is not a file of tensors") as caught:
         open_native(folder / "tokenizer.json")
     assert caught.value.hint == "name a checkpoint folder, or a .pkl file of weights"

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialogpt.artifact import read_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
 from dialogpt.tokens import TokenizeConfig, shards
@@ -191,7 +192,9 @@ def test_tokens_are_small_on_disk_and_mapped(folder: Path, tokenizer: Tokenizer)
     assert tokens.dtype == np.uint16
     assert np.load(folder / "shard-00000.learn.npy").dtype == np.bool_
     assert isinstance(TokenShards(folder)[0].turns[0], np.memmap)
-    assert TokenShards(folder).tokenizer_digest == tokenizer.digest == Tokenizer.load(folder).digest
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.config["tokenizer_digest"] == tokenizer.digest == Tokenizer.load(folder).digest
 
 
 def test_opening_does_not_read_where_sessions_end(folder: Path) -> None:
@@ -292,7 +295,7 @@ def test_a_tokenizer_of_another_language_is_said(
 ) -> None:
     path = write_sessions([Session((Turn(text), Turn(text)))])
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer="bundled"))
-    assert ("tokens a character" in caplog.text) is warned
+    assert ("tokens per character" in caplog.text) is warned
 
 
 def test_a_tokenizer_that_knows_letters_alone_is_said(
@@ -307,7 +310,7 @@ def test_a_tokenizer_that_knows_letters_alone_is_said(
     assert len(text) <= len(tokenizer.encode(text)) <= len(text) + 1
     path = write_sessions([Session((Turn(text), Turn(text)))])
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer=str(tmp_path / "tokenizer")))
-    assert "the tokenizer takes 1.0 tokens a character" in caplog.text
+    assert "the tokenizer takes 1.0 tokens per character" in caplog.text
 
 
 @pytest.mark.parametrize(("long", "warned"), [(3, True), (2, False)])
@@ -318,4 +321,4 @@ def test_many_turns_that_are_too_long_are_warned_of(
     sessions = [Session((Turn("a"), Turn("b"))) for _ in range(10)] + [Session((Turn("z" * 99), Turn("b")))] * long
     path = write_sessions(sessions)
     tokenize(TokenizeConfig(sessions=(path,), out=tmp_path / "out", tokenizer=str(tokenizer_folder), max_tokens=16))
-    assert (f"{long} of {20 + 2 * long} turns are over half of --max-tokens 16" in caplog.text) is warned
+    assert (f"{long} of {20 + 2 * long} turns are longer than half of --max-tokens 16" in caplog.text) is warned

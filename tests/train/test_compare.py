@@ -143,7 +143,7 @@ def test_columns_are_named_so_that_they_differ(make_run: MakeRun) -> None:
 def test_what_is_no_run_is_an_error(tmp_path: Path, make_run: MakeRun) -> None:
     assert not is_run(tmp_path)
     assert not is_run(tmp_path / "missing")
-    with pytest.raises(DataError, match="no run folder"):
+    with pytest.raises(DataError, match="not a run folder"):
         compare([make_run("run"), tmp_path])
     damaged = make_run("damaged")
     (damaged / "settings.json").write_text("[1]")

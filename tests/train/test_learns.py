@@ -337,5 +337,5 @@ def test_a_backward_model_to_begin_with_is_warned_of(
     first = train(make_config(steps=1, reverse=True, out=tmp_path / "first"))
     caplog.clear()
     train(make_config(steps=1, init=str(first), reverse=reverse))
-    said = f"--init {first} is a backward model: add --reverse to go on with it, or start from another"
+    said = f"--init {first} is a backward model: add --reverse to train it further, or start from another model"
     assert (said in caplog.messages) == (not reverse)

@@ -119,7 +119,7 @@ def test_a_whole_last_line_without_its_line_end_counts(file: MetricsFile) -> Non
 )  # fmt: skip
 def test_damage_is_an_error_that_names_file_and_line(file: MetricsFile, line: bytes) -> None:
     file.path.write_bytes(b'{"step": 1, "loss": 9.0}\n' + line + b"\n" + b'{"step": 2, "loss": 9.0}\n')
-    with pytest.raises(DataError, match=r"metrics\.jsonl:2 is no line of metrics"):
+    with pytest.raises(DataError, match=r"metrics\.jsonl:2 is not a line of metrics"):
         file.read()
 
 

@@ -212,7 +212,7 @@ def test_thinning_keeps_order_and_both_ends(count: int, most: int) -> None:
 
 def test_what_is_no_run_has_no_report(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(DataError, match="no run folder"):
+        with pytest.raises(DataError, match="not a run folder"):
             write_report(folder)
     assert list(tmp_path.iterdir()) == []
 

@@ -144,7 +144,7 @@ def test_two_processes_cannot_have_one_run(
             [sys.executable, "-m", "dialogpt", *given], env=environment, capture_output=True, text=True, check=False
         )
         assert second.returncode == 2, second.stderr
-        assert f"another process is at work in {config.out}" in second.stderr
+        assert f"another process is working in {config.out}" in second.stderr
         assert list(config.out.iterdir()) == []
     assert not config.out.exists()
     train(config)
@@ -181,7 +181,7 @@ def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on(
         assert code == 130, stderr
         assert "Traceback" not in stderr
         assert "error: stopped at step" in stderr
-        assert "hint: the same command goes on" in stderr
+        assert "hint: the same command resumes" in stderr
         (saved,) = checkpoints(config.out)[-1:]
         assert (f"resuming from step {reached} " in stderr) == (reached > 0)
         steps = [line["step"] for line in metrics(config.out)]
@@ -222,10 +222,10 @@ def test_the_folder_of_another_run_is_refused(make_config: Make, name: str, valu
 def test_a_folder_that_is_no_run_is_refused(make_config: Make, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         train(make_config())
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         train(make_config(out=tmp_path / "file"))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 

@@ -78,7 +78,7 @@ def test_training_loss_is_that_since_the_last_validation(make_config: Make, held
     "settings, warning",
     [
         ({}, "only 6 sessions"),
-        ({"warmup": 10}, "--warmup 10 is not over at the last step, 3"),
+        ({"warmup": 10}, "--warmup 10 does not end before the last step, 3"),
         ({"patience": 2}, "--patience 2 never stops the run: "),
         (
             {"init": "a model"},

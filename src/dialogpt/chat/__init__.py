@@ -13,16 +13,16 @@ from dialogpt.decoding import ReplyConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatConfig(ReplyConfig):
-    """Settings of `chat`: talk with a model; a pipe works too, a reply a line."""
+    """Settings of `chat`: talk with a model; a pipe works too, with a reply per line."""
 
     model: Annotated[str, "checkpoint folder, run folder, hub name or .pkl file (default: the bundled model)"] = ""
     show_hypotheses: Annotated[bool, "with each reply, what it was chosen from: scores, and why some were rejected"] = (
         False
     )
-    continue_: Annotated[bool, "go on with the last conversation that was held at a terminal"] = False
+    continue_: Annotated[bool, "resume the last conversation held at a terminal"] = False
     log: Annotated[bool, "keep what is said at a terminal (see `dialogpt conversations`)"] = True
-    json: Annotated[bool, "for scripts: a JSON object for each line read, errors too"] = False
-    self_play: Annotated[str, "let the model talk with this one (`same`: with itself), and look on"] = ""
+    json: Annotated[bool, "for scripts: a JSON object for each input line, errors included"] = False
+    self_play: Annotated[str, "let the model talk with this one (`same`: with itself)"] = ""
     turns: Annotated[int, "turns of --self-play"] = 8
     opening: Annotated[str, "the first turn of --self-play"] = "Hello! How are you?"
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
@@ -30,9 +30,9 @@ class ChatConfig(ReplyConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationsConfig:
-    """Settings of `conversations`: what was said, also to bots -> a list, a conversation, or a file of sessions."""
+    """Settings of `conversations`: what was said, to bots too -> a list, a conversation, or a file of sessions."""
 
-    search: Annotated[str, "only conversations in which this was said"] = ""
+    search: Annotated[str, "list only conversations in which this was said"] = ""
     show: Annotated[int | None, "print the conversation of this number"] = None
-    export: Annotated[Path | None, "write them, or the one of --show, as sessions, which `tokenize` reads"] = None
+    export: Annotated[Path | None, "write them, or the one of --show, as sessions for `tokenize`"] = None
     delete: Annotated[int | None, "delete the conversation of this number for good"] = None

@@ -162,7 +162,7 @@ class Chatbot:
     def _say(self, text: str) -> tuple[list[Turn], int, Kept | None]:
         """The turns so far, a seed, and what was kept, which is taken: no two threads may write to it."""
         if len(text) > LONGEST:
-            raise DataError(f"the message has {len(text):,} characters", f"a message has {LONGEST:,} at most")
+            raise DataError(f"the message has {len(text):,} characters", f"a message may have at most {LONGEST:,}")
         said = tidy(text)
         if not said:
             raise DataError("the message is empty", "type something")

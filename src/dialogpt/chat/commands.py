@@ -63,7 +63,9 @@ class Commands:
     def do_hypotheses(self, _: str) -> None:
         """what the last reply was chosen from"""
         if not self.bot.hypotheses:
-            raise DataError("there is nothing to show", "they are of the last reply, where it was chosen from several")
+            raise DataError(
+                "there is nothing to show", "hypotheses are kept for the last reply, if it was chosen from several"
+            )
         for hypothesis in self.bot.hypotheses:
             scores = "".join(f"  {name} {score:.1f}" for name, score in hypothesis.scores.items())
             rejected = f"  [rejected: {hypothesis.rejected}]" if hypothesis.rejected else ""
@@ -121,7 +123,7 @@ def changed(config: ReplyConfig, words: list[str]) -> ReplyConfig:
     hints, new = typing.get_type_hints(DecodingConfig) | typing.get_type_hints(ReplyConfig), {}
     for name, value in zip((word.replace("-", "_") for word in words[::2]), words[1::2], strict=True):
         if name in AT_START:
-            raise UsageError(f"{name} is set when the chat starts", f"begin with --{name.replace('_', '-')}")
+            raise UsageError(f"{name} is set when the chat starts", f"start the chat with --{name.replace('_', '-')}")
         if name not in NAMES:
             raise UsageError(f"no setting {name!r}", did_you_mean(name, NAMES, "/settings lists them"))
         try:
@@ -138,4 +140,4 @@ def _file(rest: str) -> Path:
     try:
         return Path(rest).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{rest} names the home folder of somebody who has none", "/save talk.jsonl") from error
+        raise UsageError(f"{rest} names a home folder that does not exist", "/save talk.jsonl") from error

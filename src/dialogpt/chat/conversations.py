@@ -10,6 +10,7 @@ from dialogpt.chat.store import Conversations, default_path
 from dialogpt.errors import DataError, UsageError
 
 SHOWN = 60  # characters of a conversation's first turn
+KEEPERS = "`dialogpt chat` and `bot` keep conversations there"
 
 
 def conversations(config: ConversationsConfig) -> str | None:
@@ -17,7 +18,7 @@ def conversations(config: ConversationsConfig) -> str | None:
     _check(config)
     path = default_path()
     if not path.is_file():
-        raise DataError(f"no conversation is kept: there is no {path}", "`dialogpt chat` and `bot` keep them there")
+        raise DataError(f"no conversation is kept: there is no {path}", KEEPERS)
     with Conversations(path) as kept:
         if config.delete is not None:
             kept.delete(config.delete)
@@ -27,8 +28,10 @@ def conversations(config: ConversationsConfig) -> str | None:
         if config.show is not None:
             return "\n".join(f"{turn.speaker}: {turn.text}" for turn in kept.session(config.show).turns)
         found = kept.listed(config.search)
+    if not found and config.search:
+        raise DataError(f"nobody said {config.search!r}", "search for less")
     if not found:
-        raise DataError(f"nobody said {config.search!r}" if config.search else f"{path} is empty", "look for less")
+        raise DataError(f"no conversation is kept in {path}", KEEPERS)
     lines = [
         f"{one.id:>6}  {one.began}  {one.turns:>4} turns  {_short(one.first)}  "
         f"[{', '.join(filter(None, (one.model, one.chat)))}]"
@@ -39,14 +42,14 @@ def conversations(config: ConversationsConfig) -> str | None:
 
 
 def _check(config: ConversationsConfig) -> None:
-    """UsageError for what would be done in part alone: what is deleted must not be taken for exported."""
+    """UsageError for what would be done only in part: nobody should take for exported what was deleted."""
     if config.delete is not None:
         for option, given in (("--show", config.show), ("--export", config.export)):
             if given is not None:
-                raise UsageError(f"{option} and --delete together", "one after the other")
+                raise UsageError(f"{option} and --delete together", "use one after the other")
     number = f"--show {config.show}" if config.show is not None else f"--delete {config.delete}"
     if config.search and (config.show is not None or config.delete is not None):
-        raise UsageError(f"{config.search!r} is searched for, and {number} names one", "leave one of them out")
+        raise UsageError(f"{number} together with a search for {config.search!r}", "leave one of them out")
 
 
 def _export(kept: Conversations, config: ConversationsConfig) -> str | None:

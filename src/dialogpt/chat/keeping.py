@@ -25,7 +25,7 @@ class Keeper:
         """The turns of the last conversation, which is gone on with; DataError when there is none."""
         conversation = self._store.last() if self._store is not None else None
         if self._store is None or conversation is None:
-            raise DataError("there is no conversation to go on with", "begin one: leave out --continue")
+            raise DataError("there is no conversation to continue", "start one: leave out --continue")
         self._conversation = conversation
         return list(self._store.session(conversation).turns)
 

@@ -15,7 +15,7 @@ SAME = "same"
 def self_play(bot: Chatbot, config: ChatConfig, keeper: Keeper, say: Callable[[str], None]) -> None:
     """The other model says the opening; then each replies to all that was said, in turn."""
     if config.turns < 2:
-        raise UsageError(f"--turns {config.turns} is below 2", "the opening is the first")
+        raise UsageError(f"--turns {config.turns} is below 2", "the opening is the first turn")
     responder = bot.responder
     if config.self_play != SAME:
         settings = with_companion(config, config.self_play)

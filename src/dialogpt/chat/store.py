@@ -67,7 +67,7 @@ def data_folder() -> Path:
     except RuntimeError as error:  # a mere number in a container, say
         raise DataError(
             "there is no home folder to keep conversations in",
-            "name a folder in DIALOGPT_DATA; `chat` and `bot` take --no-log",
+            "set DIALOGPT_DATA to a folder; `chat` and `bot` also take --no-log",
         ) from error
 
 
@@ -107,8 +107,8 @@ class Conversations:
         elif version != VERSION:
             self._db.execute("ROLLBACK")
             raise DataError(
-                f"{self.path} is of version {version} of another program, this one writes version {VERSION}",
-                "name another folder by DIALOGPT_DATA, or --no-log",
+                f"{self.path} has version {version}, but conversations are in files of version 1 to {VERSION}",
+                "set DIALOGPT_DATA to another folder, or add --no-log",
             )
         self._db.execute("COMMIT")
 
@@ -213,4 +213,4 @@ class Conversations:
 
     def _unusable(self, error: Exception) -> DataError:
         reason = getattr(error, "strerror", None) or error
-        return DataError(f"{self.path} cannot be used: {reason}", "check space and rights, or add --no-log")
+        return DataError(f"{self.path} cannot be used: {reason}", "check disk space and permissions, or add --no-log")

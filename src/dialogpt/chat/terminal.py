@@ -29,9 +29,11 @@ REMEMBERED = 1000  # lines that the arrow keys bring back
 def chat(config: ChatConfig) -> None:
     """Talk until the input ends."""
     if config.continue_ and not config.log:
-        raise UsageError("--continue and --no-log together", "what goes on has been kept")
+        raise UsageError(
+            "--continue and --no-log together", "--continue resumes a conversation that was kept: leave one out"
+        )
     if config.continue_ and config.self_play:
-        raise UsageError("--continue and --self-play together", "two models begin a conversation of their own")
+        raise UsageError("--continue and --self-play together", "two models start a new conversation: leave one out")
     at_terminal = sys.stdin.isatty() and not config.json
     _check(config, at_terminal=at_terminal)
     frugal_with_memory()
@@ -52,15 +54,15 @@ def chat(config: ChatConfig) -> None:
 
 
 def _check(config: ChatConfig, *, at_terminal: bool) -> None:
-    """UsageError for settings that would be passed over."""
+    """UsageError for settings that would be ignored."""
     if config.self_play:
         if config.json:
-            raise UsageError("--json and --self-play together", "--json answers lines that are read: leave one out")
+            raise UsageError("--json and --self-play together", "--json is for answering input lines: leave one out")
         return
     if idle := given(config, "turns", "opening"):
-        raise UsageError(f"--{idle[0]} is of --self-play", "add it, or leave this out")
+        raise UsageError(f"--{idle[0]} is for --self-play", "add --self-play, or leave it out")
     if config.continue_ and not at_terminal:
-        raise UsageError("--continue is for a terminal, and lines are read from elsewhere", "leave it out")
+        raise UsageError("--continue is for a terminal, but the input is a pipe or file", "leave it out")
 
 
 @contextlib.contextmanager

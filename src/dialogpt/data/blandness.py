@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dialogpt.data.wordhash import Hashes, between_blanks, grams
 from dialogpt.errors import DataError
 
-ROWS, WIDTH = 2, 1 << 24  # 128 MiB, enough for 1.6 billion tri-grams: see `width_for`
+ROWS = 2
 BLOCK_TRIGRAMS = 1 << 21
 TEXTS_AT_ONCE = 1024
 
@@ -69,15 +69,18 @@ class TrigramWriter:
         self._size = 0
 
 
-def width_for(trigrams: int, more_than: int = 1000) -> int:
-    """A width at which the counts of strangers that share a counter come to a tenth of `more_than` on average."""
+def width_for(trigrams: int, more_than: int) -> int:
+    """A width at which the counts of strangers that share a counter come to a tenth of `more_than` on average.
+
+    For 1.6 billion tri-grams and 1000 it is 1 << 24, a table of 128 MiB.
+    """
     return 1 << max(10 * trigrams // max(more_than, 1), 1023).bit_length()
 
 
 class TrigramSketch:
     """About how often each tri-gram was seen: a table of counters, (ROWS, width); the width is a power of 2."""
 
-    def __init__(self, width: int = WIDTH, table: Counts | None = None) -> None:
+    def __init__(self, width: int, table: Counts | None = None) -> None:
         assert width.bit_count() == 1
         self.table = np.zeros((ROWS, width), np.uint32) if table is None else table
 
@@ -113,7 +116,7 @@ class TrigramSketch:
         counts: Counts = np.minimum(first, second)
         return counts
 
-    def bland(self, texts: Sequence[str], share: float = 0.9, more_than: int = 1000) -> NDArray[np.bool_]:
+    def bland(self, texts: Sequence[str], share: float, more_than: int) -> NDArray[np.bool_]:
         """Which texts have this share of tri-grams seen more often than this, (T,); one without tri-grams is not."""
         found = grams(texts, 3, between_blanks())
         common = found.sums(self.count(found.hashes) > more_than)

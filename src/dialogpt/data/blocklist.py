@@ -122,7 +122,9 @@ def load_names(path: Path) -> frozenset[str]:
     for number, name in _entries(path):
         bare = name.casefold().removeprefix("/").removeprefix("r/").rstrip("/")
         if not bare or len(name.split()) > 1:
-            raise DataError(f"{path}:{number}: {name!r} is no subreddit's name", "a line is one name: r/pics or pics")
+            raise DataError(
+                f"{path}:{number}: {name!r} is not a subreddit's name", "a line is one name: r/pics or pics"
+            )
         names.add(bare)
     return frozenset(names)
 
@@ -141,7 +143,7 @@ def _entries(path: Path) -> Iterator[tuple[int, str]]:
             found = True
             yield number, entry
     if not found:
-        raise DataError(f"{path}: the list is empty", "write a phrase or a name a line")
+        raise DataError(f"{path}: the list is empty", "write one phrase or name per line")
 
 
 def _fold(text: str) -> str:

@@ -84,7 +84,7 @@ def make_sketch(task: SketchTask) -> int:
             try:
                 sketch.merge(file)
             except DataError as error:
-                raise DataError(f"{name}: {error.message}", "begin anew with --overwrite") from error
+                raise DataError(f"{name}: {error.message}", "start again with --overwrite") from error
     with folder.new_file(SKETCH) as file:
         np.save(file, sketch.table)
     return task.trigrams

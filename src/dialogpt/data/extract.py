@@ -96,7 +96,7 @@ def read_dumps(
 
 
 def sift(
-    job: Job, config: ExtractConfig, plants: Sequence["PlantTask"], tallies: Sequence[Tally], workers: Workers
+    job: Job, config: ExtractConfig, plants: Sequence["PartitionTask"], tallies: Sequence[Tally], workers: Workers
 ) -> list[Tally]:
     """The third and the fourth stage: what only the whole corpus can tell; returns the fourth's tallies."""
     from dialogpt.data import corpus  # with NumPy, which takes long to import and is for these stages alone
@@ -114,7 +114,7 @@ def sift(
         duplicates = [corpus.DuplicatesTask(number, ranges, keys // ranges, files, folder) for number in range(ranges)]
         job.run("duplicates", corpus.find_duplicates, duplicates, workers)
     found = tuple(f"duplicates/{task.name}.npy" for task in duplicates)
-    writes = [WriteTask(task.number, task.size, found, config, folder) for task in plants]
+    writes = [dataclasses.replace(task, files=found) for task in plants]
     return as_tallies(job.run("write", write_partition, writes, workers))
 
 
@@ -134,27 +134,12 @@ class ReadTask:
 
 
 @dataclass(frozen=True, slots=True)
-class PlantTask:
-    """The threads of one partition, to be read from the spill files named."""
+class PartitionTask:
+    """A partition of the threads; `files` are its spill files, or of the fourth stage those that name duplicates."""
 
     number: int
     size: int
-    spills: tuple[str, ...]
-    config: ExtractConfig
-    folder: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.number:05}"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteTask:
-    """The candidates of one partition, without those that the files named tell to be duplicates."""
-
-    number: int
-    size: int
-    duplicates: tuple[str, ...]
+    files: tuple[str, ...]
     config: ExtractConfig
     folder: str
 
@@ -191,14 +176,14 @@ def read_part(task: ReadTask) -> Tally:
     return tally
 
 
-def plant_tasks(job: Job, config: ExtractConfig, reads: Sequence[ReadTask]) -> list[PlantTask]:
+def plant_tasks(job: Job, config: ExtractConfig, reads: Sequence[ReadTask]) -> list[PartitionTask]:
     partitions = job.plan["partitions"]
     spills = tuple(f"read/{task.name}.spill" for task in reads)
     size = sum(task.size for task in reads) // partitions
-    return [PlantTask(number, size, spills, config, job.folder.url) for number in range(partitions)]
+    return [PartitionTask(number, size, spills, config, job.folder.url) for number in range(partitions)]
 
 
-def plant_partition(task: PlantTask) -> Tally:
+def plant_partition(task: PartitionTask) -> Tally:
     """Second pass over one partition: the sessions of its threads, in the order of thread and leaf ids."""
     tally = Tally(keep=task.config.sample_dropped)
     folder = Storage(task.folder)
@@ -211,20 +196,20 @@ def plant_partition(task: PlantTask) -> Tally:
     return tally
 
 
-def write_partition(task: WriteTask) -> Tally:
+def write_partition(task: PartitionTask) -> Tally:
     """Fourth stage: the candidates of one partition that may stay."""
     from dialogpt.data import corpus
 
     tally = Tally(keep=task.config.sample_dropped)
     folder = Storage(task.folder)
     with no_collector():
-        sieve = corpus.Sieve(task.config, folder, task.number, task.duplicates)
+        sieve = corpus.Sieve(task.config, folder, task.number, task.files)
         candidates = corpus.read_candidates(folder, f"plant/{task.name}.candidates")
         write_sessions(sieve(candidates, tally), task, folder, tally)
     return tally
 
 
-def collect_candidates(sessions: Iterator[Session], task: PlantTask, folder: Storage, tally: Tally) -> None:
+def collect_candidates(sessions: Iterator[Session], task: PartitionTask, folder: Storage, tally: Tally) -> None:
     """Write a partition's candidates, and what the third stage needs to know of them."""
     from dialogpt.data import corpus
 
@@ -241,7 +226,7 @@ def collect_candidates(sessions: Iterator[Session], task: PlantTask, folder: Sto
         collector.finish(task.number, keys, tally)
 
 
-def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, folder: Storage, tally: Tally) -> None:
+def write_sessions(sessions: Iterator[Session], task: PartitionTask, folder: Storage, tally: Tally) -> None:
     """Write a partition's part of the output; no file when there is no session."""
     first = next(sessions, None)
     if first is None:
@@ -257,10 +242,10 @@ def write_sessions(sessions: Iterator[Session], task: PlantTask | WriteTask, fol
         sink.close()
 
 
-def read_partition(folder: Storage, task: PlantTask) -> tuple[list[Post], list[str]]:
+def read_partition(folder: Storage, task: PartitionTask) -> tuple[list[Post], list[str]]:
     """The posts and marks of a partition's threads."""
     posts, marks = list[Post](), list[str]()
-    for name in task.spills:
+    for name in task.files:
         with folder.open(name) as file:
             for some_posts, some_marks in read_spill(file, task.number):
                 posts += some_posts
@@ -329,7 +314,7 @@ def _check_dumps(config: ExtractConfig, reads: Sequence[ReadTask], tallies: Sequ
             why = ", ".join(f"{count:,} lines: {r.removeprefix('line: ')}" for r, count in bad.most_common(3))
             raise DataError(
                 f"{path}: no Reddit comment or submission in it ({why or 'the file is empty'})",
-                "`extract` reads dumps with one JSON object a line (RC_*, RS_*); conversations go through `import`",
+                "`extract` reads dumps with one JSON object per line (RC_*, RS_*); conversations go through `import`",
             )
 
 

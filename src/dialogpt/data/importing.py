@@ -151,7 +151,7 @@ def _patterns(name: str, patterns: Sequence[str]) -> list[re.Pattern[str]]:
         try:
             compiled.append(re.compile(pattern))
         except re.error as error:
-            raise UsageError(f"--{name} {pattern!r} is no pattern: {error}", "see Python's `re`") from error
+            raise UsageError(f"--{name} {pattern!r} is not a valid pattern: {error}", "see Python's `re`") from error
     return compiled
 
 

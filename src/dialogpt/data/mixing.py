@@ -153,7 +153,7 @@ def read_mixture(path: Path, root: Path, without: Sequence[str] = ()) -> list[So
 def _source(path: Path, root: Path, name: str, table: Any) -> Source:
     place = f"{path}: [{name}]"
     if not isinstance(table, dict):
-        raise UsageError(f"{place} is a setting of no source", "put it below a [name]")
+        raise UsageError(f"{place} is not in a source's table", "put it below a [name]")
     table = {"from_" if key == "from" else key: value for key, value in table.items()}
     known = (*SETTINGS, "weight")
     for key in table:
@@ -163,7 +163,9 @@ def _source(path: Path, root: Path, name: str, table: Any) -> Source:
             )
     weight = table.pop("weight", 1.0)
     if not isinstance(weight, int | float) or not 0 < weight <= MOST_WEIGHT:
-        raise UsageError(f"{place}: weight {weight!r} is out of range", f"it must be above 0, {MOST_WEIGHT:,} at most")
+        raise UsageError(
+            f"{place}: weight {weight!r} is out of range", f"it must be above 0 and at most {MOST_WEIGHT:,}"
+        )
     try:
         settings = msgspec.convert(table | {"out": ""}, ImportConfig, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:

@@ -74,7 +74,7 @@ def load_held_out(paths: Sequence[Path]) -> HeldOut:
     held_out = HeldOut(text for path in paths for file in sessions_files(path) for text in read_texts(file))
     if not len(held_out):
         raise DataError(
-            f"no text of {WORDS} words in {', '.join(map(str, paths))}", "give references or responses, one a line"
+            f"no text of {WORDS} words in {', '.join(map(str, paths))}", "give references or responses, one per line"
         )
     return held_out
 
@@ -95,7 +95,7 @@ def read_texts(path: Path) -> Iterator[str]:
             yield from decoder.decode(text).texts()
         except (msgspec.DecodeError, ValueError) as error:
             raise DataError(
-                f"{path}:{number}: no session and no evaluation item: {error}",
+                f"{path}:{number}: neither a session nor an evaluation item: {error}",
                 'a line is {"turns": [{"text": ...}, ...]} or {"context": [...], "references": [...]}',
             ) from error
 

@@ -19,7 +19,7 @@ from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.data import ExtractConfig, ReferencesConfig
 from dialogpt.data.blocklist import load_phrases
 from dialogpt.data.extract import (
-    PlantTask,
+    PartitionTask,
     as_tallies,
     counted_forest,
     counts_of,
@@ -59,7 +59,7 @@ def references(config: ReferencesConfig) -> Manifest:
         return job.finished
     with job.kept(), workers:
         reads, tallies = read_dumps(job, posts, sizes, workers)
-        tasks = [ItemsTask(plant, config) for plant in plant_tasks(job, posts, reads)]
+        tasks = [ItemsTask(partition, config) for partition in plant_tasks(job, posts, reads)]
         tallies += as_tallies(job.run("items", partition_items, tasks, workers))
         total = Tally()
         for tally in tallies:
@@ -81,24 +81,24 @@ def references(config: ReferencesConfig) -> Manifest:
 class ItemsTask:
     """The test items of one partition of the threads."""
 
-    plant: PlantTask
+    partition: PartitionTask
     config: ReferencesConfig
 
     @property
     def name(self) -> str:
-        return self.plant.name
+        return self.partition.name
 
     @property
     def size(self) -> int:
-        return self.plant.size
+        return self.partition.size
 
 
 def partition_items(task: ItemsTask) -> Tally:
     """Write the items of one partition, in the order of their contexts."""
     tally, config = Tally(), task.config
-    folder = Storage(task.plant.folder)
+    folder = Storage(task.partition.folder)
     with no_collector(), folder.new_file(f"items/{task.name}.jsonl") as file:
-        forest = counted_forest(*read_partition(folder, task.plant), tally)
+        forest = counted_forest(*read_partition(folder, task.partition), tally)
         found = reference_items(
             forest, tally.dropped, _filters(config), least_score=config.min_score,
             min_references=config.min_references, max_turns=config.max_turns,

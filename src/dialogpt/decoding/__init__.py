@@ -62,8 +62,8 @@ class DecodingConfig:
     repetition_penalty: Annotated[float, "divide the odds of tokens already in the reply (1: off)"] = 1.0
     no_repeat_ngram: Annotated[int, "no n tokens twice in a reply (0: off)"] = 3
     no_repeat_context: Annotated[int, "no n tokens of context and reply twice (0: off)"] = 0
-    num_beams: Annotated[int, "beam search with so many beams, in place of drawing (1: off; the paper has 10)"] = 1
-    length_penalty: Annotated[float, "of beams: logprob / length ** penalty; above 0 favours long replies"] = 1.0
+    num_beams: Annotated[int, "beam search with this many beams, instead of drawing (1: off; the paper uses 10)"] = 1
+    length_penalty: Annotated[float, "for beams: logprob / length ** penalty; above 0 favours long replies"] = 1.0
     seed: Annotated[int | None, "same seed, same replies (default: a new one each time)"] = None
 
     def __post_init__(self) -> None:
@@ -80,26 +80,26 @@ class DecodingConfig:
 class ReplyConfig(DecodingConfig):
     """How a reply is chosen among hypotheses: by a backward model (MMI) or a ranker; what is not safe goes."""
 
-    num_hypotheses: Annotated[int, "hypotheses of a reply (default: 16 with --mmi or --ranker, else 1)"] = 0
+    num_hypotheses: Annotated[int, "hypotheses of a reply (0: 16 with --mmi or --ranker, else 1)"] = 0
     mmi: Annotated[
         bool | None,
-        "the hypothesis from which a backward model best tells the source (MMI) is the reply (default: "
-        "in `chat` and `bot`, where the model has a backward companion)",
+        "the reply is the hypothesis from which a backward model best predicts the source (MMI) (default: "
+        "in `chat` and `bot`, if the model has a backward companion)",
     ] = None
-    backward: Annotated[str, "backward model of --mmi, as of --reverse (default: the model's companion)"] = ""
-    mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
+    backward: Annotated[str, "backward model for --mmi, trained with --reverse (default: the model's companion)"] = ""
+    mmi_source: Annotated[Literal["last", "all"], "what the backward model predicts: the last turn, or all"] = "last"
     forward_weight: Annotated[
         float,
-        "of --mmi: how much a hypothesis's own log-probability a token counts beside it; then what was said before "
-        "comes last, too (0: as the paper)",
+        "for --mmi: how much a hypothesis's own log-probability per token counts; above 0, what was said before "
+        "also comes last (0: as in the paper)",
     ] = 0.0
-    ranker: Annotated[str, "model that says how good a hypothesis is, as microsoft/DialogRPT-updown"] = ""
-    ranker_weight: Annotated[float, "of --ranker, beside --mmi: how much its log-probability counts"] = 1.0
-    safety: Annotated[bool, "reject hypotheses that offend, or agree with what does"] = True
-    blocklist: Annotated[Path | None, "phrases that no reply may hold, one a line (default: a short list)"] = None
+    ranker: Annotated[str, "model that scores hypotheses, such as microsoft/DialogRPT-updown"] = ""
+    ranker_weight: Annotated[float, "for --ranker beside --mmi: how much its log-probability counts"] = 1.0
+    safety: Annotated[bool, "reject hypotheses that offend, or agree with something offensive"] = True
+    blocklist: Annotated[Path | None, "phrases that no reply may contain, one per line (default: a short list)"] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "int8", "int4"],
-        "of matrix products; int8, int4: weights of 8 bits or 4, on a CPU only",
+        "of matrix products; int8, int4: 8-bit or 4-bit weights, on a CPU only",
     ] = "auto"
 
     def __post_init__(self) -> None:
@@ -111,15 +111,15 @@ class ReplyConfig(DecodingConfig):
             ("ranker_weight", math.isfinite(self.ranker_weight), "a number"),
         )
         if given(self, "ranker_weight") and not self.ranker:
-            raise UsageError("--ranker-weight is of a ranker, and none is named", "add --ranker")
+            raise UsageError("--ranker-weight needs a ranker, and none is named", "add --ranker")
         if self.num_beams > 1 and self.hypotheses > self.num_beams:
             raise UsageError(
-                f"--num-beams {self.num_beams} finds no {self.hypotheses} hypotheses",
-                "ask for as many beams, or for fewer --num-hypotheses",
+                f"--num-beams {self.num_beams} cannot find {self.hypotheses} hypotheses",
+                "ask for more --num-beams, or for fewer --num-hypotheses",
             )
         if self.num_beams == 1 and self.temperature == 0 and self.hypotheses > 1:
             raise UsageError(
-                f"--temperature 0 gives {self.hypotheses} times the same hypothesis",
+                f"--temperature 0 gives the same hypothesis {self.hypotheses} times",
                 "set it above 0, or ask for --num-beams, or for --num-hypotheses 1",
             )
 
@@ -127,6 +127,15 @@ class ReplyConfig(DecodingConfig):
     def hypotheses(self) -> int:
         """How many hypotheses a reply is chosen from; the authors had 16."""
         return self.num_hypotheses or (16 if self.mmi or self.ranker else 1)
+
+    def check_all_is_read(self) -> None:
+        """Raise a UsageError for a setting that no reply uses (unless each has its own, as requests have)."""
+        if self.backward and not self.mmi:
+            raise UsageError(f"--backward {self.backward} is not used without --mmi", "add --mmi")
+        if self.forward_weight and not self.mmi:
+            raise UsageError(f"--forward-weight {self.forward_weight:g} is not used without --mmi", "add --mmi")
+        if self.blocklist and not self.safety:
+            raise UsageError(f"--blocklist {self.blocklist} is not used with --no-safety", "leave one of them out")
 
 
 def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
@@ -154,12 +163,12 @@ class GenerateConfig(ReplyConfig):
     """Settings of `generate`: a file of contexts -> a file of hypotheses."""
 
     contexts: Annotated[
-        Path, 'JSONL ({"context": [...]} or sessions), or text: a context a line, turns between tabs; -: standard input'
+        Path, 'JSONL ({"context": [...]} or sessions), or text: a context per line, tabs between turns; -: stdin'
     ]
     out: Annotated[Path | None, "file, pipe or device to write (default: stdout, also named `-`)"] = None
     overwrite: Annotated[bool, "replace an existing file, or an unfinished one of another version"] = False
     model: Annotated[str, "checkpoint folder, run folder or hub name (default: the bundled model)"] = ""
-    format: Annotated[Literal["text", "jsonl"], "text: a reply a line; jsonl: with id, context and log-probability"] = (
+    format: Annotated[Literal["text", "jsonl"], "text: a reply per line; jsonl: also id, context, log-probability"] = (
         "text"
     )
     show_hypotheses: Annotated[bool, "with --format jsonl: every hypothesis, its scores, and why it was rejected"] = (

@@ -61,7 +61,7 @@ def _check(config: GenerateConfig) -> None:
     if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
         raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
     if config.show_hypotheses and config.format != "jsonl":
-        raise UsageError("--show-hypotheses is for --format jsonl", "add it")
+        raise UsageError("--show-hypotheses is for --format jsonl", "add that, or leave it out")
 
 
 def _reply_to_all(responder: Responder, items: Sequence[EvalItem], journal: "Journal", config: GenerateConfig) -> None:

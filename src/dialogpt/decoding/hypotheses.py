@@ -37,7 +37,7 @@ def context_tokens(tokenizer: Tokenizer, turns: Iterable[Turn], n_ctx: int, max_
     if not encoded:
         raise DataError("the context is empty", "a reply needs at least one turn to reply to")
     if len(encoded[-1]) > room:
-        log.warning("a turn of %d tokens is too long; its last %d are read", len(encoded[-1]), room)
+        log.warning("a turn of %d tokens is too long; only its last %d are read", len(encoded[-1]), room)
         return encoded[-1][-room:]
     kept: list[list[int]] = []
     for turn in reversed(encoded):

@@ -72,7 +72,7 @@ class Journal:
             if error is None or not self.replies:
                 self._path.unlink(missing_ok=True)
             else:
-                log.info("%d replies are kept; the same command goes on", len(self.replies))
+                log.info("%d replies are kept; the same command resumes", len(self.replies))
 
     def add(self, replies: Mapping[int, Reply]) -> None:
         """Keep some more replies."""
@@ -87,7 +87,7 @@ class Journal:
             self._file.flush()
         except OSError as error:
             message = f"{self._path} cannot be written: {error.strerror or error}"
-            raise DataError(message, "check space and rights; the same command goes on") from error
+            raise DataError(message, "check disk space and permissions; the same command resumes") from error
 
     def _read(self) -> None:
         """Take over what an earlier start with the same settings did, up to a line that is cut short or damaged."""
@@ -115,15 +115,15 @@ class Journal:
             begun = msgspec.json.decode(header, type=_Header)
         if begun is not None and (begun.key != self._key or self._asked_seed not in (None, begun.seed)):
             self._check_out()
-            log.warning("%s is of other settings or contexts: beginning anew", self._path)
+            log.warning("%s has other settings or contexts: starting again", self._path)
             return None
         if begun is not None and begun.version != VERSION:
             if not self._overwrite:
                 raise UsageError(
-                    f"{self._path} was begun by another dialogpt, which drew its replies from other seeds",
-                    "finish it with that one, name another --out, or begin anew with --overwrite",
+                    f"{self._path} was begun by another version of dialogpt, which drew its replies from other seeds",
+                    "finish it with that version, name another --out, or start again with --overwrite",
                 )
-            log.warning("%s was begun by another dialogpt: beginning anew", self._path)
+            log.warning("%s was begun by another version of dialogpt: starting again", self._path)
             return None
         if begun is None:
             self._check_out()

@@ -52,8 +52,8 @@ def load_engine(
             return engine, tokenizer
     if precision == "int4":
         raise UsageError(
-            f"--precision int4 takes the native engine, which does not run {name or 'the bundled one'} here",
-            "see `dialogpt info --cpu`; add --device cpu where there is a GPU; or use --precision auto",
+            f"--precision int4 needs the native engine, which does not run {name or 'the bundled model'} here",
+            "see `dialogpt info --cpu`; add --device cpu if there is a GPU; or use --precision auto",
         )
     with needs_torch(f"{name or 'the bundled model'} with --device {device} and --precision {precision}"):
         from dialogpt.model.opening import open_engine
@@ -63,7 +63,9 @@ def load_engine(
 def _check_direction(name: str | None, *, backward: bool) -> None:
     found = is_backward(model_path(name or None))
     if found and not backward:
-        log.warning("%s is a backward model, which does not reply: name it by --backward, and a forward one here", name)
+        log.warning(
+            "%s is a backward model, which does not reply: name it with --backward, and a forward one here", name
+        )
     if found is False and backward:
         log.warning("--backward %s is a forward model: train a backward one with `dialogpt train --reverse`", name)
 
@@ -96,7 +98,7 @@ def load_backward(
         if companion is None:
             raise UsageError(
                 f"{forward} has no backward companion, which --mmi asks for",
-                "train one with `dialogpt train --reverse` and name it by --backward",
+                "train one with `dialogpt train --reverse` and name it with --backward",
             )
         name = str(companion)
     return load_engine(name, device=device, precision=precision, backward=True)

@@ -16,7 +16,6 @@ from dialogpt.decoding.loading import load_backward, load_engine, load_ranker
 from dialogpt.decoding.rerank import Ranker, Rankers, mmi_rankers, rerank
 from dialogpt.decoding.safety import Guard, default_guards, rejection, said_instead
 from dialogpt.engine import Engine, Kept
-from dialogpt.errors import UsageError
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
@@ -37,18 +36,13 @@ class Responder:
     @classmethod
     def load(cls, model: str | None, config: ReplyConfig, *, device: str = "auto") -> Self:
         """Open the model, the backward model when the settings ask for MMI, and a ranker; guards as they say."""
+        config.check_all_is_read()
         engine, tokenizer = load_engine(model, device=device, precision=config.precision)
         rankers: list[tuple[Ranker, float]] = []
         if config.mmi:
             backward = load_backward(config.backward, model, device=device, precision=config.precision)
             rankers = mmi_rankers(backward, config)
-        elif config.backward:
-            raise UsageError("--backward names a model that nothing asks for", "add --mmi")
-        elif config.forward_weight:
-            raise UsageError("--forward-weight is of an order that nothing asks for", "add --mmi")
         rankers += load_ranker(config, device=device)
-        if config.blocklist and not config.safety:
-            raise UsageError(f"--blocklist {config.blocklist} is not read with --no-safety", "leave one of them out")
         guards = default_guards(config.blocklist) if config.safety else []
         return cls(engine, tokenizer, config, guards=guards, rankers=rankers)
 

@@ -18,18 +18,18 @@ Format = Literal["table", "json", "tsv", "latex"]
 class EvaluateConfig:
     """Settings of `evaluate`: systems' replies and references -> the paper's table of scores."""
 
-    hyps: Annotated[tuple[Path, ...], "a file for each system: text, a reply a line, or what `generate` writes"]
+    hyps: Annotated[tuple[Path, ...], "a file for each system: text, a reply per line, or what `generate` writes"]
     refs: Annotated[
         tuple[Path, ...],
-        "text files, one for each reference: --refs A B C; or one TSV or JSONL, several references a line; without "
-        "any, what needs none is measured",
+        "text files, one for each reference: --refs A B C; or one TSV or JSONL, several references per line; without "
+        "any, only what needs none is measured",
     ] = ()
     metrics: Annotated[
         tuple[str, ...], "families or names: --metrics bleu nist-4 distinct (default: all that can be computed)"
     ] = ()
     format: Annotated[Format, "how the scores are printed"] = "table"
     clean: Annotated[
-        bool, "clean replies and references as the authors' script, for English (default: as they are)"
+        bool, "clean replies and references like the authors' script, for English (default: as they are)"
     ] = False
     training: Annotated[Path | None, "sessions of the training data: how much of the replies is copied from them"] = (
         None
@@ -55,9 +55,9 @@ class SelectConfig:
     backward: Annotated[
         tuple[str, ...], "their backward models, in the same order (default: the companion of each that has one)"
     ] = ()
-    mmi_source: Annotated[Literal["last", "all"], "what the backward model has to tell: the last turn, or all"] = "last"
-    rankers: Annotated[tuple[str, ...], "rankers beside them, as microsoft/DialogRPT-human-vs-rand"] = ()
-    distractors: Annotated[int, "responses of other contexts beside the human one"] = 9
+    mmi_source: Annotated[Literal["last", "all"], "what the backward model predicts: the last turn, or all"] = "last"
+    rankers: Annotated[tuple[str, ...], "rankers besides them, such as microsoft/DialogRPT-human-vs-rand"] = ()
+    distractors: Annotated[int, "responses to other contexts besides the human one"] = 9
     adversarial: Annotated[bool, "distractors are the responses with the most words like the context's"] = False
     items: Annotated[int, "contexts, drawn at random (0: all)"] = 0
     format: Annotated[Format, "how the scores are printed"] = "table"

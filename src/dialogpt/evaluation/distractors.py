@@ -34,7 +34,7 @@ class _Known:
             self._of_turn[turn].update(map(_key, several))
         if len(set(self.keys)) <= distractors:
             raise UsageError(
-                f"--distractors {distractors} of {len(set(self.keys))} different responses",
+                f"--distractors {distractors} is too many for {len(set(self.keys))} different responses",
                 "ask for fewer, or add data",
             )
         self._distractors = distractors

@@ -30,7 +30,7 @@ def evaluate(config: EvaluateConfig) -> str:
     if not config.hyps:
         raise UsageError("no files of replies given", "dialogpt evaluate replies.txt --refs references.jsonl")
     if config.clean and not config.refs:
-        raise UsageError("--clean is for replies beside references", "name them, --refs, or leave it out")
+        raise UsageError("--clean needs references", "name them with --refs, or leave it out")
     if config.plot is not None:
         check_plot(config.plot)
     wanted = wanted_metrics(config)
@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> str:
     warn_of(inputs.dropped)
     for name, same in among_references(inputs).items():
         log.warning(
-            "%s: %d of %d replies are among their references: what compares it with them compares it with itself",
+            "%s: %d of %d replies are among their references: scores against them compare it with itself",
             name, same, len(inputs.segments),
         )  # fmt: skip
     found = [*scores(inputs, wanted, config), *published(config.published)]
@@ -78,7 +78,7 @@ def scores(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> lis
 def _perplexities(inputs: Inputs, config: EvaluateConfig) -> Sequence[Measure]:
     if (contexts := inputs.contexts) is None:
         raise UsageError(
-            "perplexity needs the contexts", "references or replies must tell them: JSONL, or TSV with contexts"
+            "perplexity needs the contexts", "references or replies must include them: JSONL, or TSV with contexts"
         )
     from dialogpt.evaluation.likelihood import perplexities  # with engines, which take long to import
 

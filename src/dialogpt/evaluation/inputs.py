@@ -99,7 +99,7 @@ def among_references(inputs: Inputs) -> dict[str, int]:
 
 
 def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Iterator[Segment]:
-    """The segments with their contexts, their own or, where they tell none, a system's."""
+    """The segments with their contexts, their own or, if they have none, a system's."""
     for place, segment in enumerate(segments):
         context, teller = segment.context, segment.place
         for system in systems:
@@ -108,7 +108,7 @@ def _in_context(segments: Sequence[Segment], systems: Sequence[System]) -> Itera
                 context, teller = told, system.name
             elif told and _spaced(told) != _spaced(context):
                 raise DataError(
-                    f"{system.name}: reply {place + 1} answers {_spaced(told)!r}, by {teller} it is "
+                    f"{system.name}: reply {place + 1} answers {_spaced(told)!r}, but according to {teller} it answers "
                     f"{_spaced(context)!r}",
                     "only replies to the same contexts can be compared",
                 )

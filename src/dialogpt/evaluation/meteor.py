@@ -42,7 +42,7 @@ def statistics(systems: Sequence[Sequence[str]], references: Sequence[Sequence[s
     """For each system a row of statistics for each segment, (S, 23); one run of the jar for all."""
     said = "".join(reply for replies in systems for reply in replies)
     if len(_TAKEN_APART.findall(said)) > sum(map(str.isalpha, said)) / 2:
-        log.warning("METEOR's -norm takes these replies apart into letters: its score compares letters, not words")
+        log.warning("METEOR's -norm splits these replies into letters: its score compares letters, not words")
     lines = [_score_line(reply, refs) for replies in systems for reply, refs in zip(replies, references, strict=True)]
     pairs = len(systems) * sum(map(len, references))
     rows = [row.split() for row in _run("\n".join(lines) + "\n", _START_S + _PAIR_S * pairs).splitlines()]

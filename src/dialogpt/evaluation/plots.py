@@ -23,7 +23,9 @@ REFERENCES = "references"
 def check_plot(path: Path) -> None:
     """UsageError when no drawing can be made at `path`: another ending, no such folder, or no matplotlib."""
     if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--plot {path}: the ending says no format", f"name a file with {', '.join(ENDINGS)}")
+        raise UsageError(
+            f"--plot {path}: the ending does not say which format", f"name a file with {', '.join(ENDINGS)}"
+        )
     if not path.parent.is_dir():
         raise UsageError(f"--plot {path}: there is no folder {path.parent}", "make it first")
     figure_class()

@@ -6,8 +6,8 @@ The test sets are larger than what is left of them, and of the Reddit set only t
 from collections.abc import Mapping, Sequence
 
 from dialogpt.evaluation import Score
+from dialogpt.evaluation.report import PAPER
 
-NAMES = ("nist-2", "nist-4", "bleu-2", "bleu-4", "meteor", "entropy-4", "distinct-1", "distinct-2", "length")
 PERCENT = ("bleu-2", "bleu-4", "meteor", "distinct-1", "distinct-2")  # as printed; scores are fractions
 
 Rows = Mapping[str, Sequence[float]]
@@ -40,5 +40,5 @@ def published(table: str) -> list[Score]:
             signature=f"published|arXiv:1911.00536|set:{table}{SLIP.get((table, system, name), '')}",
         )
         for system, values in TABLES.get(table, {}).items()
-        for name, value in zip(NAMES, values, strict=True)
+        for name, value in zip(PAPER, values, strict=True)
     ]

@@ -43,7 +43,7 @@ def read_references(paths: Sequence[Path]) -> list[Segment]:
         if len(lines) != len(files[0]):
             raise DataError(
                 f"{path} has {len(lines)} lines, {paths[0]} has {len(files[0])}",
-                "files of references stand line by line together; a blank line where there is none",
+                "files of references must match line by line; leave a line blank where there is none",
             )
         if len(paths) > 1 and JSON_LINE.match(lines[0]):
             raise DataError(f"{path} is JSONL, one of several files of references", "give JSONL or TSV alone")

@@ -37,7 +37,7 @@ def scored(
     Systems have the same measures in the same order; `common` ends every signature.
     """
     if len(systems) > 1 and 0 < (count := _segments(measured)) < FEW:
-        log.warning("%d replies are few: go by p-randomisation, other p-values may be too small", count)
+        log.warning("%d replies are few: rely on p-randomisation, as other p-values may be too small", count)
     samples = _bootstrap(measured, config)
     scores = [
         score

@@ -51,7 +51,7 @@ def lines_of(path: Path) -> list[str]:
         raise DataError(f"{path} is empty", "a line is a reply, or has its references")
     for number, line in enumerate(lines, 1):
         if "\0" in line:
-            raise DataError(f"{path}:{number}: a zero byte, so no text in UTF-8", "convert it, for example with iconv")
+            raise DataError(f"{path}:{number}: a zero byte, so not text in UTF-8", "convert it, for example with iconv")
     return lines
 
 

@@ -84,7 +84,9 @@ def _of_tables(
     path, systems = next(iter(tables)), [replies for table in tables.values() for replies in table.values()]
     ids = [segment.id for segment in segments]
     if not all(ids) or len(set(ids)) < len(ids):
-        raise DataError(f"{path} names contexts by ids, the references do not", "give references with ids of their own")
+        raise DataError(
+            f"{path} identifies contexts by ids, but the references do not", "give references with ids of their own"
+        )
     replied = [place for place, name in enumerate(ids) if all(name in replies for replies in systems)]
     kept = [place for place in replied if any(text.strip() for text in segments[place].references)]
     if not kept:
@@ -124,7 +126,7 @@ def _order(path: Path, ids: Sequence[str], segments: Sequence[Segment]) -> Seque
     places = {name: place for place, name in enumerate(ids)}
     if len(places) < len(ids) or len(set(wanted)) < len(wanted):
         twice = next(name for name, count in Counter([*ids] if len(places) < len(ids) else wanted).items() if count > 1)
-        raise DataError(f"{path}: id {twice!r} stands twice in it or in the references", "ids must differ")
+        raise DataError(f"{path}: id {twice!r} occurs twice in it or in the references", "ids must differ")
     for segment in segments:
         if segment.id not in places:
             raise DataError(f"{path} has no reply with id {segment.id!r}, which stands at {segment.place}", _SAME_IDS)
@@ -137,7 +139,7 @@ def _same_count(path: Path, count: int, segments: Sequence[Segment]) -> None:
     if count != len(segments):
         raise DataError(
             _counts(path, count, segments),
-            "replies and references stand line by line together; a blank line is an empty reply",
+            "replies and references must match line by line; a blank line is an empty reply",
         )
 
 
@@ -166,7 +168,7 @@ def told_segments(paths: Sequence[Path], *, needed: bool = True) -> list[Segment
             return several
     if needed or any(map(_is_table, files.values())):
         raise DataError(
-            f"{', '.join(map(str, paths))}: no file tells the contexts that its replies answer",
+            f"{', '.join(map(str, paths))}: no file includes the contexts that its replies answer",
             "give JSONL as `generate --format jsonl` writes it, or --refs with the contexts",
         )
     return segments[0]

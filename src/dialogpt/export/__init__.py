@@ -14,7 +14,7 @@ class ExportConfig:
     """Settings of `export`: a checkpoint -> a folder to ship, in a smaller type, or a file for llama.cpp."""
 
     model: Annotated[str, "checkpoint folder, run folder, hub name, or the authors' .pkl file"]
-    out: Annotated[Path, "folder to write; a name that ends in .gguf: a file for llama.cpp"]
+    out: Annotated[Path, "folder to write, or a file for llama.cpp if the name ends in .gguf"]
     dtype: Annotated[Literal["bf16", "fp16", "fp32", "q8_0"], "type of the weights on disk; q8_0 is for .gguf"] = "bf16"
     card: Annotated[Path | None, "model card, copied into the folder as README.md"] = None
     overwrite: Annotated[bool, "replace an existing folder or file"] = False

@@ -25,7 +25,7 @@ def export(config: ExportConfig) -> Path:
     elif config.dtype not in DTYPES:
         raise UsageError(f"--dtype {config.dtype} is for .gguf files", f"of folders: {', '.join(DTYPES)}")
     elif config.card is not None and not config.card.is_file():
-        raise UsageError(f"--card {config.card} is no file", "name a Markdown file")
+        raise UsageError(f"--card {config.card} is not a file", "name a Markdown file")
     source = model_path(config.model)
     model, tokenizer = checkpoint.load(source)
     if as_gguf:
@@ -40,10 +40,10 @@ def export(config: ExportConfig) -> Path:
 def _check_file(config: ExportConfig) -> None:
     needs_gguf()
     if config.card is not None:
-        raise UsageError("--card goes into a folder, a .gguf file has none", "leave it out")
+        raise UsageError("--card is for a folder: a .gguf file has no card", "leave it out")
     if config.out.exists() and not config.out.is_file():
         what = "folder" if config.out.is_dir() else "stream"
-        raise UsageError(f"{config.out} is a {what}, a file is to be written there", "name another --out")
+        raise UsageError(f"{config.out} is a {what}, but a file is to be written there", "name another --out")
     if config.out.exists() and not config.overwrite:
         raise UsageError(f"{config.out} exists", "name another --out, or add --overwrite")
 

@@ -62,8 +62,8 @@ def _check_splits_as_gpt2(name: str, tokenizer: Tokenizer) -> None:
     as_gpt2 = (split.get("type"), split.get("use_regex"), split.get("add_prefix_space")) == ("ByteLevel", True, False)
     if not as_gpt2 or definition["normalizer"] is not None:
         raise CheckpointError(
-            f"{name}: its tokenizer splits text in another way than GPT-2's, which a GGUF file cannot say",
-            "export a folder, or convert it by llama.cpp's convert_hf_to_gguf.py",
+            f"{name}: its tokenizer splits text differently from GPT-2's, which a GGUF file cannot express",
+            "export a folder, or convert it with llama.cpp's convert_hf_to_gguf.py",
         )
 
 

@@ -38,13 +38,11 @@ from dialogpt.model.pickled import read_pickled
 from dialogpt.tokens.bpe import Tokenizer
 
 
-def load(
-    name: str | Path | None = None, *, dtype: torch.dtype = torch.float32, mapped: bool = False, ranker: bool = False
-) -> tuple[GPT, Tokenizer]:
-    """Open a checkpoint (see `hub.model_path`) as a model in evaluation mode and its tokenizer.
+def load(name: str | Path | None = None, *, mapped: bool = False, ranker: bool = False) -> tuple[GPT, Tokenizer]:
+    """Open a checkpoint (see `hub.model_path`) as an fp32 model in evaluation mode and its tokenizer.
 
-    `mapped`: weights that the file has in this precision stay in it and are read when they are used; such a model is
-    not for training. `ranker`: it is one, whose score is the last row of the embedding then. A single file of weights
+    `mapped`: weights that the file has in fp32 stay in it and are read when they are used; such a model is not for
+    training. `ranker`: it is one, whose score is the last row of the embedding then. A single file of weights
     has its tokenizer beside it. Raises CheckpointError for another architecture, missing, surplus or wrongly shaped
     weights, a tokenizer that does not fit the model, and a ranker where a model is wanted.
     """
@@ -66,7 +64,7 @@ def load(
         config = with_score(config)
     with torch.device("meta"):
         model = GPT(config)
-    typed = {name: weight.to(dtype) for name, weight in weights.items()}
+    typed = {name: weight.float() for name, weight in weights.items()}
     if not mapped:
         typed = {name: weight.contiguous() for name, weight in typed.items()}
     model.load_state_dict(typed, assign=True)

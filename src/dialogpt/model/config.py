@@ -52,7 +52,7 @@ def load_config(folder: Path) -> GPTConfig:
     try:
         hf = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
         if "model_type" not in hf:
-            raise CheckpointError(f"{folder}/config.json has no model_type", "of a GPT-2 it says gpt2: add it")
+            raise CheckpointError(f"{folder}/config.json has no model_type", "add it: for a GPT-2 it is gpt2")
         if hf["model_type"] != "gpt2":
             raise CheckpointError(
                 f"{folder} is a {hf['model_type']!r} model", "only GPT-2 models work: model_type gpt2"
@@ -60,17 +60,15 @@ def load_config(folder: Path) -> GPTConfig:
         if hf.get("quantization_config"):
             raise CheckpointError(
                 f"{folder} is quantised by another program: config.json has a quantization_config",
-                "name the model that it was made from; here it is put into 8 or 4 bits as it opens",
+                "name the model that it was made from; dialogpt converts it to 8 or 4 bits itself",
             )
         for name, known in GPT2_OPTIONS.items():
             if hf.get(name, known[0]) not in known:
-                raise CheckpointError(
-                    f"{folder}: {name} {hf[name]!r} is not GPT-2's {known[0]}", "another model is needed"
-                )
+                raise CheckpointError(f"{folder}: {name} {hf[name]!r} is not GPT-2's {known[0]}", "use another model")
         read = msgspec.convert(hf, _HFConfig)
         if hf.get("n_inner") not in (None, 4 * read.n_embd):
             raise CheckpointError(
-                f"{folder}: n_inner {hf['n_inner']!r} is not GPT-2's {4 * read.n_embd}", "another model is needed"
+                f"{folder}: n_inner {hf['n_inner']!r} is not GPT-2's {4 * read.n_embd}", "use another model"
             )
         n_ctx = read.n_positions or read.n_ctx
         if n_ctx is None:
@@ -86,7 +84,7 @@ def load_config(folder: Path) -> GPTConfig:
         )
     except OSError as error:
         raise CheckpointError(
-            f"{folder}/config.json cannot be read: {error.strerror or error}", "check the file and its rights"
+            f"{folder}/config.json cannot be read: {error.strerror or error}", "check the file and its permissions"
         ) from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise CheckpointError(
@@ -141,7 +139,7 @@ def shape_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> GPTConfig:
     (vocab_size, n_embd), (n_ctx, _) = (shapes[name] for name in embeddings)
     if n_embd % HEAD_SIZE:
         raise CheckpointError(
-            f"{path}: the width {n_embd} is no multiple of {HEAD_SIZE}, so that the number of heads is not known",
+            f"{path}: the width {n_embd} is not a multiple of {HEAD_SIZE}, so the number of heads is unknown",
             "name a checkpoint folder, whose config.json says it",
         )
     # Blocks are counted, not taken from the highest number, which a damaged name could make astronomical.
@@ -185,11 +183,11 @@ def check_ranker(source: Path, score: tuple[int, ...] | None, n_embd: int, *, wa
     """
     if score is None and wanted:
         raise CheckpointError(
-            f"{source} is no ranker: it has no {SCORE}", "name one as microsoft/DialogRPT-updown; models go elsewhere"
+            f"{source} is not a ranker: it has no {SCORE}", "name one such as microsoft/DialogRPT-updown"
         )
     if score is not None and wanted is False:
         raise CheckpointError(
-            f"{source} makes no replies, it scores them: it has {SCORE}", "name it by --ranker, and a model here"
+            f"{source} scores replies and makes none: it has {SCORE}", "name it with --ranker, and a model here"
         )
     if score not in (None, (1, n_embd)):
         raise CheckpointError(f"{source}: {SCORE} has shape {score}, a ranker's is {(1, n_embd)}", "name a ranker")

@@ -37,12 +37,12 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
             reason = "it is no pickle of tensors"
         raise CheckpointError(
             f"the weights in {path} do not load: {reason}",
-            "the file is damaged, or no file of weights; fetch it again",
+            "the file is damaged, or not a file of weights; fetch it again",
         ) from error
 
 
 def _renamed(state: Any) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise ValueError("it is no dictionary of tensors by name")
+        raise ValueError("it is not a dictionary of tensors by name")
     names = todays_names(state)
     return {names[name]: weight for name, weight in state.items()}

@@ -137,7 +137,9 @@ class NativeEngine:
     def _check(self, tokens: np.ndarray) -> None:
         """The library looks at the tokens that are read; targets are only counted."""
         if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
-            raise UsageError(f"a target is no token of the model's {self.vocabulary}", "use the model's own tokenizer")
+            raise UsageError(
+                f"a target is not one of the model's {self.vocabulary:,} tokens", "use the model's own tokenizer"
+            )
 
 
 def _ours(cache: object) -> NativeCache:

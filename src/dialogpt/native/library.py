@@ -109,7 +109,9 @@ def kernels() -> str | None:
     """
     asked = os.environ.get("DIALOGPT_CPU", "")
     if asked not in ("", OFF, *KERNELS):
-        raise UsageError(f"DIALOGPT_CPU={asked} names no kernels", f"they are {', '.join(KERNELS)}, and {OFF} for none")
+        raise UsageError(
+            f"DIALOGPT_CPU={asked} does not name a set of kernels", f"they are {', '.join(KERNELS)}, and {OFF} for none"
+        )
     if asked == OFF or missing() is not None:
         return None
     here = _here()
@@ -144,7 +146,7 @@ def threads() -> int:
     asked = os.environ.get("DIALOGPT_THREADS", "")
     if asked:
         if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
-            raise UsageError(f"DIALOGPT_THREADS={asked} is no number of threads", "it is 1 to 1024")
+            raise UsageError(f"DIALOGPT_THREADS={asked} is not a number of threads", "it is 1 to 1024")
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

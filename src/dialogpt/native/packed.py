@@ -206,7 +206,8 @@ def _of_model(mapped: Mapped, source: Path) -> dict[str, str]:
             continue
         if ours in found:
             raise CheckpointError(
-                f"the weights in {source} have {name} and {found[ours]}, which mean one weight", "leave one of them out"
+                f"the weights in {source} have {name} and {found[ours]}, which are the same weight",
+                "leave one of them out",
             )
         found[ours] = name
     return found

@@ -31,11 +31,11 @@ def find_tensors(path: Path, mapped: mmap.mmap) -> dict[str, Stored]:
         if not zipped and mapped[:2] == ZIP:
             raise ValueError("it is cut off")
         if not zipped and mapped[:1] != PICKLE:
-            raise ValueError("it is no file of tensors")
+            raise ValueError("it is not a file of tensors")
         found, begins = _read_zip(file) if zipped else _read_pickles(file)
     state = found.value
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
-        raise NotKnown("it is no dictionary of tensors by name")
+        raise NotKnown("it is not a dictionary of tensors by name")
     return {name: _stored(name, tensor, begins[tensor.storage.key], len(mapped)) for name, tensor in state.items()}
 
 
@@ -95,7 +95,7 @@ def _read_pickles(file: IO[bytes]) -> tuple[Unpickled, dict[str, int]]:
     """As `_read_zip`, of the older layout."""
     file.seek(0)
     if unpickle(file).value != MAGIC:
-        raise ValueError("it is no file of tensors")
+        raise ValueError("it is not a file of tensors")
     _, system = (unpickle(file).value for _ in range(2))
     if not system["little_endian"]:
         raise NotKnown("its numbers are big-endian")

@@ -72,7 +72,8 @@ def open_weights(source: Path) -> Iterator[Mapped]:
                 raise
             except OSError as error:
                 raise CheckpointError(
-                    f"the weights in {path} cannot be read: {error.strerror or error}", "check the file and its rights"
+                    f"the weights in {path} cannot be read: {error.strerror or error}",
+                    "check the file and its permissions",
                 ) from error
             except Exception as error:  # a damaged pickle raises nearly anything
                 reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__

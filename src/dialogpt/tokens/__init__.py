@@ -27,7 +27,7 @@ class TokenizeConfig:
 
     sessions: Annotated[tuple[Path, ...], "sessions folders or files"]
     out: Annotated[Path, "folder to write the shards to"]
-    tokenizer: Annotated[str, "folder of `dialogpt tokenizer`, or a model: folder, hub name, `bundled`"]
+    tokenizer: Annotated[str, "folder made by `dialogpt tokenizer`, or a model: folder, hub name, `bundled`"]
     max_tokens: Annotated[int, "split a longer session by whole turns (0: never)"] = 1024
     validation: Annotated[float, "share of conversations held out in OUT/validation"] = 0.0
     overwrite: Annotated[bool, "replace an existing folder"] = False

@@ -153,9 +153,7 @@ class Tokenizer:
 def make_tokenizer(config: TokenizerConfig) -> Manifest:
     """The `tokenizer` command: train on sessions or take GPT-2's files, and write the folder; returns its manifest."""
     if (config.gpt2 is None) == (not config.sessions):
-        raise UsageError(
-            "a tokenizer is made from sessions or from --gpt2, one of them", "name sessions, or --gpt2 DIR"
-        )
+        raise UsageError("a tokenizer is made either from sessions or from --gpt2", "name sessions, or --gpt2 DIR")
     if config.gpt2 is None and config.vocab_size < 257:
         raise UsageError(f"--vocab-size {config.vocab_size} is too small", "256 bytes and the end token need 257")
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
@@ -164,7 +162,7 @@ def make_tokenizer(config: TokenizerConfig) -> Manifest:
         else:
             tokenizer = Tokenizer.train(_texts(config.sessions), config.vocab_size)
             if tokenizer.vocab_size == 257:  # not a single pair of bytes
-                raise DataError(f"no text in {', '.join(map(str, config.sessions))}", "name sessions that hold some")
+                raise DataError(f"no text in {', '.join(map(str, config.sessions))}", "name sessions that hold text")
             if tokenizer.vocab_size < config.vocab_size:
                 log.info("%d tokens, not %d: nothing else repeats", tokenizer.vocab_size, config.vocab_size)
         tokenizer.save(folder)

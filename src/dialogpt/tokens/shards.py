@@ -63,7 +63,6 @@ class TokenShards:
         names = sorted(path.name.removesuffix(".tokens.npy") for path in folder.glob("shard-*.tokens.npy"))
         if not names or self.manifest is None:
             raise DataError(f"{folder} holds no token shards", "make them with `dialogpt tokenize`")
-        self.tokenizer_digest = str(self.manifest.config.get("tokenizer_digest", ""))
         self._parts = [_open_shard(folder, name) for name in names]
         self._first = np.cumsum([0] + [len(session_ends) for *_, session_ends in self._parts])
 
@@ -92,7 +91,7 @@ def tokenize(config: TokenizeConfig) -> Manifest:
     OUT/validation, a shards folder of its own.
     """
     if not 0 <= config.validation < 1:
-        raise UsageError(f"--validation {config.validation} is no share", "name a number from 0 to below 1")
+        raise UsageError(f"--validation {config.validation} is not a share", "name a number from 0 to below 1")
     if config.max_tokens < 0:
         raise UsageError(f"--max-tokens {config.max_tokens} is below 0", "0 is no limit")
     tokenizer = Tokenizer.load(tokenizer_folder(config.tokenizer))
@@ -137,12 +136,12 @@ def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> 
         manifests = [writer.finish(config, dropped) for writer in writers.values()]
     if made_of["tokens"] > max(STRANGE * made_of["characters"], STRANGE_BYTES * made_of["bytes"]):
         log.warning(
-            "the tokenizer takes %.1f tokens a character: it was made for other text (`dialogpt tokenizer` trains one "
-            "on this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),
+            "the tokenizer takes %.1f tokens per character: it was made for other text (`dialogpt tokenizer` "
+            "trains one on this, for a model from scratch)", made_of["tokens"] / max(made_of["characters"], 1),
         )  # fmt: skip
     if (long := dropped[TOO_LONG]) > MANY * made_of["turns"]:
         log.warning(
-            "%d of %d turns are over half of --max-tokens %d and left out: raise it",
+            "%d of %d turns are longer than half of --max-tokens %d and are left out: raise it",
             long, made_of["turns"], config.max_tokens,
         )  # fmt: skip
     return manifests[0]

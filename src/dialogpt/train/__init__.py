@@ -23,7 +23,7 @@ class TrainConfig:
 
     shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
     out: Annotated[Path, "run folder"]
-    init: Annotated[str, "start from this model (folder, hub name, `bundled`, .pkl), its shape"] = ""
+    init: Annotated[str, "start from this model (folder, hub name, `bundled`, .pkl), in its shape"] = ""
     size: Annotated[
         Literal["", "117M", "345M", "762M"], "one of the paper's shapes, instead of --n-layer to --n-ctx"
     ] = ""
@@ -31,9 +31,9 @@ class TrainConfig:
     n_head: Annotated[int, "attention heads"] = 4
     n_embd: Annotated[int, "width"] = 256
     n_ctx: Annotated[int, "positions: the longest context and reply together, in tokens"] = 256
-    dropout: Annotated[float | None, "while training (default: 0.1, or what the model of --init has)"] = None
+    dropout: Annotated[float | None, "dropout while training (default: 0.1, or that of the --init model)"] = None
     reverse: Annotated[bool, "train the backward model: turns last to first"] = False
-    chain: Annotated[int, "read so many sessions one after another as one: a talk may change its subject"] = 1
+    chain: Annotated[int, "join this many sessions into one: a talk may change its subject"] = 1
     epochs: Annotated[float, "passes over the data"] = 1.0
     steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0
     batch_tokens: Annotated[int, "tokens of one optimizer update, about"] = 8192
@@ -50,11 +50,11 @@ class TrainConfig:
     clip: Annotated[float, "largest global gradient norm (0: no clipping)"] = 1.0
     precision: Annotated[Literal["auto", "fp32", "bf16"], "bf16: matrix products in bfloat16, weights in fp32"] = "auto"
     device: Annotated[str, "auto, cpu, cuda, cuda:1, mps"] = "auto"
-    seed: Annotated[int, "of initial weights, data order and dropout"] = 0
+    seed: Annotated[int, "seed of initial weights, data order and dropout"] = 0
     validate_every: Annotated[int, "steps between validations"] = 250
-    patience: Annotated[int, "stop after so many validations without a lower loss (0: never)"] = 0
+    patience: Annotated[int, "stop after this many validations without a lower loss (0: never)"] = 0
     samples: Annotated[int, "replies to held-out contexts shown at each validation"] = 4
     save_every: Annotated[int, "steps between checkpoints"] = 250
     keep: Annotated[int, "checkpoints kept beside the best"] = 2
     log_every: Annotated[int, "steps between lines of metrics.jsonl"] = 10
-    tensorboard: Annotated[bool, "write TensorBoard's files too, to RUN/tensorboard"] = False
+    tensorboard: Annotated[bool, "also write TensorBoard's files, to OUT/tensorboard"] = False

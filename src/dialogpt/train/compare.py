@@ -43,7 +43,7 @@ def is_run(folder: Path) -> bool:
 def read_run(folder: Path) -> TrainingRun:
     """Read a run folder, finished or not; DataError when it is none, or naming the file that is damaged."""
     if not is_run(folder):
-        raise DataError(f"{folder} is no run folder", f"it has neither {SETTINGS} nor {METRICS}")
+        raise DataError(f"{folder} is not a run folder", f"it has neither {SETTINGS} nor {METRICS}")
     settings = read_json(folder / SETTINGS, dict[str, Any]) if (folder / SETTINGS).is_file() else {}
     steps, validations = MetricsFile(folder / METRICS).read()
     return TrainingRun(

@@ -122,7 +122,7 @@ class Trainer:
                     if stopping and not last:
                         raise Interrupted(
                             f"stopped at step {state.step} of {self.total_steps}, saved in {saved}",
-                            "the same command goes on",
+                            "the same command resumes",
                         )
         self.folder.report()
         best = self.folder.folder / "best"

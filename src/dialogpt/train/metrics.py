@@ -130,7 +130,7 @@ def _step(row: dict[str, Any], where: str) -> int:
 
 
 def _damaged(where: str, why: object) -> DataError:
-    return DataError(f"{where} is no line of metrics: {why}", "delete that line; checkpoints do not depend on it")
+    return DataError(f"{where} is not a line of metrics: {why}", "delete that line; checkpoints do not depend on it")
 
 
 def perplexity(loss: float) -> float:

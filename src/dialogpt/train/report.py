@@ -30,7 +30,7 @@ class Reply(NamedTuple):
 def write_report(run: Path) -> Path:
     """Write RUN/report.html, whole or not at all, in place of one that may be there; returns its path.
 
-    Without matplotlib a sentence stands in the place of the plots. DataError when `run` is no run folder.
+    Without matplotlib a sentence stands in the place of the plots. DataError when `run` is not a run folder.
     """
     page = _page(read_run(run)).encode("utf-8", "replace")  # half an emoji (a lone surrogate) has no UTF-8
     with atomic_file(run / REPORT) as partial:

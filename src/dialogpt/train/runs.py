@@ -58,7 +58,7 @@ def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
 
 def _digest(shards: TokenShards) -> str:
     """The same for a copy, and for the same sessions tokenized again: of all lengths and a thousand sessions."""
-    told = hashlib.sha256(shards.tokenizer_digest.encode() + shards.lengths.tobytes())
+    told = hashlib.sha256(shards.lengths.tobytes())
     for place in range(0, len(shards), len(shards) // 1000 + 1):
         told.update(bytes(shards[place].learn) + b"".join(turn.tobytes() for turn in shards[place].turns))
     return told.hexdigest()[:16]
@@ -109,7 +109,7 @@ class Run:
                     f"{self.folder} holds another run ({shown})", "name another --out, or delete that folder"
                 )
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise UsageError(f"{self.folder} exists and is no run folder", "name another --out")
+            raise UsageError(f"{self.folder} exists and is not a run folder", "name another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, settings)
         write_manifest(self.folder, make_manifest("training run", config=self.config, inputs=[self.config.shards]))

@@ -45,7 +45,9 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
             f"tokenize again with --tokenizer {config.init}",
         )
     if is_backward(model_path(config.init)) and not config.reverse:
-        log.warning("--init %s is a backward model: add --reverse to go on with it, or start from another", config.init)
+        log.warning(
+            "--init %s is a backward model: add --reverse to train it further, or start from another model", config.init
+        )
     if config.dropout is not None:
         model.set_dropout(config.dropout)
     return model
@@ -65,15 +67,15 @@ def check_settings(config: TrainConfig) -> None:
             f"--epochs {config.epochs} or --seed {config.seed} is too large", "see `dialogpt train --help`"
         )
     if config.dropout is not None and not 0 <= config.dropout < 1:
-        raise UsageError(f"--dropout {config.dropout} is no share", "name a number from 0 to below 1")
+        raise UsageError(f"--dropout {config.dropout} is not a share", "name a number from 0 to below 1")
     if config.init and config.size:
         raise UsageError(f"--size {config.size} and --init {config.init} exclude each other", "name one of them")
     if not config.epochs > 0 and config.steps == 0:
-        raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "name one of them")
+        raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "set one of them")
     if config.shard and "RANK" not in os.environ:
         raise UsageError("--shard shares a model among several processes", "start it with torchrun --nproc-per-node N")
     if config.n_embd % config.n_head:
-        raise UsageError(f"--n-embd {config.n_embd} is no multiple of --n-head {config.n_head}", "use 64 per head")
+        raise UsageError(f"--n-embd {config.n_embd} is not a multiple of --n-head {config.n_head}", "use 64 per head")
 
 
 def with_pass_tokens(config: TrainConfig, device: torch.device) -> TrainConfig:
@@ -122,7 +124,9 @@ def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps
         )  # fmt: skip
     if config.warmup >= total_steps and config.schedule != "noam":
         log.warning(
-            "--warmup %d is not over at the last step, %d: the full --lr is never used", config.warmup, total_steps
+            "--warmup %d does not end before the last step, %d: the full --lr is never reached",
+            config.warmup,
+            total_steps,
         )
     if feed.accumulate < feed.size:
         log.warning(

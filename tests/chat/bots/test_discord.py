@@ -211,7 +211,7 @@ def test_the_history_outlives_the_bot(discord: Any, start: Start, fakes: Any) ->
 
 @pytest.mark.parametrize(
     "code, message",
-    [(4014, "Discord lets the bot read no messages"), (4004, "Discord rejects the token"),
+    [(4014, "Discord does not let the bot read messages"), (4004, "Discord rejects the token"),
      (4013, "Discord cannot be reached: ")],
 )  # fmt: skip
 def test_a_gateway_that_refuses(discord: Any, start: Start, fakes: Any, code: int, message: str) -> None:

@@ -97,8 +97,7 @@ def test_a_platform_that_cannot_be_reached(process: Callable[..., Process], name
         ({"rows": 0}, "--rows 0 is below 1"),
         ({"per_user": -1}, "--per-user -1 is below 0"),
         ({"num_beams": 4}, "bot draws its replies"),
-        ({"api": "localhost"}, "--api localhost is no address"),
-        ({"blocklist": Path("list"), "safety": False}, "--blocklist list is not read with --no-safety"),
+        ({"api": "localhost"}, "--api localhost is not an address"),
         ({"allow": ("42", "ann")}, "--allow 'ann' is neither an id nor a name"),
         ({"allow": ("",)}, "--allow '' is neither an id nor a name"),
         ({"allow": ("telegram/42",)}, "--allow 'telegram/42' is neither an id nor a name"),
@@ -107,6 +106,20 @@ def test_a_platform_that_cannot_be_reached(process: Callable[..., Process], name
 def test_what_cannot_be(telegram: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         bot(BotConfig(platform="telegram", **settings))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"blocklist": Path("list"), "safety": False}, "--blocklist list is not used with --no-safety"),
+        ({"backward": "other", "mmi": False}, "--backward other is not used without --mmi"),
+        ({"forward_weight": 5.0, "mmi": False}, "--forward-weight 5 is not used without --mmi"),
+    ],
+)
+def test_what_no_reply_would_use(telegram: Any, settings: dict[str, Any], message: str) -> None:
+    """It is told once the model's backward companion has been looked for."""
+    with pytest.raises(UsageError, match=message):
+        bot(BotConfig(platform="telegram", api=telegram.url, **settings))
 
 
 def test_whom_it_answers_as_it_is_typed(telegram: Any, process: Callable[..., Process], fakes: Any) -> None:

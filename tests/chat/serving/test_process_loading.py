@@ -21,7 +21,7 @@ def config(tiny_checkpoint: Path) -> WorkerConfig:
 
 def test_what_is_wrong_with_the_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = WorkerProcess(WorkerConfig(model=str(tmp_path), device="cpu"))
-    with pytest.raises(CheckpointError, match="is no checkpoint folder"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint folder"):
         worker.ready()
     assert not worker.alive
     monkeypatch.setattr(process, "BEGIN", "import os; os.kill(os.getpid(), {} and 9)")

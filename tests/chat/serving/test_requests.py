@@ -41,7 +41,7 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "greedy n": (
         {"messages": user("hi"), "n": 2, "temperature": 0},
         400,
-        "temperature 0 gives 2 times the same hypothesis",
+        "temperature 0 gives the same hypothesis 2 times",
     ),
     "tools": (
         {"messages": user("hi"), "tools": [{"type": "function"}]},

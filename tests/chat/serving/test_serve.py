@@ -296,7 +296,7 @@ def test_an_address_that_is_not_here(host: str) -> None:
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="is no checkpoint folder"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint folder"):
         serve(ServeConfig(model=str(tmp_path / "empty"), port=0))
 
 

@@ -138,7 +138,7 @@ BAD: dict[str, tuple[dict[str, Any], type[DialoGPTError], str]] = {
     "no replies": ({"refs": (Path("x"),)}, UsageError, "--refs without --hyps"),
     "metrics alone": ({"metrics": ("bleu",)}, UsageError, "--metrics without --hyps"),
     "samples": ({"samples": -1}, UsageError, "--samples -1 is below 0"),
-    "plot's ending": ({"plot": Path("x.gif")}, UsageError, "the ending says no format"),
+    "plot's ending": ({"plot": Path("x.gif")}, UsageError, "the ending does not say which format"),
     "plot's folder": ({"plot": Path("no/such/x.png")}, UsageError, "there is no folder"),
     "no file": ({"study": Path("no-such-study")}, DataError, "does not exist"),
 }  # fmt: skip

@@ -67,7 +67,7 @@ def test_where_contexts_come_from(make: Make, files: dict[str, str], turns: tupl
 def test_contexts_of_both_files_may_differ_in_blanks_alone(make: Make) -> None:
     study = make(hypA_jsonl=told("a", contexts=[["so  what "]]), hypB_jsonl=told("b", contexts=[["so what"]]))
     assert study.items[0].turns == ("so  what",)
-    with pytest.raises(DataError, match=r"hypB: reply 1 answers 'so not', by .*hypA.jsonl:1 it is 'so what'"):
+    with pytest.raises(DataError, match=r"hypB: reply 1 answers 'so not', but .*hypA.jsonl:1 it answers 'so what'"):
         make(hypA_jsonl=told("a", contexts=[["so what"]]), hypB_jsonl=told("b", contexts=[["so not"]]))
 
 
@@ -128,7 +128,7 @@ def test_criteria_are_the_papers_and_those_of_dstc7(make: Make) -> None:
 @pytest.mark.parametrize(
     "files, message",
     [
-        ({"hypA_txt": "a\n", "hypB_txt": "b\n"}, "no file tells the contexts that its replies answer"),
+        ({"hypA_txt": "a\n", "hypB_txt": "b\n"}, "no file includes the contexts that its replies answer"),
         ({"hypA_txt": "a\n", "hypB_txt": "b\n", "ref_txt": "x\n"}, r"ref.txt:1: no context"),
         ({"hypA_jsonl": told("a", "b", contexts=[["hi"], [" "]]), "hypB_txt": "b\nc\n"}, r"hypA.jsonl:2: no context"),
         ({"hypA_jsonl": told("a", "b"), "hypB_txt": "b\n"}, r"hypB.txt has 1 replies, .*hypA.jsonl has 2 lines"),

@@ -21,12 +21,12 @@ class BotConfig(WorkerConfig):
     """Settings of `bot`: a model -> a bot on Telegram or Discord, whose token is in the environment."""
 
     platform: Annotated[
-        Literal["telegram", "discord"], "telegram or discord; DIALOGPT_TELEGRAM_TOKEN or DIALOGPT_DISCORD_TOKEN is set"
+        Literal["telegram", "discord"], "telegram or discord; set DIALOGPT_TELEGRAM_TOKEN or DIALOGPT_DISCORD_TOKEN"
     ]
     allow: Annotated[
-        tuple[str, ...], "ids, and names with @, of the people and chats that are answered (default: everybody)"
+        tuple[str, ...], "ids, and names with @, of the people and chats to answer (default: everybody)"
     ] = ()
-    per_user: Annotated[int, "messages of one person that are answered in a minute (0: all)"] = 10
-    per_chat: Annotated[int, "messages of one chat that are answered in a minute (0: all)"] = 20
+    per_user: Annotated[int, "most messages of one person answered in a minute (0: all)"] = 10
+    per_chat: Annotated[int, "most messages of one chat answered in a minute (0: all)"] = 20
     log: Annotated[bool, "keep what is said, for the next start (see `dialogpt conversations`)"] = True
-    api: Annotated[str, "address of the platform's API where it is not the public one: a server or proxy of yours"] = ""
+    api: Annotated[str, "address of the platform's API, if not the public one: your own server or proxy"] = ""

@@ -186,7 +186,7 @@ def _explained(error: BaseException) -> BaseException:
         return UsageError("Discord rejects the token", HINT)
     if isinstance(error, discord.PrivilegedIntentsRequired):
         return UsageError(
-            "Discord lets the bot read no messages",
+            "Discord does not let the bot read messages",
             "switch on Message Content Intent under Bot in the Developer Portal",
         )
     if isinstance(error, ERRORS):

@@ -47,6 +47,7 @@ async def answer(config: BotConfig, platform: "Telegram | Discord", stop: asynci
     async with platform:  # first: a token that is wrong is said at once
         frugal_with_memory()
         config = await asyncio.to_thread(with_companion, config, config.model or None)
+        config.check_all_is_read()
         batcher = await asyncio.to_thread(load_batcher, config)
         worker = Worker(batcher, config)
         try:
@@ -86,10 +87,8 @@ def _check(config: BotConfig) -> None:
     check_allowed(config.allow)
     if config.num_beams > 1:
         raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")
-    if config.blocklist and not config.safety:
-        raise UsageError(f"--blocklist {config.blocklist} is not read with --no-safety", "leave one of them out")
     if config.api and not config.api.startswith(("http://", "https://")):
-        raise UsageError(f"--api {config.api} is no address", "it begins with https:// or http://")
+        raise UsageError(f"--api {config.api} is not an address", "it begins with https:// or http://")
 
 
 def _stop_by_signals(stop: asyncio.Event) -> None:

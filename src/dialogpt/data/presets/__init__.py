@@ -60,7 +60,7 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
         raise UsageError(f"--max-words {config.max_words} is below --min-words {config.min_words}", "raise --max-words")
     for name, share in (("bland-share", config.bland_share or 0.0), ("max-overlap", config.max_overlap)):
         if not 0 <= share <= 1:
-            raise UsageError(f"--{name} {share} is no share", "name a number from 0 to 1")
+            raise UsageError(f"--{name} {share} is not a share", "name a number from 0 to 1")
     return config
 
 
