@@ -45,7 +45,7 @@ def test_what_is_written_is_utf_8_whatever_the_systems_encoding(tmp_path: Path) 
 def test_memory_that_is_not_there_is_no_traceback(error: str, words: str) -> None:
     command = [sys.executable, "-c", SCRIPT.format(error=error)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    hint = "hint: end what else takes memory, or take a smaller model or --device cpu\n"
+    hint = "hint: stop what else uses memory, or try a smaller model or --device cpu\n"
     assert (done.returncode, done.stderr) == (1, f"error: {words}\n{hint}")
 
 

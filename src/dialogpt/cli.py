@@ -109,7 +109,7 @@ def main() -> None:
         if debug or not is_out_of_memory(error):
             raise
         words = str(error).partition(". ")[0] or "out of memory"
-        sys.exit(_report(DataError(words, "stop other programs that use memory, or use a smaller model or --device cpu")))
+        sys.exit(_report(DataError(words, "stop what else uses memory, or try a smaller model or --device cpu")))
 
 
 def _report(error: BaseException) -> int:

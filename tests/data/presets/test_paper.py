@@ -105,7 +105,7 @@ def test_listed_subreddits_go_in_any_case(dumps: Any, tmp_path: Path, entry: str
 
 def test_a_list_of_nothing_but_a_prefix_is_an_error(dumps: Any, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("r/pics\nr/\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"names.txt:2: 'r/' is no subreddit"):
+    with pytest.raises(DataError, match=r"names.txt:2: 'r/' is not a subreddit's name"):
         dumps.run(*dumps.chain("is it", "so what"), preset="paper", block_subreddits=tmp_path / "names.txt")
 
 
