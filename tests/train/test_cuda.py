@@ -39,7 +39,7 @@ def losses(run: Path) -> list[float]:
 def test_a_run_is_that_of_the_cpu(
     make_config: Callable[..., TrainConfig], make_shards: Any, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    """In fp32, stopped and gone on with after three steps of six; then in bf16, which only has to learn."""
+    """In fp32, stopped and gone on with after three steps of six; then in 16 bits, which only have to learn."""
     config = make_config(
         shards=make_shards(validation=0.4), steps=6, save_every=3, validate_every=3, schedule="constant", compile="off"
     )
@@ -48,9 +48,10 @@ def test_a_run_is_that_of_the_cpu(
     train(replace(on_gpu, steps=3))
     train(on_gpu)
     assert losses(on_gpu.out) == pytest.approx(losses(config.out), rel=2e-3)
-    in_bf16 = replace(on_gpu, out=tmp_path / "bf16", precision="bf16", dropout=0.1, steps=40)
-    train(in_bf16)
-    assert losses(in_bf16.out)[-1] < losses(in_bf16.out)[0] - 0.3
+    for precision in ("bf16", "fp16"):
+        short = replace(on_gpu, out=tmp_path / precision, precision=precision, dropout=0.1, steps=40)
+        train(short)
+        assert losses(short.out)[-1] < losses(short.out)[0] - 0.3
 
 
 def test_training_reaches_flash_attention(make_model: Callable[..., GPT], shards: Path) -> None:

@@ -317,7 +317,7 @@ def test_the_sessions_of_a_batch_without_a_finite_loss_are_named(
 ) -> None:
     """Of three batches, the second."""
 
-    def backward(self: Parallel, batches: list[Batch], targets: float) -> list[torch.Tensor]:
+    def backward(self: Parallel, batches: list[Batch], *_: float) -> list[torch.Tensor]:
         return [torch.tensor(math.nan if number == 1 else 1.0) for number in range(len(batches))]
 
     config = make_config(batch_tokens=180, micro_batch_tokens=60)

@@ -98,8 +98,8 @@ class ReplyConfig(DecodingConfig):
     safety: Annotated[bool, "reject hypotheses that offend, or agree with something offensive"] = True
     blocklist: Annotated[Path | None, "phrases that no reply may contain, one per line (default: a short list)"] = None
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8", "int4"],
-        "of matrix products; int8, int4: 8-bit or 4-bit weights, on a CPU only",
+        Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"],
+        "of matrix products; int8, int4: 8-bit or 4-bit weights, on a CPU only; fp16: on a GPU only",
     ] = "auto"
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ class SelectConfig:
     trials: Annotated[int, "trials of the approximate randomisation test (0: none)"] = 10_000
     seed: Annotated[int, "same seed, same distractors and intervals"] = 1
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
-    precision: Annotated[Literal["auto", "fp32", "bf16", "int8", "int4"], "as of `generate`"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"], "as of `generate`"] = "auto"
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

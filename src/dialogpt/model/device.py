@@ -59,12 +59,13 @@ def compiler_missing(device: torch.device) -> str | None:
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the device multiplies it natively, else fp32; UsageError for other names."""
-    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if name in known:
         return known[name]
     if name != "auto":
         raise UsageError(
-            f"--precision {name} is not known here", "name auto, fp32 or bf16; replies on a CPU have int8 and int4, too"
+            f"--precision {name} is not known here",
+            "name auto, fp32, bf16 or fp16; replies on a CPU have int8 and int4, too",
         )
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -22,6 +22,8 @@ def open_engine(
     place = choose_device(device)
     if precision == "int8" and place.type != "cpu":
         raise UsageError("--precision int8 is for a CPU", "leave it out, or add --device cpu")
+    if precision == "fp16" and place.type == "cpu":
+        raise UsageError("--precision fp16 is for a GPU", "leave it out, or use bf16")
     model, tokenizer = checkpoint.load(name, mapped=True, ranker=ranker)
     if precision == "int8" or (precision == "auto" and place.type == "cpu" and _worth_8_bits(model.config.n_embd)):
         return TorchEngine(quantize(model)), tokenizer

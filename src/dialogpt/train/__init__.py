@@ -48,7 +48,9 @@ class TrainConfig:
     warmup: Annotated[int, "warm-up steps"] = 200
     weight_decay: Annotated[float, "AdamW decay of matrices; biases and norms have none"] = 0.01
     clip: Annotated[float, "largest global gradient norm (0: no clipping)"] = 1.0
-    precision: Annotated[Literal["auto", "fp32", "bf16"], "bf16: matrix products in bfloat16, weights in fp32"] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], "of matrix products; weights are fp32 (fp16: for GPUs without bf16)"
+    ] = "auto"
     device: Annotated[str, "auto, cpu, cuda, cuda:1, mps"] = "auto"
     seed: Annotated[int, "seed of initial weights, data order and dropout"] = 0
     validate_every: Annotated[int, "steps between validations"] = 250

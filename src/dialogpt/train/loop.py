@@ -28,6 +28,7 @@ from dialogpt.train.metrics import StepLine
 from dialogpt.train.optim import learning_rate, make_optimizer
 from dialogpt.train.parallel import Figures, Parallel, clip
 from dialogpt.train.runs import Run, TrainState, nothing_left_unless_begun
+from dialogpt.train.scaling import LossScale
 from dialogpt.train.setup import (
     check_lengths,
     check_recompute,
@@ -75,6 +76,7 @@ class Trainer:
         self.parallel = Parallel(
             self.model, world, self.precision, shard=config.shard, compiled=choose_compile(config, world.device)
         )
+        self.scale = LossScale(self.state, self.precision)
         self.optimizer = make_optimizer(self.model, config.weight_decay)
         self.folder.restore_optimizer(self.model, self.optimizer, self.state)
         n_ctx = self.model.config.n_ctx
@@ -133,21 +135,24 @@ class Trainer:
     def _update(self, step: Step, stopping: bool) -> tuple[float, int, float, bool]:
         """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop.
 
-        Figures are read from a GPU while it is busy with the update: it never waits for what this process does between.
+        Figures are read from a GPU while it is busy with the update: it never waits for what this process does between
+        (but in fp16, where they decide whether there is one).
         """
         torch.manual_seed(mixed(self.config.seed, self.state.step, self.world.rank))
         own = sum(batch.target_count for batch in step.batches)
         targets, stops = self.world.sum(own, stopping)
         check_targets(int(targets), self.shards)
-        found = self.parallel.backward(step.batches, targets)
-        norm = clip(self.model, self.config.clip)
+        found = self.parallel.backward(step.batches, targets, self.scale.factor)
+        norm = clip(self.model, self.config.clip, self.scale.factor)
         figures = Figures(self.world.total(torch.stack(found).sum()), norm)
+        fits = not self.scale.counts or self.scale.fits(figures.read()[1])
         lr = learning_rate(self.config, self.state.step + 1, self.total_steps, self.model.config.n_embd)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        if fits:
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        nats, norm_before = figures.read()
+        nats, norm_before = figures.read() if fits else (figures.read()[0], 0.0)
         if not math.isfinite(nats) or not math.isfinite(norm_before):
             self._not_finite(step, found)
         return nats, int(targets), norm_before, bool(stops)

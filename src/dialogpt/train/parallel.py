@@ -51,17 +51,17 @@ class Parallel:
             devices = [world.device] if world.device.type == "cuda" else None
             self._ddp = DistributedDataParallel(self._objective, devices, gradient_as_bucket_view=True)
 
-    def backward(self, batches: Sequence[Batch], targets: float) -> list[Tensor]:
+    def backward(self, batches: Sequence[Batch], targets: float, scale: float = 1.0) -> list[Tensor]:
         """Add the gradients of a rank's share of a step; returns the nats of each batch.
 
-        Afterwards every rank has the gradient of (the nats of all ranks' batches) / `targets`.
+        Afterwards every rank has the gradient of (the nats of all ranks' batches) / `targets`, times `scale`.
         """
         found = []
         for batch in batches:
             waits = self._ddp is not None and batch is not batches[-1]
             with self._ddp.no_sync() if self._ddp is not None and waits else nullcontext():
                 nats = self._run(self._ddp or self._objective, batch)
-                scaled = nats * (self.world.size / targets)  # DDP and FSDP2 take the mean over ranks
+                scaled = nats * (self.world.size / targets * scale)  # DDP and FSDP2 take the mean over ranks
                 scaled.backward()  # type: ignore[no-untyped-call]
             found.append(nats.detach())
         return found
@@ -107,8 +107,13 @@ class Figures:
         return self._figures.tolist()
 
 
-def clip(model: GPT, largest: float) -> Tensor:
-    """Scale the gradients so that their global norm is at most `largest` (0: no bound); returns the norm before."""
+def clip(model: GPT, largest: float, scale: float = 1.0) -> Tensor:
+    """Scale the gradients so that their global norm is at most `largest` (0: no bound); returns the norm before.
+
+    scale: how many times too large they are.
+    """
+    if scale != 1:
+        torch._foreach_mul_([weight.grad for weight in model.parameters() if weight.grad is not None], 1 / scale)
     norm = nn.utils.clip_grad_norm_(model.parameters(), largest or float("inf"))
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 

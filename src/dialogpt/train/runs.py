@@ -79,6 +79,8 @@ class TrainState(msgspec.Struct, kw_only=True):
     window_nats: float = 0.0  # the same since the last line of metrics, and how long it took
     window_targets: int = 0
     window_s: float = 0.0
+    scale: float = 65536.0  # of gradients in fp16 (scaling.py), and the steps since it was changed
+    scale_steps: int = 0
 
 
 class Run:
