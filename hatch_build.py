@@ -31,8 +31,11 @@ KERNELS = {  # object -> its source and flags
     "avx512": ("kernels_avx512.cpp", [*AVX2, *AVX512]),
     "avxvnni": ("kernels_avx2.cpp", [*AVX2, "-mavxvnni"]),
     "avx2": ("kernels_avx2.cpp", AVX2),
+    "sse4": ("kernels_sse4.cpp", ["-msse4.1"]),
     "neon": ("kernels_neon.cpp", ["-march=armv8.2-a+dotprod"]),
+    "armv8": ("kernels_neon.cpp", []),
 }
+OF_ARM = ("neon", "armv8")
 X86, ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 
 
@@ -63,10 +66,10 @@ def compile_library(sources: Path, library: Path, extra: tuple[str, ...] = (), m
 def _choices(machine: str) -> list[tuple[list[str], list[str]]]:
     """Kernels and the flags that tell the sources of them: all that this kind of machine may run, then fewer."""
     if machine in ARM and sys.platform in ("linux", "darwin"):  # where the processor can be asked
-        return [(["neon"], ["-DDIALOGPT_ARM"])]
+        return [(list(OF_ARM), ["-DDIALOGPT_ARM"])]
     if machine not in X86:
         return []
-    of_x86 = [name for name in KERNELS if name != "neon"]
+    of_x86 = [name for name in KERNELS if name not in OF_ARM]
     without = ([name for name in of_x86 if name != "amx"], ["-DDIALOGPT_X86"])
     on_linux = (of_x86, ["-DDIALOGPT_X86", "-DDIALOGPT_AMX"])  # it gives a process its tiles
     return [on_linux, without] if sys.platform == "linux" else [without]

@@ -35,7 +35,7 @@ def driver(build: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CXX", request.param)
         how = build.compile_library(build.SOURCES, folder / "libdialogpt.so", machine="aarch64")
-    assert how == f"{request.param}, kernels for neon and any processor"
+    assert how == f"{request.param}, kernels for neon, armv8 and any processor"
     program = folder / "driver"
     command = [*compiler, "-std=c++17", str(DRIVER), "-L", str(folder), "-ldialogpt", "-Wl,-rpath,$ORIGIN", "-o"]
     subprocess.run([*command, str(program)], check=True)
@@ -60,7 +60,7 @@ def difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> flo
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kernels", ["neon", "portable"])
+@pytest.mark.parametrize("kernels", ["neon", "armv8", "portable"])
 def test_logits_are_those_of_this_processor(
     driver: Path, make_model: Callable[..., Any], save: Callable[[Any], Path], kernels: str, shape: dict[str, int],
     bits: int,
@@ -72,7 +72,7 @@ def test_logits_are_those_of_this_processor(
     expected = engine.prefill(rows, 0)[0].array()
     done = run(driver, folder, kernels, bits, rows, "max")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == b"neon portable\n"
+    assert done.stderr == b"neon armv8 portable\n"
     together, alone = np.frombuffer(done.stdout, np.float32).reshape(2, len(rows), -1)
     assert np.array_equal(together, alone)
     assert difference(together[:, : shape["vocab_size"]], expected) < 0.01  # where rounding decides an activation
@@ -83,4 +83,4 @@ def test_a_processor_without_dot_products(driver: Path, make_model: Callable[...
     assert open_native(folder) is not None
     done = run(driver, folder, "neon", 8, [[1, 2]], "cortex-a53")
     assert done.returncode == 1
-    assert done.stderr == b"portable\nno kernels neon here, but portable\n"
+    assert done.stderr == b"armv8 portable\nno kernels neon here, but armv8 portable\n"

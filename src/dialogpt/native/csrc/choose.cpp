@@ -78,9 +78,11 @@ const Choice kChoices[] = {  // the best first
     {&kAvx512, [] { return unless(has_avx512(), "this processor has no AVX-512 VNNI"); }},
     {&kAvxVnni, [] { return unless(has_avx2() && has_avx_vnni(), "this processor has no AVX-VNNI"); }},
     {&kAvx2, [] { return unless(has_avx2(), "this processor has no AVX2"); }},
+    {&kSse4, [] { return unless(__builtin_cpu_supports("sse4.1"), "this processor has no SSE4.1"); }},
 #endif
 #ifdef DIALOGPT_ARM
     {&kNeon, [] { return unless(has_dot_products(), "this processor has no dot products"); }},
+    {&kArmv8, [] { return ""; }},
 #endif
     {&kPortable, [] { return ""; }},
 };

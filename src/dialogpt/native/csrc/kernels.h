@@ -74,10 +74,10 @@ struct Kernels {
 
 extern const Kernels kPortable;
 #ifdef DIALOGPT_X86
-extern const Kernels kAvx2, kAvxVnni, kAvx512;
+extern const Kernels kSse4, kAvx2, kAvxVnni, kAvx512;
 #endif
 #ifdef DIALOGPT_ARM
-extern const Kernels kNeon;
+extern const Kernels kArmv8, kNeon;
 #endif
 #ifdef DIALOGPT_AMX
 extern const Kernels kAmx;

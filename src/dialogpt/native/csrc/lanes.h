@@ -9,7 +9,7 @@
 
 #include "kernels.h"
 
-#if defined(__AVX2__)
+#if defined(__SSE4_1__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -171,6 +171,10 @@ inline uint32_t not_below(const Floats& x, const Floats& least) {
   uint32_t r = 0;
   EACH_PART r |= vaddvq_u32(vbicq_u32(bit, vcltq_f32((float32x4_t)x.part[i], (float32x4_t)least.part[i]))) << 4 * i;
   return r;
+#elif defined(__SSE4_1__)
+  uint32_t r = 0;
+  EACH_PART r |= static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpnlt_ps(x.part[i], least.part[i]))) << 4 * i;
+  return r;
 #else
   float a[kLanes], b[kLanes];
   store(a, x);
@@ -231,6 +235,11 @@ inline void store_bytes(uint8_t* p, const Ints& x) {
   uint16x4_t half[kParts];
   EACH_PART half[i] = vmovn_u32((uint32x4_t)x.part[i]);
   vst1q_u8(p, vcombine_u8(vmovn_u16(vcombine_u16(half[0], half[1])), vmovn_u16(vcombine_u16(half[2], half[3]))));
+#elif defined(__SSE4_1__)
+  __m128i low[kParts];
+  EACH_PART low[i] = _mm_and_si128((__m128i)x.part[i], _mm_set1_epi32(255));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi16(_mm_packus_epi32(low[0], low[1]), _mm_packus_epi32(low[2], low[3])));
 #else
   int32_t lane[kLanes];
   std::memcpy(lane, &x, sizeof lane);
