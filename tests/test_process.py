@@ -35,6 +35,12 @@ def test_what_is_written_is_utf_8_whatever_the_systems_encoding(tmp_path: Path) 
     "error, words",
     [
         ("MemoryError()", "out of memory"),
+        ("type('ArrowMemoryError', (MemoryError,), {})('malloc of size 64 failed')", "malloc of size 64 failed"),
+        (
+            "RuntimeError('[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can\\'t allocate memory: "
+            "you tried to allocate 4000 bytes. Error code 12 (Cannot allocate memory)')",
+            "can't allocate memory: you tried to allocate 4000 bytes",
+        ),
         (
             "RuntimeError('MPS backend out of memory (MPS allocated: 8 GB). Tried to allocate 1 GB')",
             "MPS backend out of memory (MPS allocated: 8 GB)",

@@ -182,7 +182,7 @@ def test_the_best_validation_is_the_first_of_the_lowest() -> None:
 def test_tensorboard_shows_numbers_and_replies(tmp_path: Path) -> None:
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     mirror = tensorboard_mirror(tmp_path / "board")
-    mirror.add(StepLine(step=10, loss=1.5, lr=0.01, tokens_per_s=900.0, targets_seen=70))
+    mirror.add(StepLine(step=10, loss=1.5, lr=0.01, gradient_norm=3.0, tokens_per_s=900.0, targets_seen=70))
     mirror.add(StepLine(step=20, loss=1.25, memory_bytes=2_000_000_000))
     mirror.add(
         ValidationLine(step=20, validation_loss=2.0, validation_perplexity=7.5, samples=[Sample(["hi"], "مرحبا")])
@@ -191,6 +191,7 @@ def test_tensorboard_shows_numbers_and_replies(tmp_path: Path) -> None:
     board = loader.EventAccumulator(str(tmp_path / "board")).Reload()
     shown = {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
     assert shown["loss/training"] == [(10, 1.5), (20, 1.25)]
+    assert shown["optimizer/gradient norm"] == [(10, 3.0)], "of a step that overflowed there is none"
     assert shown["perplexity/validation"] == [(20, 7.5)]
     assert shown["speed/peak memory in GB"] == [(20, 2.0)]
     (text,) = board.Tensors("reply 1/text_summary")

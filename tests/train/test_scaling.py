@@ -73,6 +73,25 @@ def test_steps_that_overflow_change_nothing_until_the_scale_fits(
     assert losses(config.out)[-1] < losses(config.out)[1]
 
 
+def test_steps_that_were_left_out_are_none_of_adams(make_config: Make, tmp_path: Path) -> None:
+    """A run that is resumed after one, or before the first that counts, is the run that did not stop."""
+    config = make_config(steps=6, save_every=1, keep=9, precision="fp16", dropout=0.1, schedule="constant")
+    stopped = dataclasses.replace(config, out=tmp_path / "stopped")
+    for run, ends in ((config, [6]), (stopped, [1, 2, 5, 6])):
+        for steps in ends:
+            trainer = Trainer(dataclasses.replace(run, steps=steps), CPU)
+            if not trainer.state.step:
+                trainer.state.scale = 2.0**20
+            trainer.run()
+    skipped = saved_state(config.out, 6)["skipped"]
+    assert 2 <= skipped < 6
+    assert saved_state(stopped.out, 6)["skipped"] == skipped
+    expected, found = (checkpoint.load(str(run / "best"))[0].state_dict() for run in (config.out, stopped.out))
+    assert all(torch.equal(weight, found[name]) for name, weight in expected.items())
+    lines = (config.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["gradient_norm"] for line in lines].count(None) == skipped
+
+
 def test_the_scale_grows_again_and_is_resumed(
     make_config: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -151,9 +151,11 @@ class Trainer:
             group["lr"] = lr
         if fits:
             self.optimizer.step()
+        else:
+            self.state.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)
-        nats, norm_before = figures.read() if fits else (figures.read()[0], 0.0)
-        if not math.isfinite(nats) or not math.isfinite(norm_before):
+        nats, norm_before = figures.read()
+        if not math.isfinite(nats) or (fits and not math.isfinite(norm_before)):
             self._not_finite(step, found)
         return nats, int(targets), norm_before, bool(stops)
 

@@ -3,8 +3,8 @@
     {"step": 10, "epoch": 0, "targets_seen": 81920, "loss": 5.1, "lr": 0.001, "gradient_norm": 1.2, ...}
     {"step": 250, "epoch": 0, "targets_seen": 2048000, "validation_loss": 4.2, "validation_perplexity": 66.7, ...}
 
-Losses are nats per target token; one that is not finite is written as null, as JSON has no other word for it, and read
-as infinite. Fields that older files lack have defaults. Without torch, as `info` reads these files too.
+Losses are nats per target token; one that is not finite, or a norm, is written as null, as JSON has no other word for
+it, and read as infinite. Fields that older files lack have defaults. Without torch, as `info` reads these files too.
 """
 
 import json
@@ -31,7 +31,7 @@ class StepLine(msgspec.Struct, frozen=True, kw_only=True):
     targets_seen: Count = 0  # target tokens, from the run's first step on
     loss: float = math.inf  # mean, in nats per target
     lr: float = 0.0
-    gradient_norm: float = 0.0  # of the last step, before clipping
+    gradient_norm: float = math.inf  # of the last step, before clipping; infinite where it overflowed fp16
     tokens_per_s: float = 0.0  # target tokens
     memory_bytes: Count = 0  # peak of the process or device; 0: not known
     elapsed_s: float = 0.0  # of training, over all starts of the run; 0: not known
@@ -210,8 +210,11 @@ def _scalars(line: StepLine | ValidationLine) -> dict[str, float]:
         "loss/training": line.loss,
         "perplexity/training": perplexity(line.loss),
         "optimizer/learning rate": line.lr,
-        "optimizer/gradient norm": line.gradient_norm,
         "speed/target tokens per second": line.tokens_per_s,
         "speed/target tokens seen": float(line.targets_seen),
     }
-    return {**known, "speed/peak memory in GB": line.memory_bytes / 1e9} if line.memory_bytes else known
+    if math.isfinite(line.gradient_norm):
+        known["optimizer/gradient norm"] = line.gradient_norm
+    if line.memory_bytes:
+        known["speed/peak memory in GB"] = line.memory_bytes / 1e9
+    return known

@@ -40,8 +40,8 @@ def save_moments(folder: Path, model: GPT, optimizer: torch.optim.Optimizer, ran
         raise OSError(f"{name}: {error}") from error
 
 
-def load_moments(folder: Path, model: GPT, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Put what `save_moments` wrote after `step` updates into the optimizer, however many ranks wrote it."""
+def load_moments(folder: Path, model: GPT, optimizer: torch.optim.Optimizer, updates: int) -> None:
+    """Put what `save_moments` wrote after `updates` steps into the optimizer, however many ranks wrote it."""
     paths = sorted(folder.glob("optimizer-*.safetensors"))
     try:
         with ExitStack() as stack:
@@ -50,7 +50,7 @@ def load_moments(folder: Path, model: GPT, optimizer: torch.optim.Optimizer, ste
                 raise FileNotFoundError(f"{len(files)} optimizer-*.safetensors files are there")
             for name, parameter in model.named_parameters():
                 state: dict[str, Any] = {key: _read(files, f"{key}/{name}", parameter) for key in KEYS}
-                optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **state}
+                optimizer.state[parameter] = {"step": torch.tensor(float(updates), device=parameter.device), **state}
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         first_line = str(error).partition("\n")[0]
         raise DataError(

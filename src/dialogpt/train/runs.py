@@ -81,6 +81,7 @@ class TrainState(msgspec.Struct, kw_only=True):
     window_s: float = 0.0
     scale: float = 65536.0  # of gradients in fp16 (scaling.py), and the steps since it was changed
     scale_steps: int = 0
+    skipped: int = 0  # steps that overflowed and changed nothing
 
 
 class Run:
@@ -164,9 +165,9 @@ class Run:
         return state
 
     def restore_optimizer(self, model: GPT, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-        """The newest checkpoint's moments, when it has been resumed from."""
-        if state.step:
-            load_moments(self.checkpoints[-1], model, optimizer, state.step)
+        """The newest checkpoint's moments, when it has been resumed from and has any."""
+        if updates := state.step - state.skipped:
+            load_moments(self.checkpoints[-1], model, optimizer, updates)
 
     def append(self, line: StepLine | ValidationLine) -> None:
         """Write a line of metrics."""
