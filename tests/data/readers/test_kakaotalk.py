@@ -145,6 +145,16 @@ def test_a_file_that_is_cut_off_ends_with_its_last_message(read: Read) -> None:
     assert shown(read(MAC[: MAC.index("뭐해")])[0][0]) == ['홍길동: 안녕, "친구"']
 
 
+def test_calls_and_payments_are_of_the_service(read: Read) -> None:
+    told = ["보이스톡 해요", "보이스톡 부재중", "페이스톡 취소", "그룹콜 해요", "보이스톡 1:02:03",
+            "30,400원을 받으세요.", "30,400원 받기 완료! 송금은 물론,\n투자도 가능해요."]  # fmt: skip
+    said = ["보이스톡 할까?", "30,400원 받았어"]
+    lines = [f"[홍길동] [오후 2:{minute:02}] {text}" for minute, text in enumerate(told + said)]
+    (chat,), dropped = read("\n".join(["--------------- 2023년 1월 2일 월요일 ---------------", *lines]))
+    assert shown(chat) == [f"홍길동: {text}" for text in said]
+    assert dropped == {"service message": len(told)}
+
+
 def test_a_long_line_is_text(read: Read) -> None:
     long = "님이 " * 100_000
     (chat,), _ = read(f"{WINDOWS}{long}\n[홍길동] [오전 12:06] {long}\n")

@@ -35,6 +35,8 @@ EXAMPLES = [
     ("a", "t3_1,t1_2\t1.0 a EOS 1.0 b\t1.0 c\n", "original"),
     ("conversations.json", json.dumps([{"title": "x", "mapping": {}, "current_node": None}]), "chatgpt"),
     ("conversations.json", '[\n {\n  "title": "x",\n  "mapping": {\n   "n": {\n    "children": [', "chatgpt"),
+    ("conversations.json", '[{"title": "x", "mapping": {"n": {"message": {"content": {"content_type": "text", "parts": '
+     f'["{"y" * 2_000_000}', "chatgpt"),  # a long text before all that tells more
     ("conversations.json", json.dumps([{"uuid": "c", "chat_messages": []}]), "claude"),
     ("conversations.json", '[\n {\n  "uuid": "c",\n  "chat_messages": [\n', "claude"),
     ("a.jsonl", '{"message_tree_id": "t", "tree_state": "growing", "prompt": {}}\n', "openassistant"),

@@ -119,7 +119,7 @@ def _of_json(head: list[str]) -> str | None:
     except (ValueError, RecursionError):  # one document over many lines, or a line longer than the head
         keys = set(_KEY.findall("\n".join(head)))
         keys |= {"messages"} if "chats" in keys else set()
-    if "mapping" in keys and keys & {"current_node", "children"}:
+    if "mapping" in keys and keys & {"current_node", "children", "content_type"}:
         return "chatgpt"
     if "message_tree_id" in keys and ("prompt" in keys or keys >= openassistant.COLUMNS):
         return "openassistant"

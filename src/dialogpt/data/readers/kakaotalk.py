@@ -7,7 +7,7 @@
     2023-01-02 13:23:45,"홍길동","안녕"         macOS, below Date,User,Message
 
 Lines without a time belong to the message above them, but for those of KakaoTalk itself (entries, leavings). Left out
-and counted: those, deleted messages, calls, and placeholders of media (사진, 이모티콘, 파일: a.pdf, Photo). Kakao
+and counted: those, deleted messages, calls, payments, and placeholders of media (사진, 이모티콘, Photo). Kakao
 documents none of this: it is what several public readers of such files agree on, and the examples in their tests.
 """
 
@@ -43,7 +43,11 @@ _MEDIA = re.compile(
     r"사진(?: \d+장)?|동영상(?: \d+개)?|\(?이모티콘\)?|음성 ?메시지|파일: .+\.\w{1,5}|Photos?(?: \d+)?|Videos?"
     r"|\(?Emoticons?\)?|Voice (?:Note|Message)|File: .+\.\w{1,5}|\S+\.(?:jpe?g|png|gif|webp|mp4|mov|m4a)"
 )
-_CALL = re.compile(r"(?:보이스톡|페이스톡)(?: 해요| \d{1,2}:\d\d(?::\d\d)?)\.?|(?:라이브톡|보이스룸) ?(?:시작|종료).*")
+_SERVICE = re.compile(  # calls, and money that is sent
+    r"(?:보이스톡|페이스톡|그룹콜) (?:해요|취소|부재중|종료|\d{1,2}:\d\d(?::\d\d)?)\.?"
+    r"|(?:라이브톡|보이스룸) ?(?:시작|종료).*|\d[\d,]*원(?:을 받으세요\.?| 받기 완료!.*)",
+    re.DOTALL,
+)
 _EMOTICON = re.compile(r"\((?:이모티콘|Emoticon)\)\s*")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -160,7 +164,7 @@ def _message(name: str, text: str, time_s: float, dropped: Counter[str]) -> Iter
     text = text.strip()
     if _DELETED.fullmatch(text):
         dropped["deleted message"] += 1
-    elif not tidy(name) or _CALL.fullmatch(text):
+    elif not tidy(name) or _SERVICE.fullmatch(text):
         if text:
             dropped["service message"] += 1
     elif _MEDIA.fullmatch(text):
