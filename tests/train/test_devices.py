@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,3 +76,14 @@ def test_dropout_is_not_drawn_anew_on_mps(make_model: Any) -> None:
     check_recompute(model, torch.device("cuda"))
     with pytest.raises(UsageError, match="--recompute on MPS cannot repeat what dropout drew"):
         check_recompute(model, torch.device("mps"))
+
+
+def test_a_compiler_that_is_not_there_is_no_traceback(
+    make_config: Any, tmp_path: Path, command_line: Any, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "dialogpt", *command_line(make_config(n_layer=1, compile="on"))]
+    lacking = {**environment, "CXX": "none", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, env=lacking, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"error: passes cannot be compiled: .*C\+\+ compiler.*\nhint: add --compile off\n", done.stderr)

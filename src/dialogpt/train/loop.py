@@ -39,7 +39,7 @@ from dialogpt.train.setup import (
     warn_early,
     with_pass_tokens,
 )
-from dialogpt.train.stopping import Interrupted, memory_named, stop_signal
+from dialogpt.train.stopping import Interrupted, explained, stop_signal
 from dialogpt.train.validation import Validator
 from dialogpt.train.world import World, join
 
@@ -105,7 +105,7 @@ class Trainer:
             window = _Window(state)
             while state.step < self.total_steps and not stale:
                 step = next(steps)
-                with memory_named(self.config, step):
+                with explained(self.config, step):
                     nats, targets, norm, stopping = self._update(step, stop.is_set)
                 state.step += 1
                 state.epoch, state.batch = step.after

@@ -1,4 +1,4 @@
-"""How a run ends before its last step: a signal, or memory that is not there."""
+"""How a run ends before its last step: a signal, or memory or a compiler that is not there."""
 
 import logging
 import signal
@@ -48,11 +48,14 @@ def stop_signal() -> Iterator[Flag]:
 
 
 @contextmanager
-def memory_named(config: TrainConfig, step: Step) -> Iterator[None]:
-    """Turn torch's "out of memory" into a DataError that says which setting to halve."""
+def explained(config: TrainConfig, step: Step) -> Iterator[None]:
+    """Turn what torch raises of memory and of compiling into a DataError that says which setting to change."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if config.compile != "off" and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            first_line = str(error).partition("\n")[0]
+            raise DataError(f"passes cannot be compiled: {first_line}", "add --compile off") from error
         if not is_out_of_memory(error):
             raise
         shapes = ", ".join(sorted({"x".join(map(str, batch.tokens.shape)) for batch in step.batches}))
