@@ -133,7 +133,7 @@ def _refusal(kernels: str) -> str:
 def missing() -> str | None:
     """Why there is no library, or None when there is one."""
     if not LIBRARY.is_file():
-        return "it was not built: the installation found no C++ compiler"
+        return "it was not built: the installation found no C++ compiler, or the build failed"
     try:
         library()
     except (OSError, AttributeError) as error:

@@ -66,7 +66,7 @@ def findings(study: Path, **settings: Any) -> list[dict[str, Any]]:
 def test_the_table_of_pairs(pairs: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         lines = made(pairs).splitlines()
-    assert caplog.messages == ["1 judges failed their attention checks and are left out: Cat"]
+    assert caplog.messages == ["left out, as they failed their attention checks: Cat"]
     assert " ".join(lines[0].split()) == "relevance wins ties wins for the first, % p: items judgements"
     assert lines[1].split()[:8] == ["نظام_1", "16", "(67%)", "4", "(17%)", "4", "(17%)", "Human"]
     assert lines[1].split()[8] == "75.0"

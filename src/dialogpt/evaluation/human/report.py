@@ -62,7 +62,7 @@ def _without(config: JudgeReportConfig, found: Judged, left_out: list[str]) -> J
     """The judgements without those of some judges; DataError where too little is left."""
     if not left_out:
         return found
-    log.warning("%d judges failed their attention checks and are left out: %s", len(left_out), ", ".join(left_out))
+    log.warning("left out, as they failed their attention checks: %s", ", ".join(left_out))
     kept = [("", each) for each in found.judgements if each.judge not in left_out]
     if not kept:
         raise DataError(f"{config.study}: all judges failed their attention checks", "count them: --keep-flagged")
