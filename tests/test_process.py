@@ -45,6 +45,7 @@ def test_what_is_written_is_utf_8_whatever_the_systems_encoding(tmp_path: Path) 
             "RuntimeError('MPS backend out of memory (MPS allocated: 8 GB). Tried to allocate 1 GB')",
             "MPS backend out of memory (MPS allocated: 8 GB)",
         ),
+        ("RuntimeError('CUDA error: out of memory\\nCUDA kernel errors might be')", "CUDA error: out of memory"),
         ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried')", "CUDA out of memory"),
     ],
 )

@@ -108,7 +108,8 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if debug or not is_out_of_memory(error):
             raise
-        words = str(error).rpartition("DefaultCPUAllocator: ")[2].partition(". ")[0] or "out of memory"
+        first_line = str(error).rpartition("DefaultCPUAllocator: ")[2].partition("\n")[0]
+        words = first_line.partition(". ")[0] or "out of memory"
         sys.exit(_report(DataError(words, "stop what else uses memory, or try a smaller model or --device cpu")))
 
 

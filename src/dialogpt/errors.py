@@ -66,8 +66,8 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory is what lacked: Python's, a GPU's, or what torch says in words alone (of a CPU, of MPS)."""
-    words = ("can't allocate memory", "MPS backend out of memory")
+    """Whether memory is what lacked: Python's, a GPU's, or what torch says in words alone (of a CPU, MPS, a driver)."""
+    words = ("can't allocate memory", "MPS backend out of memory", "error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(part in str(error) for part in words)
 

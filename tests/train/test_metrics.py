@@ -27,7 +27,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 LOSSES = st.floats(0, 50) | st.just(math.inf)
 STEPS = st.builds(
-    StepLine, step=COUNTS, epoch=COUNTS, targets_seen=COUNTS, loss=LOSSES, lr=NUMBERS, gradient_norm=NUMBERS,
+    StepLine, step=COUNTS, epoch=COUNTS, targets_seen=COUNTS, loss=LOSSES, lr=NUMBERS, gradient_norm=LOSSES,
     tokens_per_s=NUMBERS, memory_bytes=COUNTS, elapsed_s=NUMBERS,
 )  # fmt: skip
 VALIDATIONS = st.builds(
