@@ -73,6 +73,17 @@ def test_the_shown_branch_of_a_chat_with_chatgpt(read: Read, indent: int | None)
                        "message of another branch": 3}  # fmt: skip
 
 
+def test_what_answers_a_picture_alone_begins_anew(read: Read) -> None:
+    """Else it would be one turn with the answer before; what is a source alone says nothing and changes nothing."""
+    mapping = {"q": node(None, "user", "Hi"), "a": node("q", "assistant", "Hello"), "p": node("a", "user", PICTURE),
+               "b": node("p", "assistant", "A cat"), "s": node("b", "assistant", "【1†source】"),
+               "r": node("s", "user", "Sure?"), "c": node("r", "assistant", "Yes")}  # fmt: skip
+    for replies in (False, True):
+        found, dropped = read(json.dumps([{"mapping": mapping, "current_node": "c"}]), "chatgpt", replies=replies)
+        assert [[turn.text for turn in some.turns] for some in found] == [["Hi", "Hello"], ["A cat", "Sure?", "Yes"]]
+        assert dropped == {"media": 1, "message without words": 1}
+
+
 def test_a_chat_without_its_current_node_ends_at_the_last_message(read: Read) -> None:
     mapping = {"r": {"parent": None, "message": None}, "q": node("r", "user", "Hi"), "a": node("q", "assistant", "A"),
                "b": node("q", "assistant", "B")}  # fmt: skip
@@ -126,11 +137,11 @@ CLAUDE = {
 
 @pytest.mark.parametrize("indent", [None, 1])
 def test_the_last_branch_of_a_chat_with_claude(read: Read, indent: int | None) -> None:
-    (found,), dropped = read(json.dumps([CLAUDE], indent=indent), file="conversations.json")
-    assert (found.id, found.source) == ("c2", "conversations")
-    assert [(turn.speaker, turn.text) for turn in found.turns] == [
-        ("human", "مرحبا"), ("assistant", "Hello,\nfriend"), ("assistant", "Nice."),
-    ]  # fmt: skip
+    found, dropped = read(json.dumps([CLAUDE], indent=indent), file="conversations.json")
+    assert [(session.id, session.source) for session in found] == [("c2/0", "conversations"), ("c2/1", "conversations")]
+    assert [[(turn.speaker, turn.text) for turn in session.turns] for session in found] == [
+        [("human", "مرحبا"), ("assistant", "Hello,\nfriend")], [("assistant", "Nice.")]
+    ], "the last one answers a picture"  # fmt: skip
     assert dropped == {"message without words": 2, "message of another branch": 1}
 
 
@@ -159,7 +170,7 @@ def test_what_one_says_in_several_messages_is_a_turn(tmp_path: Path) -> None:
     found, _ = imported(tmp_path, [CHATGPT], [CLAUDE])
     assert [[turn.text for turn in session.turns] for session in found] == [
         ["Who is this?", "Let me see. It is Marie Curie. See.", "كيف حالك؟", "بخير شكرًا"],
-        ["مرحبا", "Hello, friend Nice."],
+        ["مرحبا", "Hello, friend"],
     ]
     assert len(imported(tmp_path, [CHATGPT], merge=False)[0][0].turns) == 5
 
@@ -170,7 +181,7 @@ def test_all_branches_are_read_where_replies_are_followed(tmp_path: Path) -> Non
         ("c1/0#4", "Who is this? | Let me see. It is Marie Curie. See. | كيف حالك؟ | بخير شكرًا"),
         ("c1/0#5", "(Who is this?) | I do not know."),
         ("c1/6#7", "An edited question | Another answer"),
-        ("c2/0#2", "مرحبا | Hello, friend Nice."),
+        ("c2/0#1", "مرحبا | Hello, friend"),
         ("c2/0#3", "(مرحبا) | No."),
     ]
     assert "message of another branch" not in dropped
@@ -198,8 +209,9 @@ def test_any_encoding_and_a_conversation_a_line(read: Read, encoding: str, line_
     for document, name in ((CHATGPT, "chatgpt"), (CLAUDE, "claude")):
         whole = json.dumps([document], ensure_ascii=False, indent=1).replace("\n", line_end)
         lines = f"{json.dumps(document, ensure_ascii=False)}{line_end}" * 2
-        assert len(read(whole.encode(encoding))[0]) == 1
-        assert [session.id for session in read(lines.encode(encoding), name)[0]] == [document.get("uuid", "c1")] * 2
+        expected = [session.id for session in read(json.dumps([document]))[0]]
+        assert [session.id for session in read(whole.encode(encoding))[0]] == expected
+        assert [session.id for session in read(lines.encode(encoding), name)[0]] == expected * 2
 
 
 def test_lists_of_other_things_stay_what_they_were(read: Read) -> None:

@@ -77,11 +77,14 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 
 def _turn(message: _Message | None, dropped: Counter[str]) -> Turn | None:
-    """The turn in a message, or None and a count; a node without a message, as the root is, counts nothing."""
+    """The turn in a message, or None and a count; a node without a message, as the root is, counts nothing.
+
+    What a user says without words is a turn without text.
+    """
     if message is None:
         return None
     role, content = message.author.role, message.content or _Content()
-    text = "\n".join(map(_words, content.parts or ()))
+    text = _SOURCES.sub("", _NAMED.sub(r"\1", "\n".join(map(_words, content.parts or ()))))
     if role in SYSTEM or content.content_type in INSTRUCTIONS:
         dropped["system message"] += 1
     elif (message.metadata and message.metadata.hidden) or message.weight == 0:
@@ -89,9 +92,11 @@ def _turn(message: _Message | None, dropped: Counter[str]) -> Turn | None:
     elif role in TOOLS or message.recipient not in (None, "all") or content.content_type not in WORDS:
         dropped["message of a tool"] += 1
     elif not text.strip():
-        dropped["message without words" if not content.parts or content.parts == [""] else "media"] += 1
+        pictured = any(isinstance(part, dict) for part in content.parts or ())
+        dropped["media" if pictured else "message without words"] += 1
+        return Turn("", role) if role == "user" else None
     else:
-        return Turn(_SOURCES.sub("", _NAMED.sub(r"\1", text)), role)
+        return Turn(text, role)
     return None
 
 

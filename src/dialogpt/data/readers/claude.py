@@ -60,10 +60,10 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 
 def _turn(message: _Message, dropped: Counter[str]) -> Turn | None:
-    """The turn in a message, or None and a count."""
+    """The turn in a message, or None and a count; what a human says without words is a turn without text."""
     blocks = message.content or [_Block("text", message.text)]  # `text` holds a line in the place of a tool's call
     text = "\n".join(block.text for block in blocks if block.type == "text" and block.text)
     if text.strip():
         return Turn(text, message.sender)
     dropped["message without words"] += 1
-    return None
+    return Turn("", "human") if message.sender == "human" else None

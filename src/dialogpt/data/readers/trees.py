@@ -43,37 +43,49 @@ def branches(
 ) -> Iterator[Session | ChatLog]:
     """Yield `session` with the turns of the chosen branch; with `replies` a chat log for each first message.
 
-    `turn_of` gives a message's turn, or None when it is left out, which it counts. Messages of other branches are
-    counted here.
+    `turn_of` gives a message's turn, or None when it is left out, which it counts. A turn without text, as of a picture
+    alone, it counts, too; what answers that begins anew, or it would be one turn with the answer before. Messages of
+    other branches are counted here.
     """
     if replies:
         for log in _logs(tree, turn_of, dropped):
             yield ChatLog(log, id=session.id, source=session.source)
         return
-    turns, place = [], ROOT
+    turns, parts, place = list[Turn](), 0, ROOT
     others = sum(map(len, tree.values()))
     while below := tree.get(place):
         place, others = below[0], others - 1
-        if turn := turn_of(place):
+        turn = turn_of(place)
+        if turn and turn.text:
             turns.append(turn)
+        elif turn and turns and turns[-1].speaker != turn.speaker:
+            yield Session(tuple(turns), id=f"{session.id}/{parts}", source=session.source)
+            turns, parts = [], parts + 1
     if others:
         dropped["message of another branch"] += others
-    yield Session(tuple(turns), id=session.id, source=session.source)
+    if turns or not parts:
+        yield Session(tuple(turns), id=f"{session.id}/{parts}" if parts else session.id, source=session.source)
 
 
 def _logs(tree: Tree, turn_of: Callable[[str], Turn | None], dropped: Counter[str]) -> list[list[ChatTurn]]:
     """The turns below each first turn, branch by branch; a turn's id is its place, since parts of ids are numbers."""
     logs: list[list[ChatTurn]] = []
-    waiting, place = [(message, "") for message in reversed(tree.get(ROOT, ()))], 0
+    waiting: list[tuple[str, ChatTurn | None]] = [(message, None) for message in reversed(tree.get(ROOT, ()))]
+    homes: dict[str, list[ChatTurn]] = {}  # of turns
     circles = sum(map(len, tree.values()))
     while waiting:
         message, above = waiting.pop()
         circles -= 1
-        if turn := turn_of(message):
-            if not above:
+        turn = turn_of(message)
+        if turn and turn.text:
+            if above is None:
                 logs.append([])
-            logs[-1].append(ChatTurn(turn.text, turn.speaker, turn.learn, id=str(place), reply_to=above))
-            above, place = str(place), place + 1
+            log, answered = (homes[above.id], above.id) if above else (logs[-1], "")
+            above = ChatTurn(turn.text, turn.speaker, turn.learn, id=str(len(homes)), reply_to=answered)
+            homes[above.id] = log
+            log.append(above)
+        elif turn and above and above.speaker != turn.speaker:
+            above = None
         waiting.extend((answer, above) for answer in reversed(tree.get(message, ())))
     if circles:
         dropped["message that answers itself"] += circles
