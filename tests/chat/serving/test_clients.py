@@ -72,8 +72,8 @@ def test_a_stream_of_several_prompts(serve: Callable[..., Any]) -> None:
 def test_prompts_that_cannot_be_taken(serve: Callable[..., Any]) -> None:
     server = serve(queue=1)
     for prompt, status, told in (
-        ([], 422, "at least 1"),
-        (["hi"] * 65, 422, "at most 64"),
+        ([], 422, 'prompt: there are 0: a request has 1 to 64"'),
+        (["hi"] * 65, 422, 'prompt: there are 65: a request has 1 to 64"'),
         ([1, 2], 422, "tokens are not read here: send texts"),
         ([[1, 2]], 422, "tokens are not read here: send texts"),
         (["hi", " "], 400, "prompt 2 is empty"),

@@ -181,9 +181,11 @@ class TextRequest(Request):
 
     @field_validator("prompt", mode="before")
     @classmethod
-    def _no_tokens(cls, said: Any) -> Any:
+    def _some_texts(cls, said: Any) -> Any:
         if isinstance(said, list) and any(isinstance(each, int | list) for each in said):
             raise ValueError("tokens are not read here: send texts, which the model's own tokenizer reads")
+        if isinstance(said, list) and not 1 <= len(said) <= MOST_PROMPTS:
+            raise ValueError(f"there are {len(said)}: a request has 1 to {MOST_PROMPTS}")
         return said
 
     @model_validator(mode="after")
