@@ -48,7 +48,9 @@ def waits(pretence: Path, shards: Path, out: Path, job: str, **settings: Any) ->
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"recompute": True, "reverse": True}, {"precision": "fp32", "clip": 0.0, "chain": 2}], ids=str
+    "settings",
+    [{}, {"precision": "fp16"}, {"recompute": True, "reverse": True}, {"precision": "fp32", "clip": 0.0, "chain": 2}],
+    ids=str,
 )
 def test_a_run_mixes_no_devices_and_waits_for_validation_only(
     pretence: Path, make_shards: Any, tmp_path: Path, settings: dict[str, Any]
