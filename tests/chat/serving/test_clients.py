@@ -74,8 +74,8 @@ def test_prompts_that_cannot_be_taken(serve: Callable[..., Any]) -> None:
     for prompt, status, told in (
         ([], 422, "at least 1"),
         (["hi"] * 65, 422, "at most 64"),
-        ([1, 2], 422, "tokens are not read here: send texts"),
-        ([[1, 2]], 422, "tokens are not read here: send texts"),
+        ([1, 2], 422, "prompts of token ids are not supported: send texts"),
+        ([[1, 2]], 422, "prompts of token ids are not supported: send texts"),
         (["hi", " "], 400, "prompt 2 is empty"),
     ):
         answer = server.post({"prompt": prompt}, "/v1/completions")
