@@ -1,4 +1,4 @@
-"""A model that was trained for the other direction is warned of where its manifest says so."""
+"""Which engine opens a model; one that was trained for the other direction is warned of, if its manifest says so."""
 
 import shutil
 from collections.abc import Callable
@@ -13,6 +13,8 @@ from dialogpt.decoding.responder import Responder
 from dialogpt.errors import UsageError
 from dialogpt.export import ExportConfig
 from dialogpt.export.export import export
+from dialogpt.native.engine import NativeEngine
+from dialogpt.native.library import kernels
 
 
 @pytest.fixture
@@ -63,3 +65,11 @@ def test_a_precision_that_is_none(tiny_checkpoint: Path) -> None:
     """On the command line it cannot be asked for, in Python it can."""
     with pytest.raises(UsageError, match="--precision int3 is not known"):
         load_engine(str(tiny_checkpoint), device="cpu", precision="int3")
+
+
+def test_auto_on_a_mac_is_the_native_engine(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path) -> None:
+    if kernels() is None:
+        pytest.skip("no native engine")
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert isinstance(load_engine(str(tiny_checkpoint))[0], NativeEngine)

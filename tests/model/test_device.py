@@ -1,6 +1,7 @@
 """Which device is taken, of those that are not here: torch is made to say that they are."""
 
 import logging
+import math
 import shutil
 import sysconfig
 from collections.abc import Iterator
@@ -54,6 +55,16 @@ def test_a_card_without_kernels_is_passed_over_unless_it_is_named(
     with caplog.at_level(logging.WARNING):
         assert choose_device("auto").type == "cpu"
     assert [text.endswith("on the device; going on without it") for text in caplog.messages] == [True]
+
+
+def test_torch_has_no_more_threads_than_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(torch, "set_num_threads", limits.append)
+    for share in (math.inf, 1.5, 0.1):
+        monkeypatch.setattr("dialogpt.model.device.time_share", lambda share=share: share)
+        choose_device("cpu")
+    assert limits == [2, 1]
 
 
 def test_what_compiling_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -58,13 +58,6 @@ def test_info_says_what_was_chosen_and_why(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "the installation found no C++ compiler" in info(InfoConfig(path=(), cpu=True))
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "two", "\u00b2", "1025"])
-def test_a_number_of_threads_that_is_none(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
-    monkeypatch.setenv("DIALOGPT_THREADS", number)
-    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is not a number of threads"):
-        library.threads()
-
-
 def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIALOGPT_CPU", "mmx")
     with pytest.raises(UsageError, match="DIALOGPT_CPU=mmx does not name a set of kernels"):
@@ -76,13 +69,6 @@ def test_kernels_that_do_not_exist_or_do_not_run_here(monkeypatch: pytest.Monkey
         load_engine(None, device="cpu")
     monkeypatch.setenv("DIALOGPT_CPU", "portable")
     assert "\nnot avx2: this processor has no AVX2\n" in info(InfoConfig(path=(), cpu=True))
-
-
-@pytest.mark.parametrize("number", ["0", "many", "-1", "99999"])
-def test_threads_that_are_no_number(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
-    monkeypatch.setenv("DIALOGPT_THREADS", number)
-    with pytest.raises(UsageError, match=f"DIALOGPT_THREADS={number} is not a number of threads"):
-        library.threads()
 
 
 def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """Which device and which precision: `auto` made concrete."""
 
 import logging
+import math
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 from dialogpt.errors import UsageError
+from dialogpt.processors import time_share
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,8 @@ TRITON_CAPABILITY = (7, 0)  # compute capability of a V100; later cards have mor
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA, then MPS, then the CPU: the first that works. Another that does not is a UsageError.
 
-    On CUDA, cuDNN's attention is turned off for the whole process: it makes a new plan for each of the many shapes.
+    For the whole process: on CUDA, cuDNN's attention is turned off, which makes a new plan for each of the many shapes;
+    on a CPU, torch gets no more threads than the process has processor time for.
     """
     if name == "auto":
         for kind, there in (("cuda", torch.cuda.is_available), ("mps", torch.backends.mps.is_available)):
@@ -41,6 +44,8 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"--device {name} cannot be used: {first_line}", "try --device auto or cpu") from error
     if device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
+    elif device.type == "cpu" and (share := time_share()) < torch.get_num_threads():
+        torch.set_num_threads(max(1, math.ceil(share)))
     return device
 
 

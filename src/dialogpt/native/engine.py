@@ -13,9 +13,10 @@ from dialogpt.engine import Floats, Joining, Kept, common_length
 from dialogpt.errors import UsageError
 from dialogpt.model import GPTConfig
 from dialogpt.native.cache import NativeCache
-from dialogpt.native.library import OfLibrary, Shape, call, ints, kernels, pointer, threads
+from dialogpt.native.library import OfLibrary, Shape, call, ints, kernels, pointer
 from dialogpt.native.logits import NativeLogits
 from dialogpt.native.packed import HEADER, packed, readable
+from dialogpt.processors import threads
 
 SCORED_TOGETHER = 4096  # tokens per call of `nats`
 LANES = 16  # logits are written in whole vectors of this many

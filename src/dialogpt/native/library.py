@@ -1,7 +1,7 @@
 """The compiled library: where it is, what its functions take, and which of its kernels run here.
 
 DIALOGPT_CPU names the kernels (amx, avx512, avxvnni, avx2, sse4, neon, armv8, portable) instead of the best; `off`: no
-engine. DIALOGPT_THREADS is the number of threads, instead of one for each core that this process may use.
+engine.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dialogpt.errors import DialoGPTError, UsageError
 from dialogpt.model import GPTConfig
+from dialogpt.processors import threads
 
 LIBRARY = Path(__file__).with_name("libdialogpt.so.1")
 OFF = "off"
@@ -139,29 +140,6 @@ def missing() -> str | None:
     except (OSError, AttributeError) as error:
         return f"its library does not load: {error}"
     return None
-
-
-def threads() -> int:
-    """The number of threads; UsageError when DIALOGPT_THREADS is not valid."""
-    asked = os.environ.get("DIALOGPT_THREADS", "")
-    if asked:
-        if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
-            raise UsageError(f"DIALOGPT_THREADS={asked} is not a number of threads", "it is 1 to 1024")
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return _fast_cores() or os.cpu_count() or 1
-
-
-def _fast_cores() -> int:
-    """A Mac's fast cores: a thread on a slow core would be waited for in each phase of a call. 0 if unknown."""
-    if platform.system() != "Darwin":
-        return 0
-    found, size = ctypes.c_int32(0), ctypes.c_size_t(4)
-    failed = ctypes.CDLL(None).sysctlbyname(
-        b"hw.perflevel0.logicalcpu", ctypes.byref(found), ctypes.byref(size), None, ctypes.c_size_t(0)
-    )
-    return 0 if failed else found.value
 
 
 def describe_cpu() -> str:

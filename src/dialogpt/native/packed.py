@@ -40,10 +40,11 @@ from dialogpt.model.config import (
     with_score,
 )
 from dialogpt.model.files import weight_files
-from dialogpt.native.library import Shape, call, pointer, threads
+from dialogpt.native.library import Shape, call, pointer
 from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.stored import TYPES, in_type
 from dialogpt.native.weights import Mapped, open_weights
+from dialogpt.processors import threads
 
 VERSION = 1  # of the layout in csrc/layout.h: raise it when that changes
 HEADER = 4096  # bytes
