@@ -7,14 +7,15 @@
     python bench/decode.py --tokenizer DIR --device cuda --engines dialogpt transformers
 
 DIR has a vocabulary (`tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`). Models have random weights, the same
-for all engines; the tasks are those of `bench/decode_tasks.py`. Every measurement is a process of its own, and the
-rounds alternate; start-up and a first pass are not counted. Peers run with each of their precisions and numbers of
-threads, in environments of their own when --peers-python, --openvino-python and --onnx-python name them; one that is
-not installed is left out, and so is what has not ended after --limit-s.
+for all engines; the tasks are those of `bench/decode_tasks.py`. Every measurement runs in a process of its own, and
+the engines take turns; start-up and a first pass are not counted. Peers run with each of their precisions and numbers
+of threads, in environments of their own if --peers-python, --openvino-python and --onnx-python name them. A peer that
+is not installed is left out, and so is whatever has not ended after --limit-s.
 
-A ratio is how many times faster ours is (its first precision): the median of the rounds' pairs. Of `interactive`,
-tokens/s do not count the first token, which is told in ms, and the roofline is the share of the measured bandwidth of
-memory that is used to read each weight once a token. Memory is resident, libraries included; on CUDA what tensors took.
+A ratio is how many times faster ours is (its first precision): the median of the rounds' pairs. For `interactive`,
+tokens/s leave out the first token, which is given in ms, and the roofline is the share of the measured memory bandwidth
+that reading each weight once per token takes. Memory is resident memory, libraries included; on CUDA, what tensors
+took.
 """
 
 import argparse
@@ -186,32 +187,41 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with a vocabulary")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=[], help="the paper's shapes, in turn")
     for name, default in (("n_layer", 12), ("n_head", 12), ("n_embd", 768)):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help="of a shape of your own")
-    parser.add_argument("--engines", nargs="+", choices=[OURS, *PEERS], default=[OURS, *PEERS], help="ours always runs")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help="for a shape of your own")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        choices=[OURS, *PEERS],
+        default=[OURS, *PEERS],
+        help="ours always runs",
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument(
-        "--ours-precisions", nargs="+", choices=["int8", "int4", "bf16", "fp32"], help="the first is compared"
+        "--ours-precisions",
+        nargs="+",
+        choices=["int8", "int4", "bf16", "fp32"],
+        help="the first is compared",
     )
     parser.add_argument("--transformers-precisions", nargs="+", choices=["bf16", "fp32"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="the most of an engine")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="most threads of an engine")
     parser.add_argument("--bulk-contexts", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=64, help="contexts of a bulk that are decoded together")
-    parser.add_argument("--passes", type=int, help="timed ones of a process (1 to 5, by the task)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds")
-    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which no run goes on")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round's contexts; each has its own")
-    parser.add_argument("--peers-python", default=sys.executable, help="the interpreter with the peers' packages")
-    parser.add_argument("--openvino-python", default=sys.executable, help="the interpreter with OpenVINO's")
-    parser.add_argument("--onnx-python", default=sys.executable, help="the interpreter with ONNX Runtime's")
-    parser.add_argument("--work", type=Path, help="folder for models, which are made once (default: a temporary one)")
+    parser.add_argument("--batch", type=int, default=64, help="contexts of `bulk` decoded together")
+    parser.add_argument("--passes", type=int, help="timed passes per process (default: 1 to 5, by the task)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are shown")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which all runs are ended")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first round; each round has its own")
+    parser.add_argument("--peers-python", default=sys.executable, help="Python interpreter with the peers' packages")
+    parser.add_argument("--openvino-python", default=sys.executable, help="Python interpreter with OpenVINO's packages")
+    parser.add_argument("--onnx-python", default=sys.executable, help="Python interpreter with ONNX Runtime's packages")
+    parser.add_argument("--work", type=Path, help="folder to keep the models in (default: a temporary one)")
     arguments = parser.parse_args(argv)
     cuda = arguments.device == "cuda"
     arguments.ours_precisions = arguments.ours_precisions or (["bf16"] if cuda else ["int8"])
     arguments.transformers_precisions = arguments.transformers_precisions or (["bf16"] if cuda else ["fp32", "bf16"])
     counts = ("threads", "bulk_contexts", "batch", "repeats", "n_layer", "n_head", "n_embd")
     if min(getattr(arguments, name) for name in counts) < 1 or (arguments.passes or 1) < 1:
-        parser.error("threads, contexts, batch, passes, rounds and shapes are above 0")
+        parser.error("threads, contexts, batch, passes, rounds and shapes must be above 0")
     if arguments.n_embd % arguments.n_head:
         parser.error(f"--n-embd {arguments.n_embd} is not a multiple of --n-head {arguments.n_head}")
     return arguments

@@ -3,9 +3,9 @@
 `convert` writes the graph from the checkpoint, as ONNX Runtime's generation tools write those of newer models:
 attention with the cache in place (`GroupQueryAttention`), and `DynamicQuantizeMatMul` with a scale for each output, the
 tied output layer too; of `int4`, the layers are `MatMulNBits`. Optimum's export of GPT-2 in the same 8 bits is slower:
-attention is a dozen operators, activations are put into 8 bits and back by operators of their own, and the cache is
-copied each step. The output layer reads the places alone that are asked for; drawing sees the likeliest, scoring the
-targets.
+attention is a dozen operators, activations are converted to 8 bits and back by operators of their own, and the cache
+is copied at each step. The output layer computes only the places that are needed; drawing gets the likeliest tokens,
+scoring the targets.
 """
 
 import json

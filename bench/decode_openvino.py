@@ -1,9 +1,9 @@
 """OpenVINO as a `Decoder` of `bench/decode_tasks.py`: the stateful int8 model that optimum-intel makes of a checkpoint.
 
-It is asked by calls of its runtime, whose state is the cache: kept from turn to turn, and spread over the rows of
-hypotheses. What Python would be slow at is put into the graph: the output layer reads the places alone that are asked
-for, drawing sees the likeliest, scoring the targets. Beams and bulk are OpenVINO GenAI's continuous batching. Optimum
-imports transformers of versions that other peers do not, so all this has an environment of its own, without the others.
+It is called through its runtime, whose state is the cache: kept from turn to turn, and repeated for the rows of
+hypotheses. What Python would be slow at is part of the graph: the output layer computes only the places that are
+needed, drawing gets the likeliest tokens, scoring the targets. Beams and bulk are OpenVINO GenAI's continuous batching.
+Optimum needs other versions of transformers than the other peers, so all this has an environment of its own.
 
 `int8` leaves the precision of all that is not in 8 bits to OpenVINO (bf16 where the processor has it); `int8 f32` asks
 for fp32.

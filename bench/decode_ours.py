@@ -1,7 +1,7 @@
 """`dialogpt`'s engine as a `Decoder` of `bench/decode_tasks.py`, and the random checkpoints that all engines open.
 
-Scores of `mmi` are asked of the engine as `rerank.MMI` asks them, but of the tokens: the text of random tokens has
-others when it is encoded again, and lengths are to be the same for all.
+Scores of `mmi` are computed as by `rerank.MMI`, but from tokens: the text of random tokens becomes other tokens when it
+is encoded again, and lengths have to be the same for all engines.
 """
 
 import os

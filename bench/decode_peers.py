@@ -2,9 +2,9 @@
 
     transformers  `generate` in fp32 or bf16; the cache is kept between turns and shared by hypotheses, bulk is sorted
     ctranslate2   its converter's int8 model; it keeps no cache from turn to turn
-    llama.cpp     a q8_0 or q4_1 GGUF, by `llama_decode`: a sequence a row, logits where they are needed; no beams
+    llama.cpp     a q8_0 or q4_1 GGUF, by `llama_decode`: a sequence per row, logits only where needed; no beams
 
-Each reads the folder of a checkpoint; `convert` puts its own files in there first.
+Each reads a checkpoint's folder, into which `convert` first puts its own files.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What is alike in engines that are asked step by step and keep their cache: greedy replies, turns, draws.
+"""What engines called step by step, with a cache, have in common: greedy replies, turns, draws.
 
 Drawing is numpy's, of the likeliest tokens that the engine's own graph finds: the time is the engine's.
 """

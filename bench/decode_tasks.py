@@ -1,4 +1,4 @@
-"""The tasks of `bench/decode.py`, the same for every engine: an engine is a `Decoder`, a task what is asked of it.
+"""The tasks of `bench/decode.py`, the same for every engine; an engine is a `Decoder`.
 
     interactive  one context of 64 tokens, 64 new ones, greedy; timed from the first new token on, and up to it
     turns        ten turns of 25 tokens with a reply of 25 each, greedy: 500 tokens in the end; the cache may be kept
@@ -6,8 +6,8 @@
     beam         ten beams, 32 new tokens of one context of 64
     bulk         many contexts of 10 to 60 tokens, 20 new ones each, greedy
 
-The end token is forbidden, so that all make as many tokens. Only numpy is needed here: peers may have an environment
-of their own. A process is told its `Work` on stdin and answers `Measured` on stdout, both JSON.
+The end token is forbidden, so that all make equally many tokens. Only numpy is needed here, since peers may have an
+environment of their own. A process is told its `Work` on stdin and answers `Measured` on stdout, both JSON.
 """
 
 import json

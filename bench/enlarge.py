@@ -5,11 +5,11 @@
 The month's records are repeated; copy k adds k times a step to every id, link_id and parent_id, read as base-36
 numbers. The step is beyond every id that the month holds or names, so ids stay unique, threads stay threads, a parent
 outside the month stays outside, and the order of ids within a copy is kept; copy 0 is the month itself. All other
-fields and the order of keys are untouched. Lines that are no JSON object, and ids that are no base-36 number, are
-repeated as they are.
+fields and the order of keys are untouched. Lines that are not JSON objects, and ids that are not base-36
+numbers, are repeated as they are.
 
-`--long 31` writes one frame with a window of 2 GiB, as monthly dumps have. It finds the copies, so such a file is
-small: it is there to test reading with that window, not how much is read.
+`--long 31` writes one frame with a window of 2 GiB, as monthly dumps have. The compressor then finds the copies, so
+such a file is small: it tests reading with that window, not reading much.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How many tokens a second `dialogpt serve` makes for many clients at once, beside the same requests one by one.
+"""Tokens per second of `dialogpt serve` with many clients at once, compared with the same requests one by one.
 
     pip install "dialogpt[server]"
     python bench/serve.py --clients 32 --turns 4 --rounds 9
@@ -6,12 +6,12 @@
     python bench/serve_batch.py --clients 32 --turns 4 --rounds 9      # no HTTP
     python bench/serve.py --clients 8 --soak 600
 
-A client says a line, reads the streamed reply, says the next line: a conversation of so many turns, on loopback, and
-then another one, so that a round's end, when fewer talk, counts for little. Each round measures both ways on one
-server, with fresh conversations. All clients are in this process, and cost as little as can be: both sides share the
-cores, and what a slow client takes the server lacks. Time to first token is of streamed replies without safety, which
-would tell them whole. `--soak` keeps that many clients talking for so many seconds, and prints the server's memory
-every tenth of them.
+A client says a line, reads the streamed reply, says the next line: a conversation of that many turns, on loopback, and
+then another one, so that the end of a round, when fewer clients talk, counts for little. Each round measures both ways
+on one server, with new conversations. All clients are in this process and cost as little as possible: both sides share
+the cores, and what a slow client takes, the server lacks. Time to first token is for streamed replies without safety,
+which would send them whole. `--soak SECONDS` keeps that many clients talking for that long, and prints the server's
+memory ten times.
 """
 
 from __future__ import annotations
@@ -232,10 +232,10 @@ def main() -> None:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--conversations", type=int, default=6, help="of each client in a round")
+    parser.add_argument("--conversations", type=int, default=6, help="conversations of each client in a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--soak", type=float, default=0, help="seconds")
-    parser.add_argument("--floor", action="store_true", help="a server that only sends events, as many as a reply has")
+    parser.add_argument("--soak", type=float, default=0, help="keep talking for this many seconds, printing memory")
+    parser.add_argument("--floor", action="store_true", help="a server that only sends a reply's events")
     arguments = parser.parse_args()
     command = [sys.executable, "-m", "dialogpt", "serve", arguments.model, "--port", "0"]
     if arguments.floor:

@@ -1,8 +1,9 @@
-"""How many tokens a second the server's batch makes without any HTTP: what `bench/serve.py` could reach at most.
+"""Tokens per second of the server's batch without any HTTP: the most that `bench/serve.py` could reach.
 
     python bench/serve_batch.py --clients 32 --turns 4 --rounds 9
 
-The same conversations, settings and rounds as there; whoever has a reply says the next line before the next token.
+Conversations, settings and rounds are the same; a client with a complete reply says its next line before the next
+token.
 """
 
 import argparse

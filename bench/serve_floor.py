@@ -1,6 +1,6 @@
 """A server that does nothing but HTTP: each request is answered by as many events as a reply of the bundled model has.
 
-`bench/serve.py --floor` measures it as `dialogpt serve`: what Python's HTTP alone takes of the cores.
+`bench/serve.py --floor` measures it as `dialogpt serve`: what HTTP in Python alone costs.
 """
 
 import asyncio

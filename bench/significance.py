@@ -3,9 +3,9 @@
     python bench/significance.py DSTC7_TASK2 --trials 1000
 
 DSTC7_TASK2 is a folder with the files of DSTC-7 task 2: `dstc7-task2-system_responses.tsv` and
-`dstc7-task2-gold_responses.tsv`. A trial draws contexts and exchanges two systems' replies by a coin in each, which
-makes two systems without a difference, of real replies; METEOR's statistics are made once. Shares are tried beside it
-with replies that are several others put together, so that one system says up to five times as much.
+`dstc7-task2-gold_responses.tsv`. A trial draws contexts and tosses a coin for each whether to swap the two
+systems' replies: two systems of real replies that do not differ. METEOR's statistics are made once. Shares are also
+tried with replies joined from several others, so that one system says up to five times as much.
 """
 
 import argparse

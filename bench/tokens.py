@@ -1,11 +1,11 @@
-"""How fast `dialogpt tokenize` is, beside the bare `tokenizers` encoder on the same texts and all cores.
+"""How fast `dialogpt tokenize` is, compared with the bare `tokenizers` encoder on the same texts and all cores.
 
     python bench/tokens.py SESSIONS TOKENIZER --repeats 5
 
-SESSIONS is a folder or file of sessions, TOKENIZER a folder of `dialogpt tokenizer`. Two jobs run in turn, each in a
-process of its own. `encoder`: the texts are in memory; `encode_batch_fast` over them in batches is timed, and nothing
-else. `tokenize`: the command as a function, from compressed sessions to shards on disk. Both rates are tokens of the
-turns, without end tokens, over wall seconds.
+SESSIONS is a folder or file of sessions, TOKENIZER a folder that `dialogpt tokenizer` made. Two jobs take turns, each
+in a process of its own. `encoder`: the texts are in memory, and only `encode_batch_fast` over batches of them is timed.
+`tokenize`: the command as a function, from compressed sessions to shards on disk. Both rates are tokens of the turns,
+without end tokens, over wall seconds.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def _run(job: str, arguments: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("sessions", type=Path, help="folder or file of sessions")
-    parser.add_argument("tokenizer", type=Path, help="folder of `dialogpt tokenizer`")
+    parser.add_argument("tokenizer", type=Path, help="folder that `dialogpt tokenizer` made")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each job; medians are shown")
     parser.add_argument("--job", choices=JOBS, help="run one job here and print what it took, as JSON")
     arguments = parser.parse_args()

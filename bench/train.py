@@ -5,11 +5,11 @@
 
 SHARDS is a folder of `dialogpt tokenize`; every run learns from its sessions, drawn anew each round. Peers take --batch
 sessions an update; ours has its default settings and as many real tokens an update. Every run is a process of its own,
-and the rounds alternate; warm-up steps and start-up are not counted. Ratios are medians over the rounds' pairs. What
-has not ended after --limit-s is left out, and the tables are of the rest.
+and the trainers take turns; warm-up steps and start-up are not counted. Ratios are medians over the rounds' pairs. What
+has not ended after --limit-s is left out of the tables.
 
-Tokens are those of the sessions, padding never counted; `filled` is the share of the positions that a model went
-through which are no padding. Memory is the most that CUDA allocated, on a CPU the process with its libraries.
+Tokens are those of the sessions, padding never counted; `filled` is the share of the positions computed that are not
+padding. Memory is the most that CUDA allocated; on a CPU, that of the process with its libraries.
 MFU = tokens/s x FLOPs of a token / the FLOP/s of a bfloat16 product of square matrices (8192 on CUDA) in the same run;
 FLOPs of a token = 6 N + 12 n_layer n_embd A: N parameters without position embeddings, the tied matrix counted once, as
 the output layer's product; A the mean number of tokens that a token attends to, (L + 1) / 2 in a session of L. The
@@ -251,21 +251,21 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     for name in ("n_layer", "n_head", "n_embd", "n_ctx"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(DEFAULTS, name))
     parser.add_argument("--dropout", type=float, default=GPTConfig().dropout)
-    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32], help="sessions of a peer's update")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32], help="sessions per update of a peer")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--warmup", type=int, help="updates before the clock starts (5, on CUDA 20)")
-    parser.add_argument("--steps", type=int, help="updates that are timed (10, on CUDA 100)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds")
-    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which no run goes on")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round; each has its own")
-    parser.add_argument("--compile", action="store_true", help="torch.compile for Trainer at its best")
+    parser.add_argument("--steps", type=int, help="timed updates (10, on CUDA 100)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are shown")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which all runs are ended")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first round; each round has its own")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile for Trainer at its best")
     arguments = parser.parse_args(argv)
     cuda = arguments.device.startswith("cuda")
     arguments.warmup = arguments.warmup or (20 if cuda else 5)
     arguments.steps = arguments.steps or (100 if cuda else 10)
     if min(arguments.warmup, arguments.steps, arguments.repeats, *arguments.batch) < 1:
-        parser.error("--batch, --warmup, --steps and --repeats are above 0")
+        parser.error("--batch, --warmup, --steps and --repeats must be above 0")
     if arguments.n_head < 1 or arguments.n_embd % arguments.n_head:
         parser.error(f"--n-embd {arguments.n_embd} is not a multiple of --n-head {arguments.n_head}")
     return arguments

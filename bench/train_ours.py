@@ -1,4 +1,4 @@
-"""How `bench/train.py` times `dialogpt train`: through its settings and its metrics.jsonl, and from nothing else of it.
+"""How `bench/train.py` times `dialogpt train`: through its settings and its metrics.jsonl, and nothing else.
 
 The loop's own rates are not used. A thread notes when the lines of the warm-up's and of the last step are written,
 which say how many targets were seen; the sessions behind them follow from the plan of batches. A second run, not timed,

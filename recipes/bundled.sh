@@ -3,16 +3,16 @@
 #
 #   recipes/bundled.sh [WORK]        WORK: folder for sessions, shards and the runs (default runs/bundled)
 #
-# First   the language: recipes/bundled/corpora.toml, six licence-clean corpora of the folder corpora/ in DIALOGPT_SHARED,
-#         cleaned and weighted; 4.7 M words, 6.8 M tokens a pass
-# Then    the talk: recipes/bundled/talk.toml, dialogues written for this project, and a little of the corpora; at last three of
-#         them one after another, since people change the subject
+# First   the language: recipes/bundled/corpora.toml, six openly licensed corpora from the folder corpora/ in DIALOGPT_SHARED,
+#         cleaned and weighted; 4.7 M words, 6.8 M tokens per pass
+# Then    the talk: recipes/bundled/talk.toml, dialogues written for this project, and a little of the corpora; finally three of
+#         them joined into one, since people change the subject
 # Model   6 layers x 256, 8,192 tokens of vocabulary, n_ctx 256: 6.9 M parameters, 14 MB in bf16
-# Cost    8,192 tokens a step. 2,600 steps, 3 passes, then 2,400, 4 passes, and 500; 700 of the backward model: 42, 35, 9 and
-#         10 minutes on two cores of an EPYC 9005 (Zen 5), a process for each:
+# Cost    8,192 tokens per step; 2,600 steps (3 passes), then 2,400 (4 passes) and 500, and 700 for the backward model: 42, 35,
+#         9 and 10 minutes on two cores of an EPYC 9005 (Zen 5), with a process for each core:
 #         OMP_NUM_THREADS=1 TRAIN="torchrun --nproc-per-node 2 -m dialogpt train" recipes/bundled.sh
 #
-# TRAIN   how to train (default: dialogpt train, one process, a fifth slower)
+# TRAIN   the command that trains (default: dialogpt train, one process, a fifth slower)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:-runs/bundled}
@@ -44,15 +44,15 @@ train talk-run "$work/talk-shards" --init "$work/corpora-run" --dropout 0.1 \
     --steps "${TALK_STEPS:-2400}" --lr 1e-3 --warmup 50
 train run "$work/talk-shards" --init "$work/talk-run" --chain 3 --steps "${CHAIN_STEPS:-500}" --lr 5e-4 --warmup 20
 
-# What ships: the best checkpoint in bf16, with its card. Copy it to src/dialogpt/bundled when it is clearly better.
+# What ships: the best checkpoint in bf16, with its card. Copy it to src/dialogpt/bundled if it is clearly better.
 $dialogpt export "$work/run" --dtype bf16 --card src/dialogpt/bundled/README.md --overwrite --out "$work/bundled"
 
-# Its backward companion for MMI, the same turns last to first, begun from the forward model: it knows the words already.
+# Its backward companion for MMI, on the same turns last to first, started from the forward model, which already knows the words.
 train backward-run "$work/talk-shards" --reverse --init "$work/talk-run" \
     --steps "${BACKWARD_STEPS:-700}" --lr 1e-3 --warmup 50
 $dialogpt export "$work/backward-run" --dtype bf16 --card src/dialogpt/bundled/backward/README.md --overwrite \
     --out "$work/bundled/backward"
 
-# What it says, to look at, and what it has to beat.
+# Samples to look at, and the n-gram models that it has to beat.
 DIALOGPT=$dialogpt SESSIONS=$work/talk recipes/quality.sh "$work/bundled" "$work/quality"
 ${PYTHON:-python3} bench/baselines.py "$work/talk-shards"

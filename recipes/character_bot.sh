@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# A script of some hundred lines and a speaker in it -> a bot that answers as that speaker, in minutes on a CPU.
+# A script of a few hundred lines and a speaker in it -> a bot that answers as that speaker, in minutes on a CPU.
 #
 #   recipes/character_bot.sh SCRIPT.csv SPEAKER [WORK]
 #
 # SCRIPT   `name,line`, CSV or TSV, plain text in UTF-8; quotes as in CSV
-# SPEAKER  whose lines are learned, a name of the script
-# WORK     folder for sessions, shards and the run (default runs/SPEAKER); another script, speaker or cut needs another one
+# SPEAKER  a name in the script: whose lines are learned
+# WORK     folder for sessions, shards and the run (default runs/SPEAKER); use another one for another script, speaker or cut
 #
-# MODEL    the model to start from (bundled); for a script that is not English, a model of its language
-# WINDOW   lines before the speaker's, as context (5)
-# CUT      lines of a scene. A script without scenes is one conversation, none of which could be held out; 0 keeps the
-#          scenes that empty lines or a column `scene` make (0 with twenty or more empty lines, else 25, or a quarter of
-#          a script of fewer than a hundred lines)
+# MODEL    the model to start from (bundled); for a script that is not in English, a model of its language
+# WINDOW   lines of context before each of the speaker's (5)
+# CUT      lines per scene. A script without scenes is one conversation, of which nothing could be held out; 0 keeps the
+#          scenes made by empty lines or a column `scene` (default: 0 if there are twenty or more empty lines, else 25,
+#          or a quarter of a script of fewer than a hundred lines)
 # EPOCHS   passes (5)                              STEPS    updates instead of passes
 # LR       peak learning rate (3e-4)               HELD_OUT share of scenes to validate on (0.1)
 #
@@ -20,12 +20,12 @@
 #   lines in seven held-out scenes falls from 68.3 to 30.4 in 50 updates, twenty seconds on two cores; that of the
 #   bundled model's own held-out turns rises from 16.2 to 21.7: it has not forgotten small talk.
 #
-# Cost, of a script of 700 lines (10,000 words, a third of the lines the speaker's): 190 sessions of 90 tokens are
-# 17,000 tokens, 9 updates of 2,048 tokens a pass, 45 in all.
+# Cost, for a script of 700 lines (10,000 words, a third of the lines the speaker's): 190 sessions of 90 tokens are
+# 17,000 tokens: 9 updates of 2,048 tokens per pass, 45 in all.
 # Tried on 700 lines of a role-playing show, by validation perplexity: 1e-4 is still falling after eight passes (74);
 # 3e-4 is lowest after four to five (63), then rises; 1e-3 is lowest after three (64), and 109 after eight: it has
-# learned the script by heart. As it stands here 64, reached at step 45 of 50, in 1.8 minutes on two AVX-512 cores that
-# others were using too.
+# learned the script by heart. With the settings here it reaches 64, at step 45 of 50, in 1.8 minutes on two AVX-512
+# cores that others were also using.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: recipes/character_bot.sh SCRIPT.csv SPEAKER [WORK]" >&2
@@ -39,24 +39,24 @@ mkdir -p "$work"
 made() { [ -f "$1/manifest.json" ]; }
 of="$(cksum <"$script") $speaker, CUT ${CUT:-}, WINDOW ${WINDOW:-5}"
 if made "$work/sessions" && [ "$of" != "$(cat "$work/made_of" 2>/dev/null)" ]; then
-    echo "$work holds the sessions of another script, SPEAKER, CUT or WINDOW: name another WORK, or remove it" >&2
+    echo "$work holds the sessions of another script, SPEAKER, CUT or WINDOW: name another WORK, or delete it" >&2
     exit 1
 fi
 echo "$of" >"$work/made_of"
 if ! made "$work/sessions"; then
     scenes=$(grep -csE '^[,;|[:space:]]*$' "$script" || true) lines=$(awk 'END { print NR }' "$script")
     cut=${CUT:-$((scenes >= 20 ? 0 : lines >= 100 ? 25 : lines / 4 + 1))}
-    # An empty line ends a scene; inside a quoted field of several lines the quotes so far are odd in number.
+    # An empty line ends a scene, unless it would stand inside a quoted field (an odd number of quotes so far).
     awk -v cut="$cut" '
         { print; quotes += gsub(/"/, "&"); lines++ }
         cut && lines >= cut && quotes % 2 == 0 { print ""; lines = 0 }' "$script" >"$work/script.csv"
-    # Of the turns over 60 words, which the bundled model has not seen either, the speaker's are not learned.
+    # The speaker's turns of over 60 words are not learned: the bundled model has never seen any that long.
     $dialogpt import "$work/script.csv" --from script --speaker "$speaker" --window "${WINDOW:-5}" --max-words 60 \
         --out "$work/sessions"
 fi
 made "$work/shards" || $dialogpt tokenize "$work/sessions" --tokenizer "$model" --max-tokens 256 \
     --validation "${HELD_OUT:-0.1}" --out "$work/shards"
-# The best checkpoint is kept: when its step is far before the last, the later passes only memorised the script.
+# The best checkpoint is kept: if its step is far before the last, the later passes only memorised the script.
 $dialogpt train "$work/shards" --init "$model" --out "$work/run" --epochs "${EPOCHS:-5}" --steps "${STEPS:-0}" \
     --batch-tokens 2048 --lr "${LR:-3e-4}" --warmup 10 --validate-every 5 --save-every 50
 $dialogpt info "$work/run"

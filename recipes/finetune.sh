@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A model and conversations -> a fine-tuned model. Resumes where it was stopped; other data need another WORK.
+# A model and conversations -> a fine-tuned model. Resumes where it was stopped; use another WORK for other data.
 #
 #   recipes/finetune.sh MODEL FILE [WORK]
 #
-# MODEL  what `chat` opens: bundled (also when it is ""), a folder, a run, a hub name, the authors' medium_ft.pkl
+# MODEL  what `chat` opens: bundled (or ""), a folder, a run, a hub name, the authors' medium_ft.pkl
 # FILE   what `import` reads (JSONL, script, WhatsApp, Telegram, ...), or a folder that `import` or `extract` wrote
 # WORK   folder for sessions, shards and the run (default runs/finetune)
 #
@@ -13,9 +13,9 @@
 # EPOCHS   passes (3)                              STEPS    updates instead of passes
 # BATCH    tokens of an update (4096)              HELD_OUT share of conversations to validate on (0.05)
 #
-# Cost: steps = tokens x EPOCHS / BATCH. 1,000 chats of 150 tokens are 150,000 tokens: 37 updates a pass, 110 in all,
+# Cost: steps = tokens x EPOCHS / BATCH. 1,000 chats of 150 tokens are 150,000 tokens: 37 updates per pass, 110 in all,
 # 0.45 M tokens, some 2.5 minutes for the bundled model at 3,300 target tokens/s (two AVX-512 cores). 345M has fifty
-# times its parameters: a GPU's work. The run keeps the checkpoint with the best validation; when that is the last one,
+# times its parameters: work for a GPU. The run keeps the checkpoint with the best validation; if that is the last one,
 # more passes may help.
 set -euo pipefail
 if [ $# -lt 2 ]; then

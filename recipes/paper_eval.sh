@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # A model and a multi-reference set -> the paper's table: greedy, beam, sampling and MMI, beside the published rows.
-# What is done is kept in WORK: started again, it goes on.
+# Finished parts are kept in WORK: started again, it resumes.
 #
 #   recipes/paper_eval.sh REFERENCES [MODEL] [WORK]
 #
 # REFERENCES  JSONL with contexts and references, as `dialogpt references` writes; a line may hold one more human response,
-#             which is then scored as a system (references/human.txt beside it)
+#             which is then scored as a system (human.txt in the same folder)
 # MODEL       what `chat` opens (default: bundled)
 # WORK        folder for replies and the table (default runs/paper_eval)
 #
-# BACKWARD    backward model of MMI (default: MODEL's companion)
-# PUBLISHED   which published rows stand below: reddit-6k (default) or dstc7
-# TOKENS      longest reply (64)              SEED  of what is drawn (1)
+# BACKWARD    backward model for MMI (default: MODEL's companion)
+# PUBLISHED   which published rows to print below: reddit-6k (default) or dstc7
+# TOKENS      longest reply (64)              SEED  of the draws (1)
 #
-# Cost: greedy and sampling make one reply a context, beam search 10 and MMI 16, which a second model reads: 28 replies a
+# Cost: greedy and sampling make one reply per context, beam search 10 and MMI 16, which a second model reads: 28 replies per
 # context in all. 6,000 contexts are 168,000 replies of some 12 tokens, 2 M tokens: about 10 minutes for the bundled
 # model on two cores, and as much for a 345M on a GPU that makes 3,000 tokens/s.
 set -euo pipefail
@@ -26,7 +26,7 @@ dialogpt=${DIALOGPT:-dialogpt}
 human=$(dirname "$references")/human.txt
 mkdir -p "$work"
 
-# replies NAME OPTIONS...: every context's reply, by the model alone: no rule against repeating, no guard
+# replies NAME OPTIONS...: a reply to every context, by the model alone: no rule against repetition, no safety
 replies() {
     local out=$work/$1.jsonl
     shift

@@ -4,20 +4,20 @@
 #
 #   recipes/quality.sh [MODEL] [WORK]
 #
-# MODEL     what `chat` opens (default: bundled); MMI asks its backward companion
+# MODEL     what `chat` opens (default: bundled); MMI uses its backward companion
 # WORK      folder; WORK/samples.md is the page (default runs/quality)
 #
-# PROMPTS   a context a line, tabs between its turns (default: recipes/bundled/prompts.txt)
-# SESSIONS  sessions that the model was trained on: how much of its replies is copied from them
-# SEED      of all that is drawn (1)
+# PROMPTS   a context per line, tabs between its turns (default: recipes/bundled/prompts.txt)
+# SESSIONS  the sessions it was trained on, to measure how much of its replies is copied from them
+# SEED      of all draws (1)
 #
-# Cost: a minute or two for the bundled model on two cores, most of it for starting.
+# Cost: a minute or two for the bundled model on two cores, most of it to start up.
 set -euo pipefail
 here=$(dirname "$0")
 model=${1:-bundled} work=${2:-runs/quality}
 prompts=${PROMPTS:-$here/bundled/prompts.txt} seed=${SEED:-1}
 dialogpt=${DIALOGPT:-dialogpt}
-tab=$'\t' # to sed of a Mac \t is a t
+tab=$'\t' # a Mac's sed takes \t for a t
 mkdir -p "$work"
 
 # replies NAME OPTIONS...: a reply to each prompt, and a report on them
@@ -53,7 +53,7 @@ openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "
         echo '```'
     done
     if [ -n "${SESSIONS:-}" ]; then
-        printf '\nAgainst the sessions it was trained on (`evaluate --training`; copy-4: 4-grams of the replies that stand there; copy-reply:\nwhole replies of four words or more that stand there as a turn):\n\n```\n'
+        printf '\nAgainst the sessions it was trained on (`evaluate --training`; copy-4: 4-grams of the replies that occur there; copy-reply:\nwhole replies of four words or more that occur there as a turn):\n\n```\n'
         $dialogpt evaluate "$work"/{chat,drawn,greedy}.jsonl --training "$SESSIONS" --samples 0 --trials 0 2>/dev/null | sed -n '1p; /^copy-[4r]/p'
         echo '```'
     fi

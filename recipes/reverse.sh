@@ -4,17 +4,17 @@
 #   recipes/reverse.sh SHARDS [WORK [MODEL]]
 #
 # SHARDS  a folder that `tokenize` wrote. Turns that carry no loss are not learned backwards either, and a session's
-#         last turn is the context here: import without --speaker and --window
+#         last turn is context here: import without --speaker and --window
 # WORK    folder for the run (default runs/reverse)
 # MODEL   start from this model instead of from scratch, as the authors did from GPT-2's weights; its vocabulary must be
-#         that of the shards. The authors' own backward model is small_reverse.pkl, in truth of 345M
+#         that of the shards. The authors' own backward model is small_reverse.pkl, which in spite of its name is a 345M
 #
 # SIZE     options of `train` for the shape, from scratch only (6 layers x 256: 6.9 M parameters)
 # STEPS    updates (2000, from a model 500)        BATCH    tokens of an update (8192)
 # LR       peak learning rate (2e-3, from a model 3e-4; 1e-5 to 5e-5 for 117M and larger)
 #
-# Cost: that of the forward model. From scratch 8,192 tokens x 2,000 steps = 16 M tokens, 1.2 hours at 3,300 target
-# tokens/s (two AVX-512 cores); from a model of that shape, which knows the words already, a quarter of it.
+# Cost: as for the forward model. From scratch 8,192 tokens x 2,000 steps = 16 M tokens, 1.2 hours at 3,300 target
+# tokens/s (two AVX-512 cores); from a model of that shape, which already knows the words, a quarter of that.
 set -euo pipefail
 if [ $# -lt 1 ]; then
     echo "usage: recipes/reverse.sh SHARDS [WORK [MODEL]]" >&2

@@ -3,8 +3,8 @@
 #
 #   recipes/smoke.sh [WORK]          WORK: an empty or new folder (default: a temporary one)
 #
-# Uses the dump of January 2006 in ../shared when it is there, else a small one written for the tests. The reply shows
-# that the path is whole; 300 steps on a few hundred short sessions teach a model no more than that.
+# Uses the dump of January 2006 in ../shared if it is there, else a small one written for the tests. The reply shows
+# that every stage works; 300 steps on a few hundred short sessions teach a model no more than that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dialogpt=${DIALOGPT:-dialogpt}

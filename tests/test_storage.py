@@ -163,7 +163,7 @@ def test_names_of_a_folder_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("url", ["s3://bucket", "memory://out/", "gs://bucket"])
 def test_a_whole_bucket_is_no_folder(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dialogpt.storage.file_system", lambda url: MemoryFileSystem())
-    with pytest.raises(UsageError, match="no folder to write") as caught:
+    with pytest.raises(UsageError, match="not a folder to write to") as caught:
         _ = Storage(url).parent
     assert caught.value.hint == f"name one in it: {url.rstrip('/')}/sessions"
 

@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def is_backward(folder: Path) -> bool | None:
-    """Whether a checkpoint's or run's manifest says that it reads turns last to first; None where it says neither."""
+    """Whether a checkpoint's or run's manifest says that it reads turns last to first; None if it says neither."""
     try:
         manifest = read_manifest(folder)
     except DataError:  # another program's
@@ -127,15 +127,15 @@ def read_json(path: Path, type: type[T]) -> T:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; what is there takes `path`'s place when the block ends well, else it is deleted.
+    """Give a path to write to; the file there replaces `path` when the block succeeds, else it is deleted.
 
     A link to a file stays a link. A stream (see `is_stream`) stays what it is: the content is written to it at the end.
-    What killed processes have left of theirs goes.
+    Leftovers of killed processes are removed.
     """
     try:
         with _held(path) if is_stream(path) else _beside(path.resolve()) as partial:
             yield partial
-    except BrokenPipeError:  # who reads the stream has enough
+    except BrokenPipeError:  # the stream's reader has stopped
         raise
     except OSError as error:
         raise DataError(
@@ -144,12 +144,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether no file could take `path`'s place: `-` (standard output), a pipe, a device, `/dev/stdout` and such."""
+    """Whether `path` cannot be replaced by a file: `-` (standard output), a pipe, a device, `/dev/stdout` and such."""
     if path == STDOUT:
         return True
     if not path.exists() or path.is_dir():
         return False
-    # Standard output may be a file, by `>`; to replace its name in /dev would be a device lost.
+    # Standard output may be a file, by `>`; replacing its name in /dev would lose the device.
     opened = path.parent.resolve().parts[:2] == ("/", "proc") or path.parent.resolve() == Path("/dev")
     return opened or not path.is_file()
 
@@ -161,7 +161,7 @@ def _beside(path: Path) -> Iterator[Path]:
     partial = _partial(path)
     with ExitStack() as ends:
         ends.callback(partial.unlink, missing_ok=True)
-        with partial.open("wb") as file, suppress(UsageError):  # who removes what is left has it for a moment
+        with partial.open("wb") as file, suppress(UsageError):  # a process that removes leftovers holds it for a moment
             if lock_file(file.fileno(), path):
                 ends.callback(os.close, os.dup(file.fileno()))
         yield partial
@@ -206,11 +206,11 @@ def check_folder(path: Path | str, *, overwrite: bool) -> None:
 
 @contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder beside `path` to fill; it takes `path`'s place when the block ends well, else it is deleted.
+    """Give an empty folder beside `path` to fill; it replaces `path` when the block succeeds, else it is deleted.
 
     An existing `path` that is not empty is a UsageError unless `overwrite`, and is kept until the new one is whole.
-    Only a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out. What killed
-    processes have left of their folders goes.
+    Only a folder with a manifest is ever overwritten: nobody's home folder is lost to a mistyped --out. Leftovers
+    of killed processes are removed.
     """
     check_folder(path, overwrite=overwrite)
     path = path.resolve()  # a link to a folder stays a link, and "." has a name
@@ -220,7 +220,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial.mkdir(parents=True)
         lock = lock_folder(partial)
         yield partial
-        check_folder(path, overwrite=overwrite)  # somebody may have put something there since the start
+        check_folder(path, overwrite=overwrite)  # something may have been put there since the start
         if path.exists():
             old = partial.with_name(partial.name.replace(".partial-", ".old-"))
             path.rename(old)
@@ -241,8 +241,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def lock_folder(path: Path) -> int | None:
     """Make a folder and lock it while this process lives, or until the number returned is closed as a file.
 
-    Two at once would take each other's work for their own. UsageError when another process has it; None where locks
-    are not.
+    Two at once would mistake each other's work for their own. UsageError when another process has it; None if the
+    file system has no locks.
     """
     while os.name != "nt":
         try:
@@ -264,7 +264,7 @@ def lock_folder(path: Path) -> int | None:
 
 
 def lock_file(opened: int, path: Path) -> bool:
-    """Lock an open file or folder until it is closed; False where locks are not. UsageError when another has it."""
+    """Lock an open file or folder until it is closed; False without locks. UsageError when another has it."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -280,7 +280,7 @@ def lock_file(opened: int, path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a folder's lock; a folder that was made for it and is still empty goes. What is no folder is not locked."""
+    """Hold a folder's lock; a folder made for it is removed if still empty. What is not a folder is not locked."""
     new = not path.exists()
     lock = lock_folder(path) if new or path.is_dir() else None
     try:

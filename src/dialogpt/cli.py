@@ -91,16 +91,16 @@ def main() -> None:
     prepare()
     try:
         leave(_group().main(standalone_mode=False))
-    except (click.UsageError, click.Abort) as error:  # whose traceback would tell of click
+    except (click.UsageError, click.Abort) as error:  # its traceback would show click's internals
         sys.exit(_report(error))
     except (DialoGPTError, KeyboardInterrupt) as error:
         if debug:
             raise
         sys.exit(_report(error))
-    except BrokenPipeError:  # the reader of a pipe has gone; nothing more to say to it
+    except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:  # what no command has put into words: a full disk, a file where a folder should be
+    except OSError as error:  # errors that no command explains: a full disk, a file where a folder should be
         if debug:
             raise
         named = f"{error.filename}: " if error.filename else ""
@@ -159,7 +159,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 class _Commands(click.Group):
-    """Builds a command when it is asked for, so that `--help` imports no torch."""
+    """Builds a command when it is needed, so that `--help` imports no torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -188,7 +188,7 @@ class _Command(click.Command):
         try:
             return super().parse_args(ctx, self._with_options(args))
         except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # click does not say whose option lacks its value
+            error.ctx = error.ctx or ctx  # click does not say which option lacks its value
             raise
 
     def _with_options(self, args: list[str]) -> list[str]:
@@ -225,7 +225,7 @@ def _command(name: str) -> click.Command:
         with needs_torch(f"`dialogpt {name}`"):
             function = _locate(where.function)
         result = function(made)
-        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, only one prints
             _show(result)
 
     doc = (config_type.__doc__ or "").strip()
@@ -271,7 +271,7 @@ def _given(kind: Any) -> Any:
 
 
 def _config_option(kinds: dict[str, Any]) -> click.Option:
-    """`--config FILE`: a TOML file whose settings take the place of defaults; flags go before them."""
+    """`--config FILE`: a TOML file whose settings replace defaults; flags override them."""
 
     def read(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
         if path is None:
@@ -289,7 +289,7 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
             if key not in kinds:
                 hint = did_you_mean(key, kinds, f"known: {', '.join(kinds)}")
                 raise UsageError(f"{path}: unknown setting {key!r}", hint)
-            try:  # strictly: to click, 2.5 is an int
+            try:  # strictly: click takes 2.5 for an int
                 msgspec.convert(value, kinds[key], dec_hook=lambda kind, value: kind(value))
             except msgspec.ValidationError as error:
                 raise UsageError(

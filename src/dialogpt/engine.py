@@ -1,7 +1,7 @@
-"""What runs a model, as decoding asks for it: an engine's calls, the cache of what it has read, and its logits.
+"""What runs a model, as decoding uses it: an engine's calls, the cache of what it has read, and its logits.
 
-These are interfaces: `model.engine` answers them by torch, on every device that torch has. Tensors stay where an engine
-has them; what crosses the border is numpy, and small. B rows, V tokens, K candidates.
+These are interfaces: `model.engine` implements them with torch, on all its devices. Tensors stay inside an engine; what
+crosses the boundary are small numpy arrays. B rows, V tokens, K candidates.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Candidates(NamedTuple):
 class Logits(Protocol):
     """How likely each token is to be a row's next, (B, V), wherever they are; rows are numbered from 0.
 
-    They hold until the cache that they were made with reads more. Those of a row that was dropped mean nothing.
+    They are valid until the cache that they were made with reads more. Those of a dropped row mean nothing.
     """
 
     @property
@@ -48,7 +48,7 @@ class Logits(Protocol):
         ...
 
     def likeliest(self, k: int) -> Candidates:
-        """The k likeliest tokens of each row: exactly k, or V where that is less, also when more are as likely."""
+        """The k likeliest tokens of each row: exactly k, or V if that is less, even with ties."""
         ...
 
     def get(self, rows: Sequence[int], tokens: Sequence[int] | Ints) -> Floats:
@@ -56,7 +56,7 @@ class Logits(Protocol):
         ...
 
     def set(self, rows: Sequence[int], tokens: Sequence[int], values: Floats) -> None:
-        """Put others in place of single logits; -inf is a token that may not be said."""
+        """Replace single logits; -inf forbids a token."""
         ...
 
     def select(self, rows: Sequence[int]) -> Self:
@@ -73,7 +73,7 @@ class Logits(Protocol):
 
 
 class Cache(Protocol):
-    """What rows have read, so that a token costs what is new. How it is laid out, and grows, is its own business."""
+    """What rows have read, so that a token costs only what is new. Its layout and growth are up to the engine."""
 
     @property
     def rows(self) -> int: ...
@@ -88,7 +88,7 @@ class Cache(Protocol):
     def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
         """Have the given rows instead, in that order; a row may be taken several times, or not at all.
 
-        differ: rows and those whose places they take are known to be alike but for so many of their last tokens.
+        differ: rows equal those that they replace, except for at most this many of their last tokens.
         """
         ...
 
@@ -100,13 +100,13 @@ class Cache(Protocol):
         ...
 
     def drop(self, row: int) -> None:
-        """Forget what a row has read; it stays as a place to join at, and what it is told to read does not matter."""
+        """Forget what a row has read; another may join at its place, and tokens given to it do not matter."""
         ...
 
     def branch(self, rows: int, room: int) -> Self:
-        """A cache for several rows that go on from this one's only row, by about `room` tokens each.
+        """A cache for several rows that continue this one's only row, by about `room` tokens each.
 
-        It reads this one, which must stay as it is meanwhile. Nothing joins such a cache.
+        It refers to this one, which must not change meanwhile. Nothing joins such a cache.
         """
         ...
 
@@ -126,7 +126,7 @@ class Kept:
 class Joining(NamedTuple):
     """Rows that join those of a cache, at places that are free or new; they have one context, which is read once.
 
-    begun: a cache of one row that has read its beginning but never all of it, or None. It is not used afterwards.
+    begun: a cache of one row that has read the context's beginning, never all of it, or None. Not used afterwards.
     """
 
     places: Sequence[int]
@@ -141,7 +141,7 @@ class Engine(Protocol):
     def n_ctx(self) -> int: ...
 
     def prefill(self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[Any] = ()) -> tuple[Logits, Cache]:
-        """Read contexts of any lengths, which go on by about `room` tokens; returns each row's next logits.
+        """Read contexts of any lengths, to be continued by about `room` tokens; returns each row's next logits.
 
         begun: for each context a cache of the engine's own, of one row that has read its beginning but never all of
         it, or None; or none at all. They are not used afterwards.
@@ -149,18 +149,18 @@ class Engine(Protocol):
         ...
 
     def resume(self, context: Sequence[int], kept: Kept | None) -> tuple[Logits, Kept]:
-        """Read what is new in a conversation's context; `kept` is what an earlier call returned, and is brought along.
+        """Read what is new in a conversation's context; `kept` is what an earlier call returned, and is updated.
 
         Returns the logits of the next token, of one row, and what to keep. What the two have in common is not read
         again, so that a turn that was taken back or replaced costs no more than what follows it. Interrupted at any
-        point, `kept` is still true: its tokens, as many as the cache has read, are those of the cache.
+        point, `kept` stays consistent: its tokens are those that its cache has read.
         """
         ...
 
     def decode(self, tokens: Sequence[int], cache: Any, joining: Sequence[Joining] = ()) -> Logits:
         """Read one more token a row of the engine's own cache, and what joins it; returns each row's next logits.
 
-        Should it fail over what joins, the other rows can still be decoded: they have then not read their tokens, or
+        If joining rows make it fail, the other rows can still be decoded: they have then not read their tokens, or
         it fails again.
         """
         ...

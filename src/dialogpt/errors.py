@@ -47,7 +47,7 @@ class CheckpointError(DialoGPTError):
 
 
 def check_least(config: object, **least: float) -> None:
-    """Raise UsageError where a setting is below what is named for it, or is not a number."""
+    """Raise UsageError if a setting is below its given minimum, or not a number."""
     for name, bound in least.items():
         if not (value := getattr(config, name)) >= bound:
             raise UsageError(f"--{name.replace('_', '-')} {value} is below {bound}", f"name {bound} or more")
@@ -60,13 +60,13 @@ def given(config: Any, *names: str) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The hint for a word that is none of the known ones: the one most like it, else `otherwise`."""
+    """The hint for an unknown word: the known one most like it, else `otherwise`."""
     close = difflib.get_close_matches(word, list(known), 1)
     return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory is what lacked: Python's, a GPU's, or what torch says in words alone (of a CPU, MPS, a driver)."""
+    """Whether memory ran out: Python's, a GPU's, or as torch says only in words (for a CPU, MPS, a driver)."""
     words = ("can't allocate memory", "MPS backend out of memory", "error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(part in str(error) for part in words)

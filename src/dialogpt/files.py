@@ -1,4 +1,4 @@
-"""Lines out of any file: plain, gzip, bzip2, xz or zstd, told apart by their first bytes, not by their name.
+"""Lines out of any file: plain, gzip, bzip2, xz or zstd, recognised by their first bytes, not by their name.
 
 A file is a path, or a URL of any file system that fsspec knows (`s3://bucket/RC_2015-01.zst`). Monthly Reddit dumps are
 one zstd frame with a window of up to 2 GiB; an archive that ends early is an error, never a shorter file.
@@ -17,7 +17,7 @@ import zstandard
 from dialogpt import bzip2
 from dialogpt.errors import DataError
 
-CHUNK_BYTES = 1 << 15  # read at once: what comes of it stays in the processor's cache, twice as fast as a megabyte
+CHUNK_BYTES = 1 << 15  # read at once: what comes of it fits the processor's cache, twice as fast as a megabyte
 LINE_BYTES = 1 << 26  # far beyond any line of data; without a bound, a binary file would be read whole as one line
 ZSTD_WINDOW_BYTES = 1 << 31  # what `zstd --long=31`, the dumps' setting, may demand
 
@@ -88,7 +88,7 @@ def read_part(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield one of `parts` shares of the file's blocks of whole lines, each with a number that grows through the file.
 
-    Of a bzip2 file only the share is decompressed, of others the whole file; `on_read` is told the share of the bytes
+    Of a bzip2 file only the share is decompressed, of others the whole file; `on_read` gets the share of the bytes
     either way. Errors as `read_lines`.
     """
     if parts > 1 and compression(path) == "bzip2":
@@ -121,7 +121,7 @@ def open_input(path: Path | str) -> IO[bytes]:
             raise DataError(
                 f"{path} is a folder, but a file is needed", f"name the files in it{first and f': {first}'}"
             )
-        if path.exists() and not path.is_file():  # to open a pipe might wait for ever
+        if path.exists() and not path.is_file():  # opening a pipe might wait forever
             raise DataError(f"{path} is a pipe or device, which can be read only once", "save it as a file first")
         return path.open("rb")
     except FileNotFoundError as error:

@@ -8,9 +8,9 @@ from dialogpt.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "bundled"
 HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "merges.txt")
-OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin")  # of models of before safetensors, DialoGPT's among them
+OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin")  # of models older than safetensors, such as DialoGPT's
 TAKE = "take the same model with model.safetensors or pytorch_model.bin"
-OTHERS = {  # files of what is not read here: what it is, the way out
+OTHERS = {  # files that are not read here: what they are, the way out
     "adapter_config.json": (
         "an adapter of PEFT, which is a part of a model",
         "merge it into its base model with peft: merge_and_unload, save_pretrained",
@@ -62,12 +62,12 @@ def model_folder(name: str | Path | None) -> Path:
 
 
 def other_weights(folder: Path, otherwise: str) -> tuple[str, str]:
-    """What to say of a folder without a model that can be read, and the way out: what it holds instead, if known."""
+    """What to say about a folder without a readable model, and the way out: what it holds instead, if known."""
     for pattern, (what, way_out) in OTHERS.items():
         if any(folder.glob(pattern)):
             return f"{folder} holds {what}", way_out
     saved = [path.parent for path in folder.glob("*/config.json")]
-    if saved:  # as transformers' Trainer leaves them
+    if saved:  # as left by transformers' Trainer
         return otherwise, f"name a folder in it: {max(saved, key=lambda path: (len(path.name), path.name))}"
     return otherwise, "name a folder that `dialogpt train` or save_pretrained wrote, or a single .pkl file"
 
@@ -98,7 +98,7 @@ def tokenizer_folder(name: str | Path) -> Path:
 
 @cache
 def _from_hub(name: str) -> Path:
-    """The folder of a model of the hub, which is asked once in a process; where it fails, what its cache has."""
+    """The folder of a model from the hub, asked once per process; if that fails, what its cache has."""
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
@@ -120,7 +120,7 @@ def _from_hub(name: str) -> Path:
             f"the Hugging Face hub has no model {name!r}",
             "check the name; for a private one, set HF_TOKEN to your token",
         ) from error
-    except Exception as error:  # of HTTP, of a proxy, of a network's page where JSON should be: nearly anything
+    except Exception as error:  # from HTTP, a proxy, a login page instead of JSON: nearly any error
         with suppress(Exception):
             return _fetched(name, local_files_only=True)
         raise CheckpointError(*_failure(name, error)) from error
@@ -137,7 +137,7 @@ def _fetched(name: str, *, local_files_only: bool = False) -> Path:
 
 
 def _path_or(name: str) -> str:
-    """The way out for what is no name of the hub's."""
+    """The way out for a name that the hub cannot have."""
     model, _, revision = name.partition("@")
     return f"to get a revision: hf download {model} --revision {revision}" if revision else "check the path"
 

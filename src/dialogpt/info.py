@@ -1,4 +1,4 @@
-"""`dialogpt info PATH`: what a file or folder is, from what it was made, how many, what was dropped and why.
+"""`dialogpt info PATH`: what a file or folder is, what it was made from, how many, what was dropped and why.
 
 Several training runs are laid side by side. `--cpu`: what runs models on this processor.
 """
@@ -52,7 +52,7 @@ def _describe(path: Path) -> str:
         path = BUNDLED
     describe = _describe_folder if path.is_dir() else _describe_pickled if path.suffix in PICKLED else _describe_file
     if path.suffix == SAFE and (path.parent / "config.json").is_file():
-        path, describe = path.parent, _describe_folder  # the folder tells what they are the weights of
+        path, describe = path.parent, _describe_folder  # the folder says whose weights they are
     return "\n".join([str(path), *describe(path)])
 
 
@@ -141,7 +141,7 @@ def _kind_of_line(line: bytes) -> str:
     try:
         record = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "lines of bytes that are no text" if b"\0" in line else "lines of text"
+        return "lines of bytes that are not text" if b"\0" in line else "lines of text"
     if not isinstance(record, dict):
         return "other JSON lines"
     for key, kind in (

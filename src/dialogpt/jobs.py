@@ -3,8 +3,8 @@
 A job fills a hidden folder beside its output, `.NAME.job`, and moves the output to its place at the end:
 
     plan.json            the settings it was begun with and how the work is cut into tasks
-    STAGE/TASK.done      what a finished task returned; written last, so a task without it is done anew
-    STAGE/after          a digest of the tasks before the stage: when they change, it and what follows is done anew
+    STAGE/TASK.done      what a finished task returned; written last, so a task without it is done again
+    STAGE/after          a digest of the tasks before the stage: when they change, it and what follows is done again
     out/                 what becomes the output folder; written by the last stages
     finished             the manifest, when out/ is complete: what is left is to move it
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PLAN, FINISHED, AFTER = "plan.json", "finished", "after"
-ATTEMPTS = 4  # of a task whose process is killed; a task that runs out of memory would be killed every time
+ATTEMPTS = 4  # for a task whose process is killed; one that runs out of memory would be killed every time
 
 
 class Task(Protocol):
@@ -59,7 +59,7 @@ class Job:
     """
 
     def __init__(self, out: str, settings: Mapping[str, Any], *, overwrite: bool, work_format: int = 1) -> None:
-        """Begin the job that writes `out`, or go on with it; UsageError when an unfinished one has other settings.
+        """Begin or resume the job that writes `out`; UsageError when an unfinished one has other settings.
 
         `work_format` is the number of the format of what the tasks leave for each other: another one is refused, too.
         """
@@ -112,7 +112,7 @@ class Job:
             self.plan = {"settings": self.settings, **plan}
             self.folder.write(PLAN, msgspec.json.encode(self.plan))
         else:
-            log.info("going on with the unfinished job in %s", self.folder.url)
+            log.info("resuming the unfinished job in %s", self.folder.url)
             self.folder.remove_partials()
 
     def run(self, stage: str, function: Run[T], tasks: Sequence[T], workers: "Workers") -> list[Any]:
@@ -148,12 +148,12 @@ class Job:
             ) from error
 
     def _forget_what_is_stale(self, stage: str) -> None:
-        """Of a stage that was begun after other tasks (an input has been replaced), and of those after it, all goes."""
+        """If a stage was begun after other tasks (an input was replaced), remove it and the stages after it."""
         digest = hashlib.sha256("\n".join(self._past).encode()).hexdigest().encode()
         if not self.folder.exists(f"{stage}/{AFTER}"):
             self.folder.write(f"{stage}/{AFTER}", digest)
         elif self.folder.read(f"{stage}/{AFTER}") != digest:
-            log.info("%s: what it works on has changed, so it begins anew", stage)
+            log.info("%s: its input has changed, so it starts again", stage)
             ran = {name.partition("/")[0] for name in self._past}
             later = [name for name in self.folder.names() if name not in {PLAN, stage, *ran}]
             done = [f"{stage}/{name}" for name in self.folder.names(stage) if name != AFTER]
@@ -181,7 +181,7 @@ class Job:
         self.folder.move("out", self.out, last=MANIFEST)
 
     def _end_what_was_finished(self) -> Manifest | None:
-        """When a start was killed while it moved its output, end that; its manifest if it had these settings."""
+        """If a start was killed while moving its output, finish that; its manifest if it had these settings."""
         if not self.folder.exists(FINISHED):
             return None
         settings, content = msgspec.json.decode(self.folder.read(FINISHED), type=tuple[dict[str, Any], bytes])
@@ -198,7 +198,7 @@ class Job:
             self.folder.remove(name)
 
     def _release(self) -> None:
-        """Let others have the folder; one that is empty goes."""
+        """Unlock the folder; an empty one is removed."""
         if not self.folder.names():
             self.folder.remove()
         if self._lock is not None:
@@ -207,7 +207,7 @@ class Job:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """When the block ends with an error, say how to go on; a job without a single finished task leaves nothing."""
+        """If the block ends with an error, say how to resume; a job without a finished task leaves nothing."""
         try:
             yield
         except BaseException:
@@ -222,7 +222,7 @@ class Job:
 class Work(msgspec.Struct, frozen=True):
     """One task on its way to a worker: calling it does it and writes down what it returned.
 
-    An error that the user can act upon is returned, not raised: a pool and Ray carry it home in one way.
+    An error that the user can act upon is returned, not raised, so that a pool and Ray handle it alike.
     """
 
     folder: str

@@ -1,4 +1,4 @@
-"""Requests whose heads or bodies are too large, or do not come, are refused before they are read whole."""
+"""Requests whose heads or bodies are too large, or never complete, are refused before they are read whole."""
 
 import asyncio
 from typing import Any
@@ -11,10 +11,10 @@ REQUEST_S = 60.0  # seconds for a request to come whole
 
 
 class Requests(HttpToolsProtocol):
-    """uvicorn's protocol on httptools, which by itself waits for a request for ever, and keeps a head of any size.
+    """uvicorn's protocol on httptools, which by itself waits forever for a request, and keeps a head of any size.
 
-    The connections of those who are gone without a word would stay open until there are no more to be had. The time to
-    keep a head, or a trailer, grows with the square of its size, and nobody else is served meanwhile: 5 s for 100 MB.
+    Connections of clients that vanished would stay open until there are none left. The time to keep a head, or a
+    trailer, grows with the square of its size, and nobody else is served meanwhile: 5 s for 100 MB.
     """
 
     _unheard = 0  # bytes that have come since the last head, piece of a body, or end

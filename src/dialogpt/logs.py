@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-SHOWN = 3  # of warnings in the same words
+SHOWN = 3  # warnings with the same text that are shown
 CHATTY = ("httpx", "httpcore", "urllib3", "filelock", "gguf")
 
 
 def set_up_logging(level: int) -> None:
-    """Write what is of that level or above; libraries tell errors alone."""
+    """Log that level and above; from libraries, only errors."""
     logging.basicConfig(level=level, format="%(message)s", handlers=[_StderrHandler()], force=True)
     logging.getLogger("dialogpt").setLevel(level)
     for library in CHATTY:
@@ -38,7 +38,7 @@ def sparing(name: str) -> Iterator[None]:
 
 
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to what sys.stderr is now: a progress bar puts itself there to keep lines above it."""
+    """Writes to the current sys.stderr, which a progress bar replaces to keep lines above it."""
 
     @property
     def stream(self) -> Any:

@@ -1,4 +1,4 @@
-"""What the process of a command asks of the system: its streams, its signals, how it ends."""
+"""How a command's process is set up: its streams, its signals, how it ends."""
 
 import io
 import os
@@ -17,7 +17,7 @@ def prepare() -> None:
 def _open_what_is_closed() -> None:
     """Give a process that was started without standard streams (`<&-`, some services) /dev/null in their place.
 
-    Else the first file that it opens would take their number, and what is meant for the stream.
+    Otherwise the first file that it opens would get their number, and the stream's output.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -25,20 +25,20 @@ def _open_what_is_closed() -> None:
 
 
 def _speak_utf8() -> None:
-    """Whatever the system's own encoding (a pipe's on Windows): what is written in one place is read in another."""
+    """UTF-8 whatever the system's own encoding (a pipe's on Windows): output here is input elsewhere."""
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def _hear_sigterm() -> None:
-    """Have SIGTERM end the first process of a container, which Linux spares signals that it has no handler for."""
+    """Have SIGTERM end the first process of a container, to which Linux does not deliver signals without a handler."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def leave(code: int | None) -> NoReturn:
-    """Exit. Of several processes that train together each ends at once, all being written.
+    """Exit. Processes that train together end at once, since everything is written.
 
     A thread of gloo that lets go of a tensor while Python is taken down would abort the process.
     """

@@ -1,8 +1,8 @@
 """How many threads work on a CPU: one for each core that this process may use.
 
-Logical processors of one core take turns at its units, and memory is no faster for them; in a container that may use
-the time of two processors of sixty-four, more than two threads wait for each other while the system holds them back. So
-both are asked of the system. DIALOGPT_THREADS is the number in place of that.
+Logical processors of one core share its units, and do not make memory faster; in a container that may use the time of
+two processors out of sixty-four, more than two threads wait for each other while the system throttles them. So the
+system is asked for both. DIALOGPT_THREADS sets the number instead.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ PROCESSORS, GROUPS, OWN_GROUP = Path("/sys/devices/system/cpu"), Path("/sys/fs/c
 
 
 def threads() -> int:
-    """How many threads work; UsageError when DIALOGPT_THREADS is no such number."""
+    """The number of threads; UsageError when DIALOGPT_THREADS is not valid."""
     asked = os.environ.get("DIALOGPT_THREADS", "")
     if asked:
         if not asked.isdecimal() or not 1 <= int(asked) <= MOST:
@@ -33,7 +33,7 @@ def threads() -> int:
 
 
 def cores_of(processors: Iterable[int]) -> int:
-    """How many cores these logical processors are of; their number where that is not known."""
+    """How many cores these logical processors belong to; their own number if unknown."""
     numbers = list(processors)
     try:
         found = {(PROCESSORS / f"cpu{n}/topology/thread_siblings_list").read_text() for n in numbers}
@@ -43,7 +43,7 @@ def cores_of(processors: Iterable[int]) -> int:
 
 
 def time_share() -> float:
-    """The time of how many processors this process may use, by its control groups and those above; inf: no limit."""
+    """How many processors' time this process may use, by its control groups and those above; inf: no limit."""
     try:
         lines = OWN_GROUP.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -62,7 +62,7 @@ def time_share() -> float:
 
 
 def _quota(group: Path) -> float:
-    """That of one control group, of version 2 (one file) or 1 (two)."""
+    """The limit of one control group, of version 2 (one file) or 1 (two)."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = " ".join((group / name).read_text() for name in names).split()
@@ -74,7 +74,7 @@ def _quota(group: Path) -> float:
 
 
 def _fast_cores() -> int:
-    """Of a Mac: a thread on one of its slow cores is waited for in each phase of a call. 0 where that is not known."""
+    """A Mac's fast cores: a thread on a slow core would be waited for in each phase of a call. 0 if unknown."""
     if platform.system() != "Darwin":
         return 0
     found, size = ctypes.c_int32(0), ctypes.c_size_t(4)

@@ -18,13 +18,13 @@ _listener: Callable[[int], object] | None = None
 
 
 def report(count: int) -> None:
-    """In a task, which may run in another process than the progress it counts for: `count` more is behind it."""
+    """In a task, perhaps in another process than its progress: `count` more is done."""
     if _listener:
         _listener(count)
 
 
 def listen(listener: Callable[[int], object] | None) -> None:
-    """Have `listener` told what this process's tasks report; None ends that."""
+    """Pass what this process's tasks report to `listener`; None ends that."""
     global _listener
     _listener = listener
 

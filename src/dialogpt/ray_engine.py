@@ -26,7 +26,7 @@ def on_ray(works: Sequence[Work], count: int, address: str) -> Iterator[Work]:
 
         perform = ray.remote(_perform).options(max_retries=ATTEMPTS - 1, num_cpus=1)
         waiting = list(reversed(works))
-        limit = count if count > 1 else len(works)  # all of them: a cluster that grows by demand must see it
+        limit = count if count > 1 else len(works)  # all of them: a cluster that grows on demand must see the demand
         running: dict[Any, Work] = {}
         try:
             while waiting or running:
@@ -44,7 +44,7 @@ def on_ray(works: Sequence[Work], count: int, address: str) -> Iterator[Work]:
                         raise DataError(
                             f"task {work.stage}/{work.task.name} failed on the cluster {ATTEMPTS} times: "
                             f"{str(error).splitlines()[0]}",
-                            "was it memory? start again: finished tasks are kept",
+                            "did it run out of memory? run the command again: finished tasks are kept",
                         ) from error
                     yield work
         finally:
@@ -54,7 +54,7 @@ def on_ray(works: Sequence[Work], count: int, address: str) -> Iterator[Work]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    """Be connected to the cluster, unless the caller's process is already, and leave things as they were."""
+    """Connect to the cluster, unless this process already is, and leave things as they were."""
     # an endless number of attempts is Ray's rule for a task that runs out of memory
     os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))
     try:

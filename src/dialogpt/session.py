@@ -1,6 +1,6 @@
 """The types that everything shares - Turn, Session, EvalItem - and their JSONL.
 
-A sessions file has one JSON object a line, plain or compressed:
+A sessions file has one JSON object per line, plain or compressed:
 
     {"id": "t3_1/t1_9", "source": "reddit/News", "turns": [{"text": "Hi", "speaker": "A"}, {"text": "Hello"}]}
 
@@ -60,7 +60,7 @@ class EvalItem(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: tuple[int, ...] = ()
 
 
-DROPPED = "dropped.jsonl"  # in a sessions folder: examples of what is not in it
+DROPPED = "dropped.jsonl"  # in a sessions folder: examples of what was dropped
 
 
 def sessions_files(path: Path) -> list[Path]:
@@ -79,7 +79,7 @@ def sessions_files(path: Path) -> list[Path]:
 
 
 def read_sessions(path: Path, on_read: Callable[[int], object] = lambda _: None) -> Iterator[Session]:
-    """Yield the sessions of a file or folder in order; a line that is no session is a DataError with file and line."""
+    """Yield the sessions of a file or folder in order; an invalid line is a DataError with file and line."""
     decoder = msgspec.json.Decoder(Session)
     for file in sessions_files(path):
         for number, line in enumerate(read_lines(file, on_read), 1):

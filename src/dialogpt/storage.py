@@ -53,7 +53,7 @@ class Storage:
         """The folder that this one is in; UsageError for a whole bucket or machine, which is in none."""
         above = self.url.rpartition("/")[0]
         if not self.is_local and above.endswith(":/"):
-            raise UsageError(f"{self.url} is no folder to write", f"name one in it: {self.url}/sessions")
+            raise UsageError(f"{self.url} is not a folder to write to", f"name one in it: {self.url}/sessions")
         return Storage(above or "/")
 
     def path(self, name: str = "") -> str:
@@ -62,7 +62,7 @@ class Storage:
     def exists(self, name: str = "") -> bool:
         """Whether the file or folder is there; an OSError when that cannot be told."""
         try:
-            self._fresh().info(self.path(name))  # its own `exists` takes every error for a no
+            self._fresh().info(self.path(name))  # fsspec's own `exists` takes every error for a no
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
@@ -98,7 +98,7 @@ class Storage:
 
     @contextmanager
     def new_file(self, name: str) -> Iterator[IO[bytes]]:
-        """A file to write to, which takes its place when the block ends well; else nothing is left of it.
+        """A file to write to, which is moved to its place when the block succeeds; else nothing is left of it.
 
         An OSError of the block becomes a DataError, as one of the disk's.
         """
@@ -139,7 +139,7 @@ class Storage:
         for names in ([name for name in found if name != last], [name for name in found if name == last]):
             for folder in {to.path(name).rpartition("/")[0] for name in names}:
                 self._fs.makedirs(folder, exist_ok=True)
-            # two lists: many at once, and taken as they are, whatever stars and brackets are in them
+            # two lists: many at once, and taken literally, with any stars and brackets
             self._fs.copy([f"{source}/{name}" for name in names], [to.path(name) for name in names])
 
     def remove(self, name: str = "") -> None:
@@ -153,13 +153,13 @@ class Storage:
             self._fs.rm(place, recursive=True)
 
     def _fresh(self) -> Any:
-        """The file system without what it remembers of folders that other processes have changed since."""
+        """The file system without its cached listings, which other processes may have outdated."""
         self._fs.invalidate_cache()
         return self._fs
 
 
 class _Disk:
-    """This machine's disks, as far as `Storage` asks; to import fsspec's own takes as long as reading 15,000 lines."""
+    """This machine's disks, as far as `Storage` needs; importing fsspec's own takes as long as reading 15,000 lines."""
 
     def open(self, path: str, mode: str) -> IO[Any]:
         return Path(path).open(mode)

@@ -45,13 +45,13 @@ class Workers:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None and self._pool is not None:
-            self._pool[0].shutdown()  # before the leash is let go
+            self._pool[0].shutdown()  # before the leash is released
         self._end_pool()
 
     def run(self, works: Sequence[Work], on_report: OnReport = lambda _: None) -> Iterator[Work]:
         """Do the work; yields each piece when it is done, in whatever order; the first error ends it all.
 
-        `on_report` is told now and then how much more the tasks have reported (progress.py); a cluster's do not.
+        `on_report` is called now and then with how much more the tasks have reported (progress.py); a cluster's do not.
         """
         if not works:
             return
@@ -74,7 +74,7 @@ class Workers:
             listen(None)
 
     def _in_pool(self, works: Sequence[Work], on_report: OnReport) -> Iterator[Work]:
-        """Processes of this machine. One that is killed takes the pool along: the unfinished pieces get a new one."""
+        """Processes of this machine. One that is killed breaks the pool: the unfinished pieces get a new one."""
         from concurrent.futures import FIRST_COMPLETED, wait
         from concurrent.futures.process import BrokenProcessPool
 
@@ -96,11 +96,11 @@ class Workers:
             except BrokenProcessPool:
                 log.warning("a worker process was killed; doing its work again")
                 self._end_pool()
-        names = [work.task.name for work in left.values()]  # they are begun in this order
+        names = [work.task.name for work in left.values()]  # they are started in this order
         raise DataError(
             f"worker processes were killed {ATTEMPTS} times, last with {len(names):,} tasks to do, the first of them "
             f"{works[0].stage}/{', '.join(names[: self.count])}",
-            "was it memory? fewer --workers need less; start again and finished tasks are kept",
+            "did they run out of memory? run the command again with fewer --workers: finished tasks are kept",
         )
 
     def _begin_pool(self) -> "tuple[ProcessPoolExecutor, Array[c_int64]]":
@@ -109,7 +109,7 @@ class Workers:
 
         spawn = get_context("spawn")  # a fork would copy the locks of the progress bar's thread as they happen to be
         leash, held = spawn.Pipe(duplex=False)
-        reports = spawn.RawArray("q", self.count)  # one of each process: no lock, which a killed one would keep
+        reports = spawn.RawArray("q", self.count)  # one per process, without a lock, which a killed process would keep
         given = leash, spawn.Value("i", 0), reports
         self._ends.enter_context(leash)
         executor = self._ends.enter_context(ProcessPoolExecutor(self.count, spawn, _begin_worker, given))

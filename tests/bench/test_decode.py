@@ -244,7 +244,7 @@ def test_a_cache_is_kept_from_turn_to_turn(tasks: Any) -> None:
     "options, message",
     [
         (["--n-head", "5"], "--n-embd 768 is not a multiple of --n-head 5"),
-        (["--repeats", "0"], "are above 0"),
+        (["--repeats", "0"], "must be above 0"),
         (["--device", "tpu"], "invalid choice"),
     ],
 )

@@ -193,7 +193,7 @@ def test_without_accelerate_one_sentence(bench: Any, peers: Any, shards: Path, m
     [
         (["--n-ctx", "20"], "sessions of up to 71 tokens, n_ctx is 20"),
         (["--n-head", "3"], "--n-embd 256 is not a multiple of --n-head 3"),
-        (["--steps", "3", "--batch", "0"], "are above 0"),
+        (["--steps", "3", "--batch", "0"], "must be above 0"),
         (["--device", "tpu"], "invalid choice"),
     ],
 )

@@ -180,7 +180,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], type[DialoGPTError], str]] = {
     "other JSON": ({"hyp": "x\n", "ref": '{"text": "a"}\n'}, DataError, "ref:1: .*required field `references`"),
     "JSON replies, other": ({"hyp": '{"text": "a"}\n', "ref": "a\n"}, DataError, "hyp:1: .*field `hypothesis`"),
     "deep JSON": ({"hyp": '{"a":' + "[" * 9999 + "\n", "ref": "a\n"}, DataError, "hyp:1: "),
-    "two forms": ({"hyp": "x\ny\n", "ref0": "a\nb\n", "ref1": JSONL}, DataError, "ref1 is JSONL, one of several"),
+    "two forms": ({"hyp": "x\ny\n", "ref0": "a\nb\n", "ref1": JSONL}, DataError, "ref1 is JSONL, but one of several"),
     "other ids": (
         {"hyp": reply("x", "t3/1") + reply("y", "t3/9"), "ref": JSONL}, DataError, "no reply with id 't3/2'.*ref:2",
     ),

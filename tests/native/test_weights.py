@@ -228,10 +228,10 @@ def tensor(shape: bytes, strides: bytes, offset: bytes = b"K\0") -> bytes:
         (b"}(h\0" + b")q\0h\0h\0\x86q\0" * 60 + b"Nu.", "0"),
         (REBUILD + b"N}X\x0c\0\0\0__defaults__)s\x86b.", "has objects"),
         (tensor(numbers(2**32, 2**32), numbers(2**32, 1)), "not inside its storage"),
-        (tensor(numbers(2, -2), numbers(2, 1)), "sizes that cannot be"),
+        (tensor(numbers(2, -2), numbers(2, 1)), "impossible sizes"),
         (tensor(numbers(4), numbers(1), b"K\x01"), "not inside its storage"),
         (tensor(b"(G\x40\x10\0\0\0\0\0\0t", numbers(1)), "has a float where a int"),
-        (tensor(numbers(*[1] * 65), numbers(*[1] * 65)), "do not fit"),
+        (tensor(numbers(*[1] * 65), numbers(*[1] * 65)), "do not match"),
     ],
     ids=["a memo's number", "tuples of tuples", "memo", "a function's attributes", "overflow", "negative", "beyond",
          "floats", "dimensions"],
@@ -304,7 +304,7 @@ def without_its_pickle(file: Path) -> None:
         (of_numbers, "it is not a file of tensors"),
         (without_its_pickle, "it has no 'data.pkl'"),
     ],
-    ids=["cut", "empty", "pointer", "JSON", "numbers", "no pickle"],
+    ids=["cut", "empty", "pointer", "JSON", "numbers", "not a pickle"],
 )
 def test_damaged_files(folder: Path, weights: Weights, harm: Callable[[Path], None], said: str, zipped: bool) -> None:
     harm(pickled(folder, weights, zipped=zipped))

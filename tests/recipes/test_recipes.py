@@ -159,7 +159,7 @@ def test_a_script_of_twenty_lines_and_another_one_into_its_work(run: Run, tmp_pa
         again = run("character_bot.sh", script, "Ólafur", "work", STEPS="2", **settings)
         assert (again.returncode, again.stdout) == (1, "")
         assert again.stderr == (
-            "work holds the sessions of another script, SPEAKER, CUT or WINDOW: name another WORK, or remove it\n"
+            "work holds the sessions of another script, SPEAKER, CUT or WINDOW: name another WORK, or delete it\n"
         )
 
 

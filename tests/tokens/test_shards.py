@@ -232,7 +232,7 @@ def test_of_two_conversations_one_is_held_out(
     assert tokenize(config).counts["held_out"] == 3
     assert (len(TokenShards(config.out)), len(TokenShards(config.out / "validation"))) == (3, 3)
     one = write_sessions([Session(turns, id=f"scene#{part}") for part in range(3)])
-    with pytest.raises(DataError, match="all is one conversation, which stays on one side"):
+    with pytest.raises(DataError, match="it is all one conversation, which stays on one side"):
         tokenize(dataclasses.replace(config, sessions=(one,), out=tmp_path / "other"))
 
 

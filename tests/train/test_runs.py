@@ -205,7 +205,7 @@ def test_shards_are_known_by_what_they_hold(make_config: Make, make_shards: Any,
     train(dataclasses.replace(config, steps=3))
     shutil.rmtree(here)
     shutil.copytree(make_shards([Session((Turn("a"), Turn("b")), id=str(i)) for i in range(6)]), here)
-    with pytest.raises(UsageError, match=r"another run \(shards: '.*here, of other sessions' there, '.*here' here\)"):
+    with pytest.raises(UsageError, match=r"another run \(shards: '.*here, with other sessions' there, '.*here' here\)"):
         train(dataclasses.replace(config, steps=4))
 
 

@@ -6,7 +6,7 @@
         print(piece, end="", flush=True)
 
 The history is kept; when the model's context is full, the oldest whole turns are left out. A reply that is interrupted,
-or a stream that is left, leaves the history as it was before.
+or a stream that is abandoned, leaves the history unchanged.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn, read_sessions
 
 USER, BOT = "user", "bot"
-LONGEST = 1 << 20  # characters of a message: beyond it something else was pasted
+LONGEST = 1 << 20  # characters of a message: whatever is longer was pasted by mistake
 
 
 class Chatbot:
-    """A responder and one conversation's history; what the model has read of it is kept, so a turn costs what is new.
+    """A responder and one conversation's history; what the model has read is cached, so a turn costs only what is new.
 
     `hypotheses` are those of the last reply, the best first, the rejected ones last; they come with `reply`, and with
     `stream` where there was a choice.
@@ -71,7 +71,7 @@ class Chatbot:
     def stream(self, text: str) -> Generator[str, None, None]:
         """As `reply`, in pieces of whole code points.
 
-        They come as they are made where nothing has to be chosen or checked first: without MMI, beams and safety.
+        They come as they are generated if nothing has to be chosen or checked first: without MMI, beams and safety.
         """
         if self.responder.has_a_choice:
             yield self.reply(text)
@@ -121,7 +121,7 @@ class Chatbot:
             partial.write_bytes(msgspec.json.encode(Session(tuple(self.history), source="chat")) + b"\n")
 
     def load_history(self, path: Path | str) -> None:
-        """Go on with a conversation that was saved: the first session of a file; DataError when there is none."""
+        """Continue a saved conversation: the first session of a file; DataError when there is none."""
         session = next(read_sessions(Path(path)), None)
         if session is None:
             raise DataError(f"{path} holds no conversation", "name a file that /save wrote")
@@ -129,11 +129,11 @@ class Chatbot:
         self.history = list(session.turns)
 
     async def areply(self, text: str) -> str:
-        """As `reply`, while the event loop goes on."""
+        """As `reply`, without blocking the event loop."""
         return await asyncio.to_thread(self.reply, text)
 
     async def astream(self, text: str) -> AsyncIterator[str]:
-        """As `stream`, while the event loop goes on; whoever leaves it ends the reply at the next token."""
+        """As `stream`, without blocking the event loop; leaving it early ends the reply at the next token."""
         loop, left = asyncio.get_running_loop(), threading.Event()
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -160,7 +160,7 @@ class Chatbot:
             await task
 
     def _say(self, text: str) -> tuple[list[Turn], int, Kept | None]:
-        """The turns so far, a seed, and what was kept, which is taken: no two threads may write to it."""
+        """The turns so far, a seed, and the cache, which is taken away: no two threads may write to it."""
         if len(text) > LONGEST:
             raise DataError(f"the message has {len(text):,} characters", f"a message may have at most {LONGEST:,}")
         said = tidy(text)

@@ -1,6 +1,6 @@
-"""What may be typed in place of a message: /new, /undo, /settings temperature 0.9 and so on.
+"""What may be typed instead of a message: /new, /undo, /settings temperature 0.9 and so on.
 
-A command is a method of `Commands` named after it; its docstring is its help. An error is one line; the chat goes on.
+A command is a method of `Commands` named after it; its docstring is its help. An error is one line; the chat continues.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Commands:
         self.ended = False
 
     def run(self, line: str) -> None:
-        """Do what a line says that begins with `/`; UsageError for a command that there is not."""
+        """Do what a line says that begins with `/`; UsageError for an unknown command."""
         name, _, rest = line[1:].partition(" ")
         command = getattr(type(self), f"do_{name}", None)
         if command is None:
@@ -86,7 +86,7 @@ class Commands:
         self._say(f"{len(self.bot.history)} turns are in {rest}\n")
 
     def do_load(self, rest: str) -> None:
-        """go on with a conversation of a file: `/load talk.jsonl`"""
+        """continue a conversation from a file: `/load talk.jsonl`"""
         self.bot.load_history(_file(rest))
         self.keeper.begin_anew()
         self.keeper.add(self.bot.history)
@@ -103,7 +103,7 @@ class Commands:
     do_exit = do_quit
 
     def show_last(self, most: int = 6) -> None:
-        """The last turns of a conversation that is gone on with."""
+        """The last turns of a conversation that is resumed."""
         for turn in self.bot.history[-most:]:
             self._say(f"{'bot' if turn.speaker == BOT else 'you'}: {turn.text}\n")
 
@@ -117,7 +117,7 @@ def help_text() -> str:
 
 
 def changed(config: ReplyConfig, words: list[str]) -> ReplyConfig:
-    """The settings with others of these names and values, checked as on the command line."""
+    """The settings with these names changed to these values, checked as on the command line."""
     if len(words) % 2:
         raise UsageError(f"{words[-1]} has no value", "/settings temperature 0.9 top_k 40")
     hints, new = typing.get_type_hints(DecodingConfig) | typing.get_type_hints(ReplyConfig), {}

@@ -42,7 +42,7 @@ def conversations(config: ConversationsConfig) -> str | None:
 
 
 def _check(config: ConversationsConfig) -> None:
-    """UsageError for what would be done only in part: nobody should take for exported what was deleted."""
+    """UsageError for options of which only some would apply: nobody should believe exported what was deleted."""
     if config.delete is not None:
         for option, given in (("--show", config.show), ("--export", config.export)):
             if given is not None:

@@ -1,4 +1,4 @@
-"""A chat's own conversation in the store: what is said goes there; a store that fails is one warning, not the end."""
+"""A chat's conversation in the store: what is said is kept there; a store that fails gives one warning, not an end."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Keeps a conversation's turns; it is begun with the first one. Without a store it keeps nothing."""
+    """Keeps a conversation's turns; the first one begins it. Without a store nothing is kept."""
 
     def __init__(self, store: Conversations | None, model: str, settings: ReplyConfig) -> None:
         self._store, self._model, self._settings = store, model, settings
@@ -22,7 +22,7 @@ class Keeper:
         self._conversation = None
 
     def go_on(self) -> list[Turn]:
-        """The turns of the last conversation, which is gone on with; DataError when there is none."""
+        """The turns of the last conversation, which is resumed; DataError when there is none."""
         conversation = self._store.last() if self._store is not None else None
         if self._store is None or conversation is None:
             raise DataError("there is no conversation to continue", "start one: leave out --continue")

@@ -1,4 +1,4 @@
-"""Two models talk with each other, or one with itself, so that settings can be judged by looking on."""
+"""Two models talk with each other, or one with itself, so that settings can be judged by watching."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Conversations of the terminal and of bots, in one SQLite file: each turn is there as soon as it was said.
+"""Conversations of the terminal and of bots, in one SQLite file: each turn is written as soon as it is said.
 
 The file lies in the user's data folder (`data_folder`). Several processes may write at once. What was taken back stays
 in the file, marked, and is neither shown nor exported.
@@ -19,7 +19,7 @@ from dialogpt.decoding import ReplyConfig
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
 
-VERSION = 3  # 1 had no `chat`, 2 kept each text as it was searched for, too
+VERSION = 3  # 1 had no `chat`; 2 also stored each text as folded for the search
 BUSY_S = 10.0  # how long another process may hold the file
 
 _SCHEMA = """
@@ -55,7 +55,7 @@ class Listed(NamedTuple):
 
 
 def data_folder() -> Path:
-    """Where the user's data are: DIALOGPT_DATA, or the usual place of the system; DataError where he has no home."""
+    """Where the user's data are: DIALOGPT_DATA, or the system's usual place; DataError without a home folder."""
     if given := os.environ.get("DIALOGPT_DATA"):
         return Path(given)
     try:
@@ -64,7 +64,7 @@ def data_folder() -> Path:
         if sys.platform == "win32":
             return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "dialogpt"
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dialogpt"
-    except RuntimeError as error:  # a mere number in a container, say
+    except RuntimeError as error:  # a user who is only a number, as in a container
         raise DataError(
             "there is no home folder to keep conversations in",
             "set DIALOGPT_DATA to a folder; `chat` and `bot` also take --no-log",
@@ -95,13 +95,13 @@ class Conversations:
         self._write_ahead()
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.create_function("fold", 1, fold, deterministic=True)
-        self._db.execute("BEGIN IMMEDIATE")  # of several processes one makes the tables
+        self._db.execute("BEGIN IMMEDIATE")  # of several processes, one makes the tables
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
             self._change(_SCHEMA)
             if os.name == "posix":
-                self.path.chmod(0o600)  # what was said is nobody else's business
+                self.path.chmod(0o600)  # what was said is private
         elif version in (1, 2):
             self._change(_FROM_1 if version == 1 else _FROM_2)
         elif version != VERSION:
@@ -113,7 +113,7 @@ class Conversations:
         self._db.execute("COMMIT")
 
     def _write_ahead(self) -> None:
-        """Turn to a write-ahead log, for which SQLite itself does not wait while another process does the same."""
+        """Switch to a write-ahead log; SQLite itself does not wait while another process does the same."""
         until = time.monotonic() + BUSY_S
         while True:
             try:
@@ -172,12 +172,12 @@ class Conversations:
         return None if row is None else int(row[0])
 
     def of_chat(self, chat: str) -> int | None:
-        """The conversation of a bot's chat that was begun last; nothing need have been said in it."""
+        """The conversation of a bot's chat that was begun last, even if nothing was said in it."""
         (found,) = self._run("SELECT max(id) FROM conversations WHERE chat = ?", chat).fetchone()
         return None if found is None else int(found)
 
     def rename_chat(self, chat: str, name: str) -> None:
-        """What has been said in a chat is henceforth another one's, which the platform has put in its place."""
+        """Give a chat's conversations to another chat, with which the platform has replaced it."""
         self._run("UPDATE conversations SET chat = ? WHERE chat = ?", name, chat)
 
     def session(self, conversation: int) -> Session:
@@ -196,7 +196,7 @@ class Conversations:
             "SELECT conversation, count(*) AS turns, min(id) AS first, max(id) AS last, "
             "max(?1 = '' OR instr(fold(text), ?1)) AS found FROM turns WHERE NOT taken_back GROUP BY conversation"
             ") t ON t.conversation = c.id JOIN turns f ON f.id = t.first WHERE t.found ORDER BY t.last DESC",
-            fold(search) or search,  # of tatweel alone nothing is left, which would be in every text
+            fold(search) or search,  # of tatweel alone nothing is left, and that is in every text
         )
         return [Listed(*row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The `chat` command: on a terminal a prompt with streamed replies, in a pipe a reply line for each line read."""
+"""The `chat` command: on a terminal a prompt with streamed replies, in a pipe a line of reply for each input line."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 HELP = "/help lists the commands, /quit (or Ctrl-D) ends."
 BLOCK = '"""'  # a message of several lines is typed between two lines of it
-REMEMBERED = 1000  # lines that the arrow keys bring back
+REMEMBERED = 1000  # lines kept for the arrow keys
 
 
 def chat(config: ChatConfig) -> None:
@@ -94,7 +94,7 @@ def _pipe(bot: Chatbot, config: ChatConfig) -> None:
                 continue
             if line:
                 log.warning("error: %s", error.message)
-            _say("\n")  # so that replies are on their messages' lines
+            _say("\n")  # so that the n-th reply is on the n-th line
             continue
         if config.json:
             _say_json(text=text, hypotheses=bot.hypotheses)
@@ -165,7 +165,7 @@ def _message() -> str:
 
 @contextlib.contextmanager
 def _line_editing() -> Iterator[None]:
-    """Lines are edited, come back by the arrow keys also in the next chat, and a paste of several is one message."""
+    """Lines can be edited, the arrow keys recall them in the next chat too, and a paste of several is one message."""
     try:
         import readline
     except ImportError:

@@ -1,8 +1,8 @@
-"""Bland responses: the paper removes those of whose tri-grams 90% are seen more than 1000 times in the corpus.
+"""Bland responses: the paper removes those with 90% of their tri-grams seen more than 1000 times in the corpus.
 
 Counting takes bounded memory and goes in two stages: each task writes the tri-grams it sees as blocks of sorted hashes
 and counts (`TrigramWriter`); all files, in any order, are added up in a count-min table of fixed size (`TrigramSketch`,
-Cormode and Muthukrishnan 2005), which never counts too few. Words are what stands between blanks, in any case.
+Cormode and Muthukrishnan 2005), which never counts too few. Words are separated by blanks, and compared without case.
 
 A block: the number of bytes (4, little endian), then zstd data of the differences of the sorted 64-bit hashes, byte
 plane by byte plane, and of the 32-bit counts in the same way.
@@ -30,7 +30,7 @@ _FULL = np.uint32(0xFFFFFFFF)
 class TrigramWriter:
     """Counts the tri-grams of texts into an open file, a block every BLOCK_TRIGRAMS; call `close` after the last.
 
-    It never holds more than a block, however many texts come. Add each post once, not once a path.
+    It never holds more than a block in memory. Add each post once, not once per path.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -70,7 +70,7 @@ class TrigramWriter:
 
 
 def width_for(trigrams: int, more_than: int) -> int:
-    """A width at which the counts of strangers that share a counter come to a tenth of `more_than` on average.
+    """A width at which other tri-grams on the same counter add a tenth of `more_than` on average.
 
     For 1.6 billion tri-grams and 1000 it is 1 << 24, a table of 128 MiB.
     """
@@ -111,7 +111,7 @@ class TrigramSketch:
             row[cells[row[cells] < before]] = _FULL
 
     def count(self, hashes: Hashes) -> Counts:
-        """How often each was seen, at least: never too few, too many where others fell on all its counters."""
+        """At least how often each was seen: never too few, too many if others share all its counters."""
         first, second = (row[cells] for row, cells in zip(self.table, self._cells(hashes), strict=True))
         counts: Counts = np.minimum(first, second)
         return counts

@@ -1,11 +1,11 @@
-"""Lists of offensive phrases and of subreddits: text files -> what finds a listed phrase in a turn.
+"""Lists of offensive phrases and of subreddits: text files -> a search for listed phrases in turns.
 
-A list has one phrase a line; blank lines and lines that begin with `#` are passed over. A phrase in a script written
-with blanks is matched as whole words in any case, whatever punctuation or white space stands between them. Arabic is
+A list has one phrase per line; blank lines and lines that begin with `#` are ignored. A phrase in a script written
+with blanks is matched as whole words in any case, whatever punctuation or white space is between them. Arabic is
 compared without vowel signs, tatweel and lengthened letters, in one form of its letters, and with what is written
 joined to a phrase's first word (and, for, the); phrases of several words without hamza, too, but not a single one: "I
 kill myself" (أنتحر) without it is "he killed himself". A phrase in a script written without blanks, or an emoji, is
-matched anywhere. The time that a text takes does not grow with the list: only phrases that begin with one of its words
+matched anywhere. The time per text does not grow with the list: only phrases that begin with one of its words
 are looked up.
 """
 
@@ -29,7 +29,7 @@ DISTRESS_PHRASES = "distress_phrases.txt"
 HARMLESS_PHRASES = "harmless_phrases.txt"
 
 _WORD = re.compile(r"\w+")
-# What is no `\w` in ASCII becomes a blank: translating and splitting is three times as fast as searching for words.
+# ASCII other than `\w` becomes a blank: translating and splitting is three times as fast as searching for words.
 _BLANKS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range(128))
 # Arabic signs; the variation selector and joiner that make emoji of one look differ; unseen blanks.
 _OPTIONAL = re.compile(f"[\xad{ARABIC_SIGNS}\u200b-\u200d\u2060\ufe0f]")
@@ -86,7 +86,7 @@ class Blocklist:
         return None
 
     def places(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Where listed phrases of words stand: from which word to which (not included), and each as it is listed."""
+        """Where listed phrases of words are: first word, word after the last, and the phrase as listed."""
         words = _words(_fold(text))
         bare = _bare(words)
         for start, first in enumerate(bare):
@@ -97,7 +97,7 @@ class Blocklist:
 
 
 def mark(turns: Sequence[Turn], phrases: Blocklist) -> tuple[tuple[Turn, ...], int]:
-    """The turns, those with a listed phrase without loss; and how many these are."""
+    """The turns, without loss for those with a listed phrase; and how many these are."""
     listed = [phrases.find(turn.text) is not None for turn in turns]
     marked = (
         msgspec.structs.replace(turn, learn=False) if found else turn for turn, found in zip(turns, listed, strict=True)
@@ -106,7 +106,7 @@ def mark(turns: Sequence[Turn], phrases: Blocklist) -> tuple[tuple[Turn, ...], i
 
 
 def load_phrases(path: Path) -> Blocklist:
-    """Read a list of phrases; DataError with file and line for what is no phrase, and for a list without any."""
+    """Read a list of phrases; DataError with file and line for an invalid phrase, and for an empty list."""
     phrases = []
     for number, phrase in _entries(path):
         folded = _fold(phrase)
@@ -156,7 +156,7 @@ def _fold(text: str) -> str:
 def _joined(words: tuple[str, ...]) -> list[tuple[str, ...]]:
     """An Arabic phrase with each of the small words that may be written joined to its front.
 
-    A single word has none if it is short, as another word would come of it. Nor has a word of two letters but `and`:
+    A short single word gets none, since the result might be another word. A word of two letters gets only `and`:
     "no" (لا) with "like" is "certainly not" (كلا).
     """
     first, *others = words
@@ -174,7 +174,7 @@ def _key(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _bare(words: Sequence[str]) -> Sequence[str]:
-    """The words without hamza; the same object where they have none."""
+    """The words without hamza; the same object if they have none."""
     together = " ".join(words)
     return together.translate(ARABIC_HAMZA).split() if _HAMZA.search(together) else words
 

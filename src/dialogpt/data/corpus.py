@@ -1,6 +1,6 @@
-"""What only the whole corpus can tell of a session: whether its response is bland, and whether it is a near-duplicate.
+"""What only the whole corpus can decide: whether a response is bland, and whether a session is a near-duplicate.
 
-3. sift    The tri-gram counts of all partitions are added up; the keys of all sessions meet, a range of keys a task.
+3. sift    The tri-gram counts of all partitions are added up; all sessions' keys are compared, a range a task.
 4. write   Each partition's candidates are read again, and those that may stay are written.
 
 A keys file of the second pass: NumPy (3, E) uint64, sorted by its first row - keys, numbers of sessions, their order.
@@ -33,7 +33,7 @@ SKETCH = "bland/trigrams.npy"
 
 
 class Collector:
-    """What the second pass gathers of its candidates for the next: the responses' tri-grams, the sessions' keys."""
+    """What the second pass collects about its candidates for the next: the responses' tri-grams, the sessions' keys."""
 
     def __init__(self, config: ExtractConfig, trigrams: IO[bytes] | None) -> None:
         self._keys: list[Hashes] | None = [] if config.dedup else None
@@ -128,7 +128,7 @@ def sift_ranges(keys: int) -> int:
 
 
 class Sieve:
-    """Tells which candidates of a partition may stay, from what the third stage wrote."""
+    """Decides which candidates of a partition may stay, by what the third stage wrote."""
 
     def __init__(self, config: ExtractConfig, folder: Storage, partition: int, duplicates: Sequence[str]) -> None:
         self._share, self._count = config.bland_share or 0.0, config.bland_count

@@ -1,7 +1,7 @@
-"""Reddit dump files -> typed records: one JSON object a line, a comment or a submission, told apart by what they hold.
+"""Reddit dump files -> typed records: one JSON object per line, a comment or a submission, recognised by its fields.
 
-Dumps of 2005 to today differ: numbers may be strings ("3"), fields null or missing, some lines cut. A line that is no
-record is counted under its reason and passed over. Unknown fields are never decoded. Field names are Pushshift's.
+Dumps of 2005 to today differ: numbers may be strings ("3"), fields null or missing, some lines cut. A line that is not
+a record is counted under its reason and skipped. Unknown fields are never decoded. Field names are Pushshift's.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,8 +43,8 @@ def read_dump(
 ) -> Iterator[tuple[int, list[Record]]]:
     """Yield the file's records in blocks, each with its number in the file: all, or one of `parts` equal shares.
 
-    Lines that hold no JSON object, or fields of unexpected types, are counted in `tally`; `lack` tells what a record
-    lacks to be of use. Errors as `files.read_lines`.
+    Lines that hold no JSON object, or fields of unexpected types, are counted in `tally`; `lack` says what a record
+    lacks to be usable. Errors as `files.read_lines`.
     """
     decoder = msgspec.json.Decoder(Record)
     for number, block in read_part(path, part, parts, on_read):
@@ -66,7 +66,7 @@ def _records(block: bytes, decoder: msgspec.json.Decoder[Record], tally: Tally) 
 
 
 def _of_line(line: bytes, decoder: msgspec.json.Decoder[Record]) -> list[Record] | str:
-    """The line's record (two, where the line end between them is lost), or the reason why it is none."""
+    """The line's record (two, if the line end between them is lost), or the reason why it has none."""
     try:
         return decoder.decode_lines(line)
     except UnicodeDecodeError:
@@ -98,7 +98,7 @@ def parent_of(parent: str | int | UnsetType | None, thread: str) -> str:
 
 
 def as_int(value: Number | UnsetType, default: int) -> int:
-    """The number, which a dump may give as a string or with a fraction; `default` when it is missing or none."""
+    """The number, which a dump may give as a string or with a fraction; `default` if it is missing or not one."""
     if type(value) is int:
         return value
     try:

@@ -10,8 +10,8 @@ left out, a shorter one as a whole; a session whose last two turns have fewer th
     in both turns: taken for the same    100%    57%    28%     6%     1%     0%
 
 Unrelated turns agree in a band once in 20 million pairs: of 10,000 replies to one turn, one or two in a thousand go.
-What goes does not depend on how a corpus is cut into parts: all entries of a key meet in one bucket, and each bucket is
-decided alone.
+What is dropped does not depend on how a corpus is cut into parts: all entries of a key meet in one bucket, and each
+bucket is decided alone.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from dialogpt.data.wordhash import Hashes, grams, letters, letters_and_digits, m
 from dialogpt.session import Session
 
 BANDS = 4
-ROWS = 3  # least hashes of a turn in each band; all must agree, those of the context's last turn and of the response
+ROWS = 3  # least hashes of a turn in each band; all must agree, for the context's last turn and for the response
 FEW_WORDS = 8
 
 _SALTS = np.arange(1, BANDS + 1, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)

@@ -3,8 +3,8 @@
 1. read    Every dump is streamed once, in one task or several; its posts go to a spill file by a hash of their thread,
            so that a thread is whole even when it crosses the end of a month.
 2. plant   Each partition of the threads is read at once: thread -> forest -> paths -> sessions, in id order.
-3. sift    When near-duplicates or bland responses go, what only the whole corpus can tell is found out,
-4. write   and the sessions that may stay are written (data/corpus.py).
+3. sift    If near-duplicates or bland responses are dropped, these are found over the whole corpus,
+4. write   and the sessions that remain are written (data/corpus.py).
 
 `manifest.dropped` counts lines, comments, titles and paths by reason (`comment: url`): lines = comments + submissions +
 dropped lines; comments + submissions = posts + dropped comments and titles; paths = sessions + dropped paths.
@@ -39,17 +39,17 @@ from dialogpt.session import DROPPED, Session
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
-PARTITION_BYTES = 4 << 20  # of dump on disk: 13,000 posts with `released`; more would leave the processor's cache
+PARTITION_BYTES = 4 << 20  # of dump on disk: 13,000 posts with `released`; more would not fit the processor's cache
 MAX_PARTITIONS = 4096
-# A dump is cut for several workers into parts of so much; to read one takes decompressing it all, but for bzip2.
+# Several workers read a dump in parts of this size; reading one means decompressing the whole dump, except for bzip2.
 PART_BYTES, BZIP2_PART_BYTES = 32 << 20, 4 << 20
 
 
 def extract(config: ExtractConfig) -> Manifest:
     """Write the sessions of `config.dumps` to `config.out`; the manifest counts what came out and what was dropped.
 
-    A job that was stopped goes on when it is started again. Raises DataError when a dump is missing, damaged or
-    none, and when no session comes out; then nothing is written.
+    A job that was stopped resumes when it is started again. Raises DataError when a dump is missing, damaged or not
+    a dump, and when no session comes out; then nothing is written.
     """
     if not config.dumps:
         raise UsageError("no dumps given", "name the files: RC_*.zst RS_*.zst")
@@ -57,7 +57,7 @@ def extract(config: ExtractConfig) -> Manifest:
     workers = Workers(config.workers, config.engine, config.address)
     sizes = [input_bytes(path) for path in config.dumps]
     _ = Screen(config), blocked_subreddits(config)  # lists are read now, not hours later
-    open_sink(io.BytesIO(), config.format).close()  # a library that is missing is told now, too
+    open_sink(io.BytesIO(), config.format).close()  # a missing library is reported now, too
     job = Job(str(config.out), job_settings(config), overwrite=config.overwrite, work_format=SPILL_FORMAT)
     if job.finished:
         return job.finished
@@ -85,12 +85,12 @@ def extract(config: ExtractConfig) -> Manifest:
 def read_dumps(
     job: Job, config: ExtractConfig, sizes: Sequence[int], workers: Workers
 ) -> tuple[list["ReadTask"], list[Tally]]:
-    """The first stage: begin the job or go on with it; returns the tasks and their tallies."""
+    """The first stage: begin or resume the job; returns the tasks and their tallies."""
     job.begin(_plan(config, sizes, workers.count))
     reads = read_tasks(job, config, sizes)
     tallies = as_tallies(job.run("read", read_part, reads, workers))
     if not any(tally.counts["comments"] or tally.counts["submissions"] for tally in tallies):
-        job.folder.remove()  # nothing to go on with
+        job.folder.remove()  # nothing to resume from
     _check_dumps(config, reads, tallies)
     return reads, tallies
 
@@ -98,8 +98,8 @@ def read_dumps(
 def sift(
     job: Job, config: ExtractConfig, plants: Sequence["PartitionTask"], tallies: Sequence[Tally], workers: Workers
 ) -> list[Tally]:
-    """The third and the fourth stage: what only the whole corpus can tell; returns the fourth's tallies."""
-    from dialogpt.data import corpus  # with NumPy, which takes long to import and is for these stages alone
+    """The third and the fourth stage: what only the whole corpus can decide; returns the fourth's tallies."""
+    from dialogpt.data import corpus  # imports NumPy, which takes long and is only for these stages
 
     trigrams, keys = (sum(tally.counts[name] for tally in tallies) for name in ("trigrams", "keys"))
     names, folder = [task.name for task in plants], job.folder.url
@@ -268,7 +268,7 @@ def counted_forest(posts: list[Post], marks: list[str], tally: Tally) -> Forest:
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """Without the cycle collector: a task makes millions of objects and no cycles, and it would look at them all."""
+    """Without the cycle collector, which would visit a task's millions of objects, none of them in a cycle."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -279,7 +279,7 @@ def no_collector() -> Iterator[None]:
 
 
 def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
-    """What decides the output: a job may go on with other workers, on another engine. Of lists, what they hold, too."""
+    """The settings that decide the output (not workers or engine, which may change), with the content of lists."""
     elsewhere = ("out", "workers", "engine", "address", "overwrite")
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}
     lists = [config.blocklist, config.block_subreddits, *getattr(config, "held_out", ())]

@@ -32,7 +32,7 @@ _BITS = bytes(ord("0" if chr(code).isspace() else "1") for code in range(128)).l
 
 
 def post_filters(min_words: int, max_words: int) -> dict[str, PostFilter]:
-    """The filters of a single post's text, in the order they are asked."""
+    """The filters of a single post's text, in the order they are applied."""
     return {
         "url": has_url,
         "markers": has_markers,
@@ -42,7 +42,7 @@ def post_filters(min_words: int, max_words: int) -> dict[str, PostFilter]:
 
 
 def path_filters(min_turns: int, min_score: int, max_session_words: int) -> dict[str, PathFilter]:
-    """The filters of a path of posts, in the order they are asked."""
+    """The filters of a path of posts, in the order they are applied."""
     return {
         "few turns": partial(too_few_turns, least=min_turns),
         "low score": partial(low_score, least=min_score),
@@ -52,7 +52,7 @@ def path_filters(min_turns: int, min_score: int, max_session_words: int) -> dict
 
 
 def first_reason(item: T, filters: Mapping[str, Callable[[T], str | None]]) -> str | None:
-    """The first filter's reason against the item, or None when all let it pass."""
+    """The first filter's reason against the item, or None when it passes all."""
     for reject in filters.values():
         if reason := reject(item):
             return reason
@@ -73,8 +73,7 @@ def count_words(text: str) -> int:
 def words_up_to(text: str, most: int) -> int:
     """Words divided by white space: their number, when that is `most` or less, else any number above `most`.
 
-    To split is to make an object of each word; to make a number, with a bit for each letter, takes two thirds of the
-    time.
+    Splitting makes an object of each word; making a number with a bit for each letter takes two thirds of the time.
     """
     if text.isascii():  # other characters may be white space
         # Few texts of `most` words are longer. A word begins at a letter that no letter stands before.
@@ -86,12 +85,12 @@ def words_up_to(text: str, most: int) -> int:
 
 
 def has_url(text: str) -> str | None:
-    """Reject an address that shows; the text of a markdown link has become plain words before."""
+    """Reject a visible address; markdown links have already become their plain text."""
     return "url" if ("/" in text or "www." in text.lower()) and _URL.search(text) else None
 
 
 def has_markers(text: str) -> str | None:
-    """Reject text with brackets (the paper's rule), or marks that cleaning could not take off."""
+    """Reject text with brackets (the paper's rule), or marks that cleaning could not remove."""
     return "special markers" if _MARKS.search(text) and _MARKERS.search(text) else None
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def import_files(config: ImportConfig) -> Manifest:
     """Write the conversations of `config.files` as a sessions folder; returns its manifest.
 
-    Raises DataError with file and line for what is no conversation, and when no session is left; UsageError when
+    Raises DataError with file and line for an invalid conversation, and when no session is left; UsageError when
     --speaker says nothing in any of them.
     """
     importer = Importer(config)
@@ -46,7 +46,7 @@ def import_files(config: ImportConfig) -> Manifest:
 class Importer:
     """One `import`: reads its files and shapes their conversations; `dropped` and `counts` say what became of them.
 
-    Raises UsageError for settings that cannot work, DataError for a file that is not there: now, not after the others.
+    Raises UsageError for settings that cannot work, DataError for a missing file: now, not after the others.
     """
 
     def __init__(self, config: ImportConfig) -> None:
@@ -96,7 +96,7 @@ class Importer:
             yield from self._shaped(conversation, merge)
 
     def _conversations(self, form: Format, file: TextFile) -> Iterator[Session]:
-        """A file's conversations as they stand there, whatever their length."""
+        """A file's conversations as they are, whatever their length."""
         split = shaping.by_replies if self.config.replies else shaping.by_silence
         config = self.config
         options = ReadOptions(config.date_order, tidy(config.speaker), config.columns, config.replies)
@@ -165,7 +165,7 @@ def _no_such_speaker(speaker: str, speakers: Counter[str]) -> UsageError:
 
 
 def _alike(speaker: str, speakers: Counter[str]) -> list[str]:
-    """Other names, with their turns, that differ from a speaker's in case, hamza and the like: they may be his, too."""
+    """Other names, with their turns, that differ from a speaker's in case, hamza and the like: perhaps the same."""
     return [
         f"{name!r} ({count})"
         for name, count in speakers.most_common()

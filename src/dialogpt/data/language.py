@@ -1,7 +1,7 @@
-"""The optional limit to some languages: a session is dropped when its text is in another one (extra `language`).
+"""The optional language filter: a session is dropped when its text is in another language (extra `language`).
 
-py3langid's naive Bayes over byte n-grams judges the end of a session, offline. Of a few words it cannot be sure, so a
-session goes only when some other language is ten times as likely as the wanted ones together. Of English Reddit
+py3langid's naive Bayes over byte n-grams judges the end of a session, offline. A few words leave it unsure, so a
+session is dropped only if another language is ten times as likely as the wanted ones together. Of English Reddit
 sessions none in 4000 goes, of exchanges of 2 to 6 words 1.6%; of 32 short exchanges in other languages none stays.
 """
 
@@ -16,7 +16,7 @@ from dialogpt.session import Session
 CHARACTERS = 200  # from the end: about 0.2 ms, a microsecond a character
 LEAST_RATIO = 0.1
 
-# What the classifier tells apart from the language that people would name.
+# Languages that the classifier separates from the one that people would name.
 _VARIETIES = {"ar": ("ary", "arz"), "zh": ("wuu", "yue"), "no": ("nn",), "uz": ("uzs",), "ku": ("sdh",), "en": ("pcm",)}
 
 
@@ -51,7 +51,7 @@ class LanguageFilter:
 
 @cache
 def _load() -> Any:
-    """The classifier, one a process: loading it takes half a second."""
+    """The classifier, one per process: loading it takes half a second."""
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
     except ImportError as error:

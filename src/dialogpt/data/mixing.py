@@ -46,7 +46,7 @@ class Source:
 
 
 def mix(config: MixConfig) -> Manifest:
-    """Write the mixture's sessions; the manifest counts them by source, and what was dropped of which.
+    """Write the mixture's sessions; the manifest counts them by source, and what was dropped from each.
 
     Raises UsageError for a mixture file that does not load, DataError as `import` does.
     """
@@ -82,14 +82,14 @@ def mix(config: MixConfig) -> Manifest:
 
 
 def copies(id: str, weight: float) -> int:
-    """How often a session is read: the weight, its fraction being the share of ids that are read once more."""
+    """How often a session is read: the weight, whose fraction is the share of ids that are read once more."""
     whole = math.floor(weight)
     return whole + (int(order_of([id])[0]) < (weight - whole) * 2.0**64)
 
 
 @contextmanager
 def _in(mixture: Path, name: str) -> Iterator[None]:
-    """A block whose errors say of which source they are."""
+    """A block whose errors name the source."""
     try:
         yield
     except DialoGPTError as error:
@@ -128,7 +128,7 @@ def _gather(
 
 
 def read_mixture(path: Path, root: Path, without: Sequence[str] = ()) -> list[Source]:
-    """The sources that a mixture file names, but those in `without`.
+    """The sources that a mixture file names, except those in `without`.
 
     Files are under `root` or beside the mixture file, blocklists beside it.
 

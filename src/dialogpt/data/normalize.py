@@ -1,7 +1,7 @@
 """Reddit markdown -> plain text as the person wrote it, on one line; any script, nothing transliterated.
 
-Marks go and words stay: links keep their text, emphasis its words. What the writer did not say in the conversation goes
-whole: quoted lines, code blocks, table rules and a closing "Edit: ..." that answers later readers.
+Marks are removed and words stay: links keep their text, emphasis its words. What is not part of the conversation is
+removed whole: quoted lines, code blocks, table rules and a closing "Edit: ..." that answers later readers.
 """
 
 import html
@@ -25,7 +25,7 @@ _MARKS = re.compile(r"[\\`*_\[\]#>^~|]")
 _SHRUG = re.compile(r"¯\\+_?\(ツ\)\\*_?/¯")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _PROTECTED = re.compile("[\U000f0021-\U000f007e]")
-_PLANE = 0xF0000  # private use: where escaped characters wait while the marks are taken off
+_PLANE = 0xF0000  # private use: stands for escaped characters while the marks are removed
 
 _FENCED = re.compile(r"(?m)^ {0,3}```[^`\n]*\n(?:.*\n)*?(?: {0,3}```[ ]*$|\Z)")
 _INDENTED = re.compile(r"(?:\A|(?<=\n\n))(?:(?: {4}|\t).*(?:\n|\Z))+")
@@ -66,7 +66,7 @@ def clean(text: str) -> str:
 
 
 def strip_markdown(text: str) -> str:
-    """Take off Reddit's marks; line ends stay where they are."""
+    """Remove Reddit's marks; line ends stay where they are."""
     if "\\" in text:
         text = _SHRUG.sub(lambda _: _protect(r"¯\_(ツ)_/¯"), text)
         text = _ESCAPE.sub(lambda match: _protect(match[1]), text)
@@ -91,7 +91,7 @@ def strip_markdown(text: str) -> str:
 
 
 def _strip_blocks(text: str) -> str:
-    """Take out what is not said: code blocks, quoted lines, rules; then the marks at the start of lines."""
+    """Remove what is not said: code blocks, quoted lines, rules; then the marks at the start of lines."""
     if "```" in text:
         text = _FENCED.sub("", text)
     if "    " in text or "\t" in text:

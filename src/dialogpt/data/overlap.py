@@ -1,4 +1,4 @@
-"""Test-set overlap: how much of a turn's text stands in held-out responses or references, in 4-grams of words.
+"""Test-set overlap: how much of a turn's text occurs in held-out responses or references, in 4-grams of words.
 
 Held-out files, plain or compressed, are told apart by their first line: JSONL sessions, JSONL of `EvalItem`, or text.
 In text, every column between tabs and every turn between ` EOS ` counts, without the `score|` that may stand before a
@@ -37,7 +37,7 @@ class HeldOut:
                 batch.clear()
         parts.append(_four_grams(batch))
         self._hashes = np.unique(np.concatenate(parts))
-        # A look at the first bits tells nearly all strangers, and takes a tenth of a search's time.
+        # The first bits already rule out nearly all others, in a tenth of a search's time.
         bits = len(self._hashes).bit_length() + 3
         self._shift = np.uint64(64 - bits)
         self._begun = np.zeros(1 << bits, np.bool_)

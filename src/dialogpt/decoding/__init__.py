@@ -1,7 +1,7 @@
 """Stage 5: context -> hypotheses -> the reply.
 
 `sampling` chooses tokens from an engine's logits (see `dialogpt.engine`); `rows` decodes many contexts together and
-`beam` searches; `hypotheses` is both of them for contexts; `safety` rejects and `rerank` orders what they made;
+`beam` searches; `hypotheses` applies both to contexts; `safety` rejects and `rerank` orders what they made;
 `responder` is the whole way from a context to a reply, for `generate` (a file) and for a conversation.
 """
 
@@ -19,7 +19,7 @@ from dialogpt.errors import UsageError, given
 
 
 class Range(NamedTuple):
-    """The values that a setting may have; with `above` the least is none of them."""
+    """The values that a setting may have; with `above` the least is excluded."""
 
     least: float
     most: float = math.inf
@@ -35,10 +35,10 @@ class Range(NamedTuple):
         return between.format(self.least, self.most)
 
 
-# Of settings of one reply, wherever they come from: the command line, /settings of the chat, a request.
+# For the settings of a reply, wherever they come from: the command line, /settings in the chat, a request.
 RANGES = {
     "max_new_tokens": Range(1),
-    "temperature": Range(0, 5),  # at 5 what is likely is hardly likelier than the rest
+    "temperature": Range(0, 5),  # at 5 likely tokens are hardly likelier than the rest
     "top_k": Range(0),
     "top_p": Range(0, 1, above=True),
     "min_p": Range(0, 1),
@@ -78,7 +78,7 @@ class DecodingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyConfig(DecodingConfig):
-    """How a reply is chosen among hypotheses: by a backward model (MMI) or a ranker; what is not safe goes."""
+    """How a reply is chosen among hypotheses: by a backward model (MMI) or a ranker, without unsafe ones."""
 
     num_hypotheses: Annotated[int, "hypotheses of a reply (0: 16 with --mmi or --ranker, else 1)"] = 0
     mmi: Annotated[
@@ -149,7 +149,7 @@ def check_ranges(config: object, *rules: tuple[str, bool, str]) -> None:
 
 @contextmanager
 def settings_by_name() -> Iterator[None]:
-    """Errors call settings top_k, as whoever has not typed --top-k knows them."""
+    """Errors name settings as top_k, for those who have not typed --top-k."""
     try:
         yield
     except UsageError as error:

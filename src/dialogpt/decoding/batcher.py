@@ -1,7 +1,7 @@
 """Replies to many conversations at once: a job joins the batch at the next token, and leaves when its reply is there.
 
-What a conversation has read is kept when a reply ends, within a budget of memory, the least recently used leaving
-first; its next turn then costs what is new in it. A job's error is its own. One thread calls `step` again and again.
+A conversation's cache is kept when a reply ends, within a memory budget, the least recently used dropped first; its
+next turn then costs only what is new. A job's error is its own. One thread calls `step` again and again.
 """
 
 import logging
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 class Job:
     """A context and how to reply to it; the callbacks are called by the thread that steps.
 
-    on_text: what a reply that nobody has to choose or check gains with a token. on_done: the reply, or an error. It
-    ends before the first of the `stops`.
+    on_text: the text that a token adds, for a reply that need not be chosen or checked. on_done: the reply, or an
+    error. The reply ends before the first of the `stops`.
     """
 
     context: Sequence[Turn]
@@ -40,9 +40,9 @@ class Job:
     stops: Sequence[str] = ()
     on_text: Callable[[str], object] | None = None
     on_done: Callable[[Reply | Exception], object]
-    cancelled: bool = False  # anybody may set it; the rows leave before the next token
-    prompt_tokens: int = 0  # of what is read of the context, once that is known
-    tokens: Sequence[int] = ()  # the context's, once the job has been begun
+    cancelled: bool = False  # any thread may set it; the rows leave before the next token
+    prompt_tokens: int = 0  # of the part of the context that is read, once known
+    tokens: Sequence[int] = ()  # the context's tokens, once the job has begun
     rows: list[Row] = field(default_factory=list)
     made: list[Hypothesis] = field(default_factory=list)
     attempt: int = 0
@@ -50,25 +50,25 @@ class Job:
 
     @property
     def streams(self) -> bool:
-        """Whether its reply is told as it is made."""
+        """Whether its reply is sent as it is generated."""
         return self.on_text is not None and self.config.hypotheses == 1 and not self.config.safety
 
 
 class Caches:
-    """What conversations have read, newest last, within a budget in bytes."""
+    """Caches of conversations, newest last, within a budget in bytes."""
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.size_bytes = 0
         self.hits = 0
         self._kept: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
-        self._sorted: list[tuple[int, ...]] = []  # its keys: what begins alike stands together
+        self._sorted: list[tuple[int, ...]] = []  # sorted: contexts with the same beginning are neighbours
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def put(self, tokens: Sequence[int], kept: Kept) -> None:
-        """Keep what has been read, and let the oldest go that do not fit."""
+        """Keep a cache, and drop the oldest ones that do not fit."""
         key = tuple(tokens)
         if key in self._kept:
             self._forget(key)
@@ -79,7 +79,7 @@ class Caches:
             self._forget(next(iter(self._kept)))
 
     def find(self, context: Sequence[int]) -> Kept | None:
-        """A copy of what has been read of the context's beginning, with room for the rest; None for nothing."""
+        """A copy of the longest cache of the context's beginning, with room for the rest; None if there is none."""
         new = tuple(context[:-1])
         place = bisect(self._sorted, new)
         beside = [(common_length(new, key), key) for key in self._sorted[max(place - 1, 0) : place + 1]]
@@ -96,7 +96,7 @@ class Caches:
 
 
 class Batcher:
-    """An engine, its tokenizer, and the jobs it works on; guards and rankers are used where a job's settings say so.
+    """An engine, its tokenizer, and the jobs it works on; guards and rankers are used if a job's settings say so.
 
     always: the rankers that order the hypotheses of every job.
     """
@@ -144,7 +144,7 @@ class Batcher:
                 ended = [done for row, token in drawn if (done := self._told(row, token)) is not None]
                 self._rows.shrink()
             self._read(coming)
-        except Exception as error:  # of the engine: nobody knows whose it is
+        except Exception as error:  # the engine's error: it is not known whose
             log.exception("decoding failed")
             for job in {*self._jobs.values(), *coming}:
                 self._fail(job, error)
@@ -153,7 +153,7 @@ class Batcher:
             self._complete(job)
 
     def _read(self, jobs: Sequence[Job]) -> None:
-        """Read the tokens that were drawn, and contexts, of which only what is new to the caches."""
+        """Read the tokens that were drawn, and of the contexts what is not in a cache."""
         if not jobs and not self._rows.alive:
             return
         try:
@@ -163,11 +163,11 @@ class Batcher:
                 raise
             self._read_alone(jobs)
         for job in jobs:
-            if len(job.rows) > 1:  # of a single row what it has read is kept at its end, with the reply
+            if len(job.rows) > 1:  # a single row's cache is kept at its end, with the reply
                 self.caches.put(job.tokens, Kept(list(job.tokens), self._rows.read_by(job.rows[0])))
 
     def _read_alone(self, jobs: Sequence[Job]) -> None:
-        """Whose an error is shows when each context is read by itself."""
+        """Read each context by itself, which shows whose the error is."""
         if self._rows.alive:
             self._rows.advance()
         for job in jobs:
@@ -192,7 +192,7 @@ class Batcher:
         return rows
 
     def _told(self, row: Row, token: int) -> Job | None:
-        """Take note of a row's token; returns its job when that was the last one of all its rows."""
+        """Record a row's token; returns its job when that was the last one of all its rows."""
         job, pieces = self._jobs[row], self._pieces[row]
         piece = pieces.feed(token)
         if pieces.stopped and row.place is not None:

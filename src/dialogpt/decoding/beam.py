@@ -1,4 +1,4 @@
-"""Beam search: of each context, the `num_beams` likeliest replies so far go on; the best finished ones are returned.
+"""Beam search: the `num_beams` likeliest replies to each context are continued; the best finished ones are returned.
 
 The rules are those of `transformers.generate` with its default `early_stopping=False`, token for token: a finished
 reply scores logprob / length ** length_penalty, and a search ends when no reply under way, at its present length,
@@ -34,7 +34,7 @@ class _Search:
     finished: list[Beam] = field(default_factory=list)
 
     def step(self, logprobs: Doubles, tokens: Ints, end_id: int, config: DecodingConfig) -> list[int]:
-        """Go on with the best continuations; returns the beam that each new one is from.
+        """Keep the best continuations; returns the beam that each one is from.
 
         logprobs, tokens: (beams, K), those of each beam that may be among the best.
         """

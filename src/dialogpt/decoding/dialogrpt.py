@@ -1,8 +1,8 @@
-"""A ranker that people's feedback has taught: DialogRPT (Gao et al., EMNLP 2020, arXiv 2009.06978), or one like it.
+"""A ranker trained on people's feedback: DialogRPT (Gao et al., EMNLP 2020, arXiv 2009.06978), or one like it.
 
 It is a GPT-2 that reads the context, each turn ended by the end token, and then a hypothesis without one. A linear
-layer makes a number of its state after the last token, whose sigmoid is how good the hypothesis is: likely to get more
-votes (`microsoft/DialogRPT-updown`), or to be a person's reply to this context (`-human-vs-rand`). In engines that
+layer turns its state after the last token into a number, whose sigmoid says how good the hypothesis is: likely to get
+more votes (`microsoft/DialogRPT-updown`), or to be a person's reply to this context (`-human-vs-rand`). In engines that
 layer is the last row of the token embedding (`model.config.with_score`), so that the number is a logit.
 """
 

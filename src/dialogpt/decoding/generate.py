@@ -1,8 +1,8 @@
 """The `generate` command: a file of contexts -> a file of replies, in the order of the contexts.
 
 A line of the contexts file, or of standard input (`-`), is a JSON object, {"context": ["Hi", ...]} or a session, or
-plain text with a tab between turns. Contexts of like length are decoded together. What is done is kept beside --out
-until all is: killed and started again with the same settings, the command goes on.
+plain text with a tab between turns. Contexts of similar length are decoded together. Finished replies are kept
+beside --out until all are done: killed and started again with the same settings, the command resumes.
 """
 
 import logging
@@ -30,7 +30,7 @@ from dialogpt.session import EvalItem, Turn
 log = logging.getLogger(__name__)
 
 STDIN = ("-", "/dev/stdin")
-BATCHES_AT_ONCE = 4  # of rows, between two entries of the journal
+BATCHES_AT_ONCE = 4  # of rows, between two journal entries
 
 
 def generate(config: GenerateConfig) -> Path | None:
@@ -65,7 +65,7 @@ def _check(config: GenerateConfig) -> None:
 
 
 def _reply_to_all(responder: Responder, items: Sequence[EvalItem], journal: "Journal", config: GenerateConfig) -> None:
-    """Reply to what the journal lacks, contexts of like length together."""
+    """Reply to the contexts that the journal lacks, those of similar length together."""
     left = [i for i in range(len(items)) if i not in journal.replies]
     left.sort(key=lambda i: sum(len(turn.text) for turn in items[i].context))
     together = max(BATCHES_AT_ONCE * config.batch_size // config.hypotheses, 1)
@@ -85,7 +85,7 @@ def _reply_to_all(responder: Responder, items: Sequence[EvalItem], journal: "Jou
 
 
 def read_contexts(path: Path) -> Iterator[EvalItem]:
-    """Yield the contexts of a file (see above); a line that is none is a DataError with file and line."""
+    """Yield the contexts of a file (see above); an invalid line is a DataError with file and line."""
     lines = sys.stdin.buffer if str(path) in STDIN else read_lines(path)
     for number, line in enumerate(lines, 1):
         text = decode_text(line, path, number).strip("\r\n ")

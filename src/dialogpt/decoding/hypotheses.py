@@ -23,7 +23,7 @@ Seed = int | tuple[int, ...]
 
 
 def reply_room(n_ctx: int, max_new_tokens: int) -> int:
-    """The most tokens of a reply: half of the model's context is always left to what is replied to."""
+    """The most tokens of a reply: half of what the model reads is always left for the context."""
     return min(max_new_tokens, n_ctx // 2)
 
 
@@ -50,7 +50,7 @@ def context_tokens(tokenizer: Tokenizer, turns: Iterable[Turn], n_ctx: int, max_
 def stream_tokens(
     engine: Engine, end_id: int, context: Sequence[int], config: DecodingConfig, seed: Seed, kept: Kept | None
 ) -> Iterator[tuple[int, Kept]]:
-    """Yield the tokens of one reply as they are drawn, the end token too, each with what the conversation keeps."""
+    """Yield the tokens of one reply as they are drawn, the end token too, each with the cache to keep."""
     logits, kept = engine.resume(context, kept)
     rows = Rows(engine, end_id)
     rows.start(_rows([context], config, [[seed]], engine.n_ctx)[0], logits, kept.cache)
@@ -111,7 +111,7 @@ def make_from(
 
 
 def _decode(engine: Engine, end_id: int, groups: Sequence[list[Row]], batch_size: int) -> None:
-    """Complete the rows of every context, the longest first: whoever takes an ended row's place fits."""
+    """Complete the rows of every context, the longest first, so that the next one fits into an ended row's place."""
     waiting = sorted((group for group in groups if group and group[0].room), key=lambda group: len(group[0].context))
     batch = Rows(engine, end_id)
     while waiting or batch.alive:
@@ -143,7 +143,7 @@ def room_after(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> in
 
 
 def sayable(text: str) -> str:
-    """What can be said of tokens' text: not bytes that are no whole code point, which are U+FFFD, nor outer blanks."""
+    """The text of tokens without outer blanks, and without U+FFFD, which stands for incomplete code points."""
     return text.replace("\ufffd", "").strip()
 
 

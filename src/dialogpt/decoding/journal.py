@@ -1,8 +1,8 @@
-"""What `generate` has done, kept beside its output until all is: `.NAME.part`, a header and then a line per entry.
+"""What `generate` has done, kept beside its output until all is done: `.NAME.part`, a header and then a line per entry.
 
-Killed at any moment, nothing but the entry that was being written is lost. The header is a digest of settings and
+A kill loses only the entry that was being written. The header is a digest of settings and
 contexts, the seed, and a version; an entry is a JSON object, number of the context -> reply. Without an output file,
-and for a stream in its place, nothing is kept.
+or if it is a stream, nothing is kept.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # Settings that change no reply; the seed stands beside the others.
 FREE = ("out", "overwrite", "report", "format", "show_hypotheses", "batch_size", "device", "seed")
-VERSION = 2  # to be raised when the same settings come to other replies; 1, without a number, had other seeds
+VERSION = 2  # raise it when the same settings give other replies; 1, without a number, had other seeds
 
 _DAMAGED = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -33,7 +33,7 @@ _DAMAGED = (msgspec.DecodeError, UnicodeDecodeError)
 class Journal:
     """The replies so far, by the number of their context, and the seed that they were drawn with.
 
-    Unless `overwrite`, entering is a UsageError where `config.out` is another run's or the journal another version's.
+    Without `overwrite`, entering is a UsageError if `config.out` is another run's or the journal another version's.
     """
 
     def __init__(self, config: GenerateConfig, items: Sequence[EvalItem]) -> None:
@@ -57,7 +57,7 @@ class Journal:
                 lock_file(self._file.fileno(), self._out)  # the name that users gave
                 if new:
                     failed.callback(self._path.unlink)
-                    failed.callback(self._file.close)  # first, which Windows wants
+                    failed.callback(self._file.close)  # first, as Windows requires
                 self._read()
                 if not self.replies:
                     self._file.truncate(0)
@@ -67,7 +67,7 @@ class Journal:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._file is not None and self._path is not None:
-            with suppress(OSError):  # what a full disk refused is refused once more; all else was flushed
+            with suppress(OSError):  # what a full disk refused is refused again; all else was flushed
                 self._file.close()
             if error is None or not self.replies:
                 self._path.unlink(missing_ok=True)
@@ -104,12 +104,12 @@ class Journal:
                 log.warning("%s:%d is damaged: what follows is done again", self._path, len(whole) + 1)
                 break
             whole.append(line)
-        if self.replies:  # else the file is begun anew
+        if self.replies:  # else the file is started again
             os.truncate(self._path, sum(len(line) + 1 for line in whole))
             log.info("going on: %d replies are there", len(self.replies))
 
     def _begun(self, header: bytes) -> "_Header | None":
-        """What is gone on with, or None; UsageError where to begin anew would take the place of what is there."""
+        """The header to resume from, or None; UsageError if starting again would replace something."""
         begun = None
         with suppress(*_DAMAGED):
             begun = msgspec.json.decode(header, type=_Header)

@@ -1,6 +1,6 @@
 """A model's name -> the engine that runs it, with its tokenizer.
 
-On a CPU the native engine does, in 8 bits or 4, where this installation has it; for everything else torch is imported.
+On a CPU that is the native engine, in 8 bits or 4, if this installation has it; for all else torch is imported.
 """
 
 import logging
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKWARD = "backward"  # the folder of a checkpoint's backward companion, inside the checkpoint's
-FORWARD_WEIGHT = 20.0  # where MMI is not the user's wish but the default; chosen on recipes/bundled/references
-GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, of WSL's, of AMD's
+BACKWARD = "backward"  # the folder of the backward companion, inside a checkpoint's
+FORWARD_WEIGHT = 20.0  # used when MMI is on by default; chosen on recipes/bundled/references
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL's, AMD's
 
 BITS = {"auto": 8, "int8": 8, "int4": 4}  # of the native engine's weights, by precision
 
@@ -39,8 +39,8 @@ def load_engine(
 ) -> tuple[Engine, Tokenizer]:
     """Open a model (see `hub.model_path`) on a device; `auto` precision is the fastest that costs next to no quality.
 
-    Warns of one whose manifest says that it was trained for the other direction than it is wanted for. UsageError when
-    it takes torch, and torch is not installed.
+    Warns if its manifest says that it was trained for the other direction. UsageError if it needs torch, and torch is
+    not installed.
     """
     _check_direction(name, backward=backward)
     if (bits := BITS.get(precision)) and (device == "cpu" or (device == "auto" and not _may_have_gpu())):
@@ -70,16 +70,16 @@ def _check_direction(name: str | None, *, backward: bool) -> None:
 
 
 def native_engine(source: Path, bits: int = 8, *, ranker: bool = False) -> "NativeEngine | None":
-    """The native engine of a model, in so many bits; None where it is not built, or cannot read this one."""
-    from dialogpt.native.engine import open_native  # where torch runs models, nothing of it is needed
+    """The native engine of a model, in that many bits; None if it is not built, or cannot read this one."""
+    from dialogpt.native.engine import open_native  # not imported if torch runs models
 
     return open_native(source, bits, ranker=ranker)
 
 
 def _may_have_gpu() -> bool:
-    """Whether torch is worth the time that its import takes to look for a GPU.
+    """Whether importing torch to look for a GPU is worth the time.
 
-    A Mac's has to be named (`mps`): its memory is the CPU's, and for a token torch reads four times as much of it.
+    A Mac's has to be named (`mps`): its memory is the CPU's, and torch reads four times as much of it per token.
     """
     if find_spec("torch") is None:
         return False
@@ -105,7 +105,7 @@ def load_backward(
 
 
 def load_ranker(config: ReplyConfig, *, device: str = "auto") -> list[tuple[Ranker, float]]:
-    """The ranker that the settings name, with its weight; none where they name none. It reads texts, as MMI does."""
+    """The ranker that the settings name, with its weight; none if they name none. It reads texts, as MMI does."""
     if not config.ranker:
         return []
     opened = load_engine(config.ranker, device=device, precision=config.precision, ranker=True)
@@ -119,7 +119,7 @@ def companion_of(model: str | None) -> Path | None:
 
 
 def with_companion(config: Config, model: str | None) -> Config:
-    """The settings with MMI, where they leave it open, replies are drawn, and the model has a backward companion.
+    """The settings with MMI, if they leave it open, replies are drawn, and the model has a backward companion.
 
     A ranker that is named takes its place.
     """

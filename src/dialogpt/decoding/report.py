@@ -1,6 +1,6 @@
 """How much hypotheses repeat themselves, their context and each other: the faults of dull models, as shares.
 
-Words are what blanks part, without case; an n-gram is three of them.
+Words are separated by blanks, without case; an n-gram is three of them.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ class RepetitionReport(msgspec.Struct, frozen=True, kw_only=True):
 
     hypotheses: int
     empty: float
-    repeats_itself: float  # an n-gram twice in it
+    repeats_itself: float  # it has an n-gram twice
     copies_context: float  # it equals a turn of the context
     overlaps_context: float  # an n-gram of it stands in the context
     same_as_another: float  # another context has an equal hypothesis
     mean_words: float
     distinct_1: float
     distinct_2: float
-    most_frequent: tuple[tuple[str, int], ...]  # the blandest: hypotheses that several contexts have
+    most_frequent: tuple[tuple[str, int], ...]  # the blandest: hypotheses of several contexts
 
     def lines(self) -> list[str]:
         """The report as text, a figure a line."""

@@ -1,8 +1,8 @@
-"""Hypotheses in the order of what rankers think of them.
+"""Hypotheses ordered by rankers.
 
 A ranker is a function (context, hypotheses) -> scores, higher is better, with a name. `MMI` is the authors': log
 P(source | hypothesis) by a backward model that reads `hypothesis <eos> last source turn <eos> older turns <eos>`, with
-loss on the source alone (paper, section 3.3). Rankers compose by weights.
+loss on the source alone (paper, section 3.3). Rankers are combined by weights.
 """
 
 import math
@@ -18,8 +18,8 @@ from dialogpt.engine import Engine
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
-FEW_WORDS = 3  # from which on a turn is not said twice: "me too" may be
-LAST = 1e4  # more than other scores can differ by
+FEW_WORDS = 3  # words from which a turn should not be repeated; "me too" may be
+LAST = 1e4  # more than other scores can make up for
 
 
 class Ranker(Protocol):
@@ -35,7 +35,7 @@ Rankers = Sequence[tuple[Ranker, float]]  # with their weights
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """log P(hypothesis | context) a token, as the model that made it has it; 0 where an engine does not tell it."""
+    """log P(hypothesis | context) per token by the model that made it; 0 if an engine does not report it."""
 
     name: str = "forward a token"
 
@@ -58,13 +58,13 @@ class MMI:
         source = [token for turn in self.tokenizer.encode_turns(turns) for token in turn]
         longest = self.engine.n_ctx // 2  # as the context of a reply, a hypothesis that is too long keeps its end
         made = [self.tokenizer.encode_turns([Turn(hypothesis.text)])[0][-longest:] for hypothesis in hypotheses]
-        room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, or they do not compare
+        room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, to be comparable
         return [-nats for nats in self.engine.nats([(tokens, source[:room]) for tokens in made])]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsaid:
-    """0, or -1 for a hypothesis of several words that stands in the context, as its speaker's turn or the other's."""
+    """0, or -1 for a hypothesis of several words that is already a turn of the context, whoever said it."""
 
     name: str = "unsaid"
 
@@ -78,9 +78,9 @@ def _words(text: str) -> list[str]:
 
 
 def mmi_rankers(backward: tuple[Engine, Tokenizer], config: ReplyConfig) -> list[tuple[Ranker, float]]:
-    """What orders hypotheses with `--mmi`: a backward model, as in the paper.
+    """The rankers of `--mmi`: a backward model, as in the paper.
 
-    With a `forward_weight` the forward model counts beside it, and what has been said before comes last.
+    With a `forward_weight` the forward model counts too, and what was said before comes last.
     """
     rankers: list[tuple[Ranker, float]] = [(MMI(*backward, config.mmi_source), 1.0)]
     return [*rankers, (Forward(), config.forward_weight), (Unsaid(), LAST)] if config.forward_weight else rankers

@@ -1,6 +1,6 @@
 """From a context to a reply: hypotheses, without those that a guard rejects, in the rankers' order; the first is said.
 
-When all are rejected, they are drawn once more; when all are again, a fixed line is said.
+If all are rejected, they are drawn once more; if all are rejected again, a fixed line is said.
 """
 
 from collections import Counter
@@ -82,7 +82,7 @@ class Responder:
 
     @property
     def has_a_choice(self) -> bool:
-        """Whether a reply is chosen or checked as a whole, so that it cannot be told before it is complete."""
+        """Whether a reply is chosen or checked as a whole, so that it cannot be sent before it is complete."""
         return self.config.hypotheses > 1 or self.config.num_beams > 1 or bool(self.guards)
 
     def stream(self, context: Sequence[Turn], seed: int, kept: Kept | None = None) -> Iterator[tuple[str, Kept]]:
@@ -103,10 +103,10 @@ class Pieces:
     """The tokens of a reply -> its text, in pieces of whole code points, up to the first of some strings, if any."""
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
-        self.text = ""  # what has been told
+        self.text = ""  # how much has been sent
         self.stopped = False
         self._tokenizer, self._stops = tokenizer, stops
-        self._whole = ""  # the text of all tokens but those that wait for the rest of a code point
+        self._whole = ""  # the text of all tokens except those of an incomplete code point
         self._waiting: list[int] = []
 
     def feed(self, token: int) -> str:
@@ -155,7 +155,7 @@ def best(rankers: Rankers, context: Sequence[Turn], judged: Sequence[Hypothesis]
 
 
 def drawn_again(config: ReplyConfig) -> ReplyConfig:
-    """How hypotheses are drawn once all have been rejected: at random, or they would come out the same."""
+    """How hypotheses are drawn after all were rejected: at random, or they would be the same again."""
     return replace(config, num_beams=1, temperature=config.temperature or 1.0)
 
 

@@ -2,7 +2,7 @@
 
 A row is a context and how to reply to it. Settings, generators and lengths are the rows' own, and so are their replies:
 they do not depend on the batch. An ended row's place waits for the next context; when none waits, the batch shrinks by
-halves, since leaving it means to copy what the others have read.
+halves, since shrinking copies what the others have read.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from dialogpt.engine import Cache, Engine, Joining, Logits
 class Row:
     """A context, how to reply to it, and the reply so far; `logprob` is the model's own, before any filter.
 
-    With `keeps`, `read` is the cache of context and reply once it has ended, but for the reply's last token.
+    With `keeps`, once it has ended, `read` is the cache of context and reply, except for the reply's last token.
     """
 
     context: Sequence[int]
@@ -86,7 +86,7 @@ class Rows:
     def advance(self, groups: Sequence[Group] = ()) -> None:
         """Read the tokens that were drawn, and with them the contexts of new rows, which take their places as in `add`.
 
-        Should it fail over the new rows, it can be called again without them.
+        If the new rows make it fail, it can be called again without them.
         """
         if not self.alive:
             self.add(groups)
@@ -100,7 +100,7 @@ class Rows:
             self._put(group.rows, places)
 
     def _free_places(self, count: int) -> list[int]:
-        """So many places: of ended rows, then new ones."""
+        """That many places: of ended rows, then new ones."""
         free = [place for place, row in enumerate(self.places) if row is None]
         return [*free, *range(len(self.places), len(self.places) + count - len(free))][:count]
 

@@ -1,6 +1,6 @@
 """What is not said: guards reject a hypothesis with a reason, before reranking.
 
-A guard is a function (context, text) -> the reason, or None; a classifier is one more of them. The phrases are those of
+A guard is a function (context, text) -> the reason, or None; a classifier can be one. The phrases are those of
 the data filters (`data/blocklist.py`).
 """
 
@@ -74,7 +74,7 @@ class AgreesWithOffence:
 
 @dataclass(frozen=True, slots=True)
 class InDistress:
-    """Any reply to somebody who speaks of ending his life: that is not left to a model.
+    """Any reply to somebody who speaks of ending their life: that is not left to a model.
 
     A phrase does not count where a harmless one overlaps it and goes on beyond it: "I don't want to live in" Rome.
     """
@@ -94,7 +94,7 @@ class InDistress:
 
 
 def default_guards(blocklist: Path | None = None) -> list[Guard]:
-    """The guards of `--safety`, by a list of phrases or the one that ships."""
+    """The guards of `--safety`, with this list of phrases or the one that ships."""
     phrases = load_phrases(blocklist or shipped(OFFENSIVE_PHRASES))
     distress = InDistress(*(load_phrases(shipped(name)) for name in (DISTRESS_PHRASES, HARMLESS_PHRASES)))
     return [distress, empty, Blocked(phrases), AgreesWithOffence(phrases)]
@@ -106,7 +106,7 @@ def rejection(guards: Sequence[Guard], context: Sequence[Turn], text: str) -> st
 
 
 def said_instead(rejected: Sequence[Hypothesis]) -> str:
-    """The line that is said when every hypothesis was rejected, in the language of these."""
+    """The line that is said when every hypothesis was rejected, in their language."""
     reasons = [hypothesis.rejected or "" for hypothesis in rejected]
     distress = next((reason for reason in reasons if reason.startswith(DISTRESS)), None)
     if distress is not None:

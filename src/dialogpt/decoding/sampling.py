@@ -1,4 +1,4 @@
-"""From logits to a token: what a row may not say is taken out, a few candidates are left, one of them is drawn.
+"""From logits to a token: tokens that a row may not use are removed, a few candidates are kept, one of them is drawn.
 
 B rows, V tokens, K candidates, the likeliest first; of equally likely ones the lower id comes first. A draw takes one
 uniform number from its row's own generator, so a reply depends neither on the batch it was made in nor on the device.
@@ -14,8 +14,8 @@ from dialogpt.decoding import DecodingConfig
 from dialogpt.engine import Candidates, Doubles, Floats, Ints, Logits
 from dialogpt.errors import DataError
 
-COLDEST = 1e-30  # as a divisor in fp32 still not zero
-NUCLEUS = 1024  # candidates in which a nucleus is looked for before the whole vocabulary is sorted
+COLDEST = 1e-30  # the smallest divisor, still not zero in fp32
+NUCLEUS = 1024  # candidates searched for a nucleus before the whole vocabulary is sorted
 
 
 def check_finite(total: Doubles) -> None:
@@ -29,9 +29,9 @@ def only_allowed(
     logits: Logits, contexts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]],
     configs: Sequence[DecodingConfig], end_id: int, total: Doubles | None = None,
 ) -> Iterator[None]:  # fmt: skip
-    """Apply what depends on what each row has read and said: the shortest length, the penalty, no n-gram twice.
+    """Apply the rules that depend on what each row has read and said: shortest length, penalty, no n-gram twice.
 
-    The logits are changed, and are as before afterwards. With `total` (B,), their logsumexp, the penalty is on
+    The logits are changed, and restored afterwards. With `total` (B,), their logsumexp, the penalty is on
     log-probabilities.
     """
     banned: list[tuple[int, int]] = []  # (row, token)
@@ -73,7 +73,7 @@ def _penalise(
 
 
 def repeated_next(tokens: Sequence[int], n: int) -> set[int]:
-    """The tokens that would complete an n-gram which already stands in `tokens`."""
+    """The tokens that would complete an n-gram that already occurs in `tokens`."""
     if n == 1:
         return {*tokens}
     if len(tokens) < n:
@@ -81,7 +81,7 @@ def repeated_next(tokens: Sequence[int], n: int) -> set[int]:
     found: set[int] = set()
     prefix, end = tokens[1 - n :], len(tokens) - 1
     place = n - 2  # where the prefix may have ended before
-    while True:  # `index` is many times faster than a look at each place
+    while True:  # `index` is many times faster than comparing at each place
         try:
             place = tokens.index(prefix[-1], place, end)
         except ValueError:
@@ -153,7 +153,7 @@ def _draw(
     odds = np.exp(found.logits, dtype=np.float64)
     reached = odds.cumsum(-1)
     place = (reached <= (uniform * reached[:, -1])[:, None]).sum(-1)
-    last = odds.shape[-1] - 1 - (odds[:, ::-1] > 0).argmax(-1)  # rounding may lead past it
+    last = odds.shape[-1] - 1 - (odds[:, ::-1] > 0).argmax(-1)  # rounding may overshoot it
     tokens: Ints = found.tokens[np.arange(len(configs)), np.minimum(place, last)]
     return tokens
 

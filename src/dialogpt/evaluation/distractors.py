@@ -1,4 +1,4 @@
-"""Responses of other contexts, to tell the human one from: drawn at random, or the ones most like the context.
+"""Responses of other contexts, to tell the human one from: drawn at random, or those most like the context.
 
 None is a response to the same context or to one with the same last turn, and none is said twice in one choice, however
 it is cased. The nearest are those with the highest cosine to the context, of words weighted by tf-idf.
@@ -15,15 +15,15 @@ from dialogpt.errors import UsageError
 from dialogpt.evaluation.ngrams import Floats, Ints
 from dialogpt.session import Turn
 
-COMMON = 0.1  # a word in more than this share of the responses says nothing about what they are about
-TRIES = 20  # as many are drawn at once as are wanted, so many times
+COMMON = 0.1  # a word in more than this share of the responses says nothing about their subject
+TRIES = 20  # this many times the number wanted is drawn at once
 
 Contexts = Sequence[Sequence[Turn]]
 References = Sequence[Sequence[str]]
 
 
 class _Known:
-    """What may not stand beside a context's own responses."""
+    """The distractors that a context may not have."""
 
     def __init__(self, contexts: Contexts, references: References, distractors: int) -> None:
         self.texts = [several[0] for several in references]

@@ -56,7 +56,7 @@ def evaluate(config: EvaluateConfig) -> str:
 
 
 def scores(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> list[Score]:
-    """The scores called for, by system and then in the order of `wanted`, and then what compares systems."""
+    """The wanted scores, by system and in the order of `wanted`, then the comparisons of systems."""
     common = (
         f"clean:{'released' if config.clean else 'no'}|segments:{len(inputs.segments)}|version:dialogpt-{__version__}"
     )
@@ -80,13 +80,13 @@ def _perplexities(inputs: Inputs, config: EvaluateConfig) -> Sequence[Measure]:
         raise UsageError(
             "perplexity needs the contexts", "references or replies must include them: JSONL, or TSV with contexts"
         )
-    from dialogpt.evaluation.likelihood import perplexities  # with engines, which take long to import
+    from dialogpt.evaluation.likelihood import perplexities  # imports engines, which takes long
 
     return perplexities(inputs, contexts, config.models)
 
 
 def wanted_metrics(config: EvaluateConfig) -> list[str]:
-    """The names of the metrics asked for; UsageError for one that there is not, or that cannot be computed."""
+    """The names of the metrics asked for; UsageError for one that does not exist, or cannot be computed."""
     every = [name for names in FAMILIES.values() for name in names]
     referenced = {name for family in AGAINST_REFERENCES for name in FAMILIES[family]} if not config.refs else set()
     if not config.metrics:
@@ -122,14 +122,14 @@ def _check_asked(config: EvaluateConfig, wanted: Sequence[str]) -> None:
 
 
 def _missing(inputs: Inputs, wanted: Sequence[str], config: EvaluateConfig) -> dict[str, str]:
-    """The metrics called for that cannot be computed here, with the reason.
+    """The wanted metrics that cannot be computed here, with the reason.
 
-    METEOR's row is always there; what needs contexts or training data that nobody spoke of has none.
+    METEOR always has a row; metrics that need contexts or training data that were not given have none.
     """
     missing = {}
     if "meteor" in wanted and (why := meteor.missing()):
         log.warning("%s", why)
         missing["meteor"] = f"not computed: {why}"
     if config.metrics and "repetition-context" in wanted and inputs.contexts is None:
-        missing["repetition-context"] = "not computed: neither replies nor references tell the contexts"
+        missing["repetition-context"] = "not computed: neither replies nor references include the contexts"
     return missing

@@ -23,7 +23,7 @@ _WORDS = "case:folded|tok:letters-digits"
 
 
 def self_repetition(replies: Sequence[str]) -> Additive:
-    """The share of the replies' 3-grams that stood earlier in the same reply."""
+    """The share of the replies' 3-grams that occurred earlier in the same reply."""
     found = grams(replies, REPEATED, letters_and_digits())
     owners = _owners(found)
     _, first = np.unique(_keys(found.hashes, owners), return_index=True)
@@ -32,7 +32,7 @@ def self_repetition(replies: Sequence[str]) -> Additive:
 
 
 def context_repetition(replies: Sequence[str], contexts: Sequence[Sequence[str]]) -> Additive:
-    """The share of the replies' 3-grams that stand in a turn of their context."""
+    """The share of the replies' 3-grams that occur in a turn of their context."""
     found = grams(replies, REPEATED, letters_and_digits())
     turns = grams([turn for context in contexts for turn in context], REPEATED, letters_and_digits())
     segments = np.repeat(np.arange(len(contexts)), [len(context) for context in contexts])
@@ -63,7 +63,7 @@ def lengths(replies: Sequence[Sequence[str]]) -> tuple[Additive, Jackknifed]:
 
 
 class Copies:
-    """What of several systems' replies stands in training texts: feed those once, in any portions."""
+    """What of several systems' replies occurs in training texts, which are fed once, in any portions."""
 
     def __init__(self, systems: Sequence[Sequence[str]]) -> None:
         self._found = [grams(replies, COPIED, letters_and_digits()) for replies in systems]

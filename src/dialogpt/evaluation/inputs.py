@@ -14,7 +14,7 @@ from dialogpt.evaluation.systems import read_systems, told_segments
 
 log = logging.getLogger(__name__)
 
-LEAKED = 0.5  # of a system's replies that are among their references: it is the references
+LEAKED = 0.5  # share of a system's replies among their references from which it counts as the references themselves
 _WORDS = re.compile(r"\w+")
 ENGLISH = "--clean keeps English letters only"
 
@@ -33,7 +33,7 @@ class Inputs:
 
     @property
     def contexts(self) -> list[tuple[tuple[str, ...], ...]] | None:
-        """Each system's contexts, its file's own or the references'; None when they are not told for every reply."""
+        """Each system's contexts, its file's own or the references'; None unless every reply has one."""
         own = tuple(segment.context for segment in self.segments)
         told = [system.contexts if system.contexts and all(system.contexts) else own for system in self.systems]
         return told if all(map(all, told)) else None
@@ -63,8 +63,8 @@ def read_inputs(hyps: Sequence[Path], refs: Sequence[Path], clean: Callable[[str
 def read_replies(hyps: Sequence[Path], refs: Sequence[Path] = (), *, in_context: bool = True) -> Inputs:
     """As `read_inputs`, but every segment has its context, and references are not needed.
 
-    Without files of them, the first file of replies that tells its contexts is what the others stand beside. DataError
-    where a context is not told, or where two files tell different ones; not `in_context`, files may tell none at all.
+    Without references, the first file of replies that includes its contexts sets the segments. DataError if a context
+    is missing, or two files have different ones; without `in_context`, files need not include any.
     """
     dropped: Counter[str] = Counter()
     told = read_references(refs) if refs else told_segments(hyps, needed=in_context)
@@ -127,7 +127,7 @@ def _spaced(turns: Sequence[str]) -> str:
 def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
     kept = tuple(reference for reference in segment.references if reference.strip())
     if not kept:
-        raise DataError(f"{segment.place}: no reference", "every reply needs one at least; leave out both lines")
+        raise DataError(f"{segment.place}: no reference", "every reply needs at least one; leave out both lines")
     if len(kept) < len(segment.references):
         dropped["blank references, left out"] += len(segment.references) - len(kept)
     return replace(segment, references=kept)
@@ -136,7 +136,7 @@ def _without_blank(segment: Segment, dropped: Counter[str]) -> Segment:
 def _cleaned(
     segments: Sequence[Segment], systems: Sequence[System], clean: Callable[[str], str], dropped: Counter[str]
 ) -> tuple[list[Segment], list[System]]:
-    """All texts cleaned; segments of whose references nothing is left are left out, and counted, for every system."""
+    """All texts cleaned; segments whose references all become empty are left out for every system, and counted."""
 
     def all_of(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(map(clean, texts))

@@ -1,7 +1,7 @@
 """A model and responses -> how likely it finds them: nats and tokens of each response given its context.
 
 Perplexity is exp(total nats / total tokens), end tokens counted, as that of training. Tokens are the model's own, so
-perplexities of models with other vocabularies do not compare.
+perplexities of models with different vocabularies cannot be compared.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from dialogpt.progress import Progress
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
 
-TOGETHER = 512  # responses, between two movements of the bar
+TOGETHER = 512  # responses between two updates of the progress bar
 
 
 def nats_and_tokens(
@@ -28,8 +28,8 @@ def nats_and_tokens(
 ) -> Floats:
     """For each response its nats given its context, and its tokens, end token included: (R, 2).
 
-    A context is cut as for a reply. Of a response that is longer than half of what the model reads, the first half of
-    that is scored.
+    A context is cut as for a reply. If a response is longer than half of what the model reads, only that much of its
+    beginning is scored.
     """
     most = engine.n_ctx // 2
     targets = [tokens[:most] for tokens in tokenizer.encode_turns(Turn(text) for text in responses)]
@@ -41,7 +41,7 @@ def nats_and_tokens(
 
 
 def perplexities(inputs: Inputs, contexts: Sequence[Sequence[Sequence[str]]], models: Sequence[str]) -> list[Additive]:
-    """Of each system's model the perplexity of the references, all of them, given the system's contexts."""
+    """The perplexity of all references by each system's model, given the system's contexts."""
     frugal_with_memory()
     with sparing("dialogpt.decoding.hypotheses"):
         return [_perplexity(inputs, told, model) for told, model in zip(contexts, models, strict=True)]

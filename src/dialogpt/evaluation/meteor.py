@@ -2,7 +2,7 @@
 
 The jar gives each reply's statistics against the reference that suits it best. They add up over segments; `scores` is
 the jar's own arithmetic on their sum, so that the score of a corpus is the jar's, and resampling needs no Java. -norm
-puts blanks around each letter that is neither Latin nor Cyrillic: of Arabic it compares letters, which is said.
+puts blanks around each letter that is neither Latin nor Cyrillic, so Arabic is compared by letters: a warning says so.
 """
 
 import logging
@@ -26,7 +26,7 @@ STATISTICS = 23  # lengths and function words of both; 4 stages of matches, cont
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # the jar's for English
 _STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
 _TAKEN_APART = re.compile(r"[^\W\d_\u0000-\u024f\u0400-\u04ff]")
-_START_S, _PAIR_S = 300.0, 0.05  # no machine is so slow; on ours 10 s and a millisecond
+_START_S, _PAIR_S = 300.0, 0.05  # more than any machine needs; ours takes 10 s and a millisecond
 
 
 def missing() -> str:
@@ -53,7 +53,7 @@ def statistics(systems: Sequence[Sequence[str]], references: Sequence[Sequence[s
 
 
 def without_whole_chunks(table: Floats) -> Floats:
-    """The statistics, (S, 23), without the chunk of a reply that is its reference: the jar does not add it either."""
+    """The statistics, (S, 23), without the chunk of a reply that equals its reference, which the jar leaves out."""
     lengths, chunks = table[:, 0:2], table[:, 20]
     same = (_matches(table) == lengths).all(axis=1) & (chunks == 1)
     return np.concatenate([table[:, :20], np.where(same, 0, chunks)[:, None], table[:, 21:]], axis=1)
@@ -108,7 +108,7 @@ def _run(lines: str, timeout_s: float) -> str:
 
 
 def _jar() -> Path | None:
-    """The jar's place, without importing its package, which imports half a laboratory."""
+    """The jar's path, without importing its package, which imports a great deal."""
     package = find_spec("pycocoevalcap")
     for folder in (package.submodule_search_locations or []) if package else []:
         jar = Path(folder) / "meteor" / "meteor-1.5.jar"

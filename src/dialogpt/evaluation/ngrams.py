@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 class Grams:
     """The occurrences of n-grams of one order, text after text.
 
-    `ids` and `texts`, (G,), say which n-gram stands in which text; ids run from 0 to `kinds`. `prefixes`, (kinds,), are
+    `ids` and `texts`, (G,), say which n-gram occurs in which text; ids run from 0 to `kinds`. `prefixes`, (kinds,), are
     the ids of their first n-1 words among the (n-1)-grams, 0 for single words.
     """
 
@@ -37,7 +37,7 @@ class Grams:
         return Grams(self.ids[span], self.texts[span] - first, self.prefixes)
 
     def counted(self) -> tuple[Ints, Ints, Ints]:
-        """How often each n-gram stands in each text where it does: texts, ids and counts, (P,), by text and id."""
+        """How often each n-gram occurs in each text that has it: texts, ids and counts, (P,), by text and id."""
         keys, counts = np.unique(self.texts * self.kinds + self.ids, return_counts=True)
         texts, ids = np.divmod(keys, max(self.kinds, 1))
         return texts, ids, counts

@@ -1,6 +1,6 @@
 """Replies against several references each: the statistics that BLEU and NIST add up, a row a segment.
 
-As in mteval: a reply's n-gram matches as often as it stands in the reference that has it most often; BLEU's reference
+As in mteval: a reply's n-gram matches up to as often as the reference that has it most often; BLEU's reference
 length is the one closest to the reply's (of two as close, the shorter), NIST's the mean. Numbers of references may
 differ between segments. An n-gram's information, over all references, is log2(count of its first n-1 words / count).
 """

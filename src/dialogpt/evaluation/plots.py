@@ -16,7 +16,7 @@ from dialogpt.evaluation.words import blank_words
 log = logging.getLogger(__name__)
 
 ENDINGS = (".png", ".svg", ".pdf")
-SHOWN = 0.99  # of all texts: the longest ones would press the rest together
+SHOWN = 0.99  # of all texts: the longest ones would squeeze the rest
 REFERENCES = "references"
 
 

@@ -1,6 +1,6 @@
-"""The paper's own rows of its two automatic tables (arXiv 1911.00536), to stand below ours, not to be met to the digit.
+"""The paper's own rows of its two automatic tables (arXiv 1911.00536), shown below ours, not to be matched exactly.
 
-The test sets are larger than what is left of them, and of the Reddit set only the human responses were released.
+Only parts of the test sets still exist; of the Reddit set only the human responses were released.
 """
 
 from collections.abc import Mapping, Sequence

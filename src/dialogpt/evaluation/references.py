@@ -46,7 +46,7 @@ def read_references(paths: Sequence[Path]) -> list[Segment]:
                 "files of references must match line by line; leave a line blank where there is none",
             )
         if len(paths) > 1 and JSON_LINE.match(lines[0]):
-            raise DataError(f"{path} is JSONL, one of several files of references", "give JSONL or TSV alone")
+            raise DataError(f"{path} is JSONL, but one of several files of references", "give JSONL or TSV alone")
     name = paths[0] if len(paths) == 1 else "references"
     return [Segment(f"{name}:{number}", texts) for number, texts in enumerate(zip(*files, strict=True), 1)]
 

@@ -12,9 +12,9 @@ from dialogpt.evaluation import Format, Score
 
 PAPER = ("nist-2", "nist-4", "bleu-2", "bleu-4", "meteor", "entropy-4", "distinct-1", "distinct-2", "length")
 TITLES = {"nist": "NIST", "bleu": "BLEU", "meteor": "METEOR", "entropy": "Entropy", "distinct": "Distinct"}
-PLAIN = {"nist": 2, "entropy": 2, "length": 1, "perplexity": 2, "mrr": 3}  # decimals of what is no fraction
+PLAIN = {"nist": 2, "entropy": 2, "length": 1, "perplexity": 2, "mrr": 3}  # decimals of scores that are not fractions
 SMALLEST_P = 0.0001  # shown
-DECISIVE = ("randomisation", "ratio", "jackknife", "bootstrap")  # the first that there is marks a score in LaTeX
+DECISIVE = ("randomisation", "ratio", "jackknife", "bootstrap")  # the first one available marks a score in LaTeX
 MARKS = {0.01: "**", 0.05: "*"}  # of p below
 UNKNOWN = "n/a"
 
@@ -70,7 +70,7 @@ def _tests(names: Sequence[str], systems: Sequence[str], scores: Mapping[tuple[s
 
 
 def as_latex(scores: Sequence[Score]) -> str:
-    """A tabular of the paper's columns, or, where none is there, of all, with intervals and marks of significance.
+    """A tabular of the paper's columns, or of all if there are none of these, with intervals and marks of significance.
 
     Below it, as comments, are the p-values and the signatures.
     """
@@ -99,7 +99,7 @@ def as_latex(scores: Sequence[Score]) -> str:
 
 
 def _mark(tests: Sequence[Score | None]) -> str:
-    """The mark of the first p-value that there is, taking no room, so that numbers stay under each other."""
+    """The mark of the first p-value available, in zero width, so that numbers stay aligned."""
     p = next((test.value for test in tests if test is not None and test.value is not None), 1.0)
     mark = next((mark for below, mark in MARKS.items() if p < below), "")
     return f"\\rlap{{$^{{{mark}}}$}}" if mark else ""

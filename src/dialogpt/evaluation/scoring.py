@@ -15,7 +15,7 @@ from dialogpt.evaluation.significance import Additive, Jackknifed, Measure
 
 log = logging.getLogger(__name__)
 
-FEW = 50  # segments; below, up to 10% of equal systems differ by p < 0.05 (bench/significance.py)
+FEW = 50  # segments; with fewer, up to 10% of equal systems have p < 0.05 (bench/significance.py)
 
 
 class Sampling(Protocol):

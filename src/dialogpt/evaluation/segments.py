@@ -19,7 +19,7 @@ JSON_LINE = re.compile(r'\s*\{\s*"')
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A context and its references; `place` is where it stands, for errors.
+    """A context and its references; `place` is its file and line, for errors.
 
     `human` is one more response, which `references` sets apart, to be compared like a system's; or empty.
     """
@@ -33,7 +33,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system's replies, in the order of the segments; `contexts` are empty when its file does not tell them."""
+    """A system's replies, in the order of the segments; `contexts` are empty when its file does not include them."""
 
     name: str
     replies: tuple[str, ...]

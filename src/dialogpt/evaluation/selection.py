@@ -79,7 +79,7 @@ def select(config: SelectConfig) -> str:
 def hits(table: Floats, signature: str) -> Additive:
     """hits@k, mean reciprocal rank and pairwise accuracy of scores (S, 1 + D), the human response's first.
 
-    Among equal scores each place is as likely as another, so that a ranker that likes all the same is at chance.
+    Among equal scores every place is equally likely, so a ranker that scores all the same is at chance.
     """
     human, others = table[:, :1], table[:, 1:]
     above, equal = (others > human).sum(axis=1), (others == human).sum(axis=1)
@@ -131,7 +131,7 @@ def _forward(model: str, choices: Sequence[Choice], config: SelectConfig) -> Flo
 
 
 def _read(paths: Sequence[Path]) -> tuple[list[tuple[Turn, ...]], list[tuple[str, ...]]]:
-    """Contexts and the human responses to each, the one to be found first; DataError where one is not told.
+    """Contexts and the human responses to each, the one to be found first; DataError if one is missing.
 
     That is the response set apart as `human`, else the first reference.
     """

@@ -1,8 +1,8 @@
-"""How sure a score is: 95% intervals, and whether two systems differ.
+"""How certain a score is: 95% intervals, and whether two systems differ.
 
 Scores that are arithmetic on sums over segments are resampled as matrix products over one table of statistics (the
-design of sacreBLEU). Entropy and Distinct are no such sums, and a bootstrap misses them: its samples repeat segments,
-and so Distinct-2 of 6,000 human replies falls from 0.63 to 0.43. They get the jackknife, each segment left out once.
+design of sacreBLEU). Entropy and Distinct are not such sums, and a bootstrap biases them: its samples repeat segments,
+so Distinct-2 of 6,000 human replies falls from 0.63 to 0.43. They get the jackknife, each segment left out once.
 """
 
 import math
@@ -24,7 +24,7 @@ TINY = 1e-12  # sums in another order differ by less
 class Additive:
     """Statistics of S segments, (S, C), and the N scores of their sums: (..., C) -> (..., N).
 
-    Not `tested`: what a reply counts for hangs on the system's others, and is another one when replies are exchanged.
+    Not `tested`: what a reply counts for depends on the system's other replies, so it changes when replies are swapped.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Additive:
 
 @dataclass(frozen=True, slots=True)
 class Jackknifed:
-    """N scores that are no function of sums, (N,), and what they are when a segment is left out, (S, N).
+    """N scores that are not functions of sums, (N,), and their values with each segment left out, (S, N).
 
     NaN in `left_out`: this score has no interval. None of them is below 0 or above `most`.
     """
@@ -116,10 +116,10 @@ def bootstrap_p(difference: Floats, samples: Floats, count: int) -> Floats:
 
 
 def exchangeable(one: Additive, other: Additive) -> bool:
-    """Whether an exchange of replies tells systems apart: not of ratios that are per different amounts in a segment.
+    """Whether swapping replies tests a difference: not for ratios with different denominators in a segment.
 
-    It would move the denominators, and so the ratios, whatever was counted: a single repeat in 200 replies of one
-    system would be significant, were the other's replies longer.
+    It would change the denominators, and so the ratios, whatever was counted: a single repeat in 200 replies of one
+    system would be significant if the other's replies were longer.
     """
     return one.scores not in RATIOS or np.array_equal(one.statistics[:, 1], other.statistics[:, 1])
 
@@ -135,9 +135,9 @@ def randomised_p(one: Additive, other: Additive, trials: int, seed: int) -> Floa
 def ratio_p(one: Additive, other: Additive) -> Floats:
     """Two-sided p, (1,), of two ratios, by the larger of two errors of their difference.
 
-    One is that of the ratios as they are. It is too small where a system has few of what is counted, or none, by luck.
-    The other is that of one ratio which both had, of a variance in proportion to what is divided by (quasi-Poisson).
-    Of both is taken off what the systems share segment by segment.
+    One is that of the ratios as they are, which is too small if a system happens to have little or none of what is
+    counted. The other is that of one ratio common to both, with a variance proportional to the denominator
+    (quasi-Poisson). From both, what the systems share segment by segment is subtracted.
     """
     count = len(one.statistics)
     parts, wholes = np.moveaxis(np.stack([one.statistics, other.statistics]), -1, 0)  # (2, S) each
@@ -160,9 +160,9 @@ def jackknife_p(one: Jackknifed, other: Jackknifed) -> Floats:
 
 
 def student_p(far: Floats, freedom: int) -> Floats:
-    """Two-sided p of Student's t, (N,), through the normal distribution: Wallace (1959), right to 1% from 9 degrees on.
+    """Two-sided p of Student's t, (N,), through the normal distribution: Wallace (1959), within 1% from 9 degrees on.
 
-    Below, it is a little too large, and without a degree it is 1.
+    With fewer degrees it is a little too large, and with none it is 1.
     """
     with np.errstate(invalid="ignore"):
         normal = (8 * freedom + 1) / (8 * freedom + 3) * np.sqrt(freedom * np.log1p(far**2 / max(freedom, 1)))
@@ -170,7 +170,7 @@ def student_p(far: Floats, freedom: int) -> Floats:
 
 
 def _in_errors(difference: Floats, error: Floats) -> Floats:
-    """How many standard errors a difference is; none is none, whatever the error."""
+    """How many standard errors a difference is; 0 for none, whatever the error."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((difference == 0) & (error == 0), 0.0, difference / error)
 

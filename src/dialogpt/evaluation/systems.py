@@ -66,11 +66,13 @@ def _table(path: Path, lines: Sequence[str]) -> dict[str, dict[str, str]]:
         if len(cells) != len(header) or not cells[system_at].strip() or not cells[id_at].strip():
             raise DataError(
                 f"{path}:{number + 1}: not {len(header)} cells with system and instance",
-                "every line has the columns of the first, with tabs between",
+                "every line has the first one's columns, separated by tabs",
             )
         replies = found.setdefault(cells[system_at].strip(), {})
         if (name := cells[id_at].strip()) in replies:
-            raise DataError(f"{path}:{number + 1}: a second reply to {name!r} of one system", "one reply a context")
+            raise DataError(
+                f"{path}:{number + 1}: a second reply to {name!r} of one system", "give one reply per context"
+            )
         replies[name] = cells[reply_at]
     if not found:
         raise DataError(f"{path} has no reply", "a line is a system, a context's id and a reply")
@@ -157,9 +159,9 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def told_segments(paths: Sequence[Path], *, needed: bool = True) -> list[Segment]:
-    """The contexts that the first file of replies tells which tells any.
+    """The contexts of the first file of replies that includes any.
 
-    Where none does and none is `needed`, the segments are those of the first file, without contexts.
+    If none does and none are `needed`, the segments are those of the first file, without contexts.
     """
     files = {path: lines_of(path) for path in paths}
     segments = [_bare_segments(path, lines) for path, lines in files.items()]
@@ -175,7 +177,7 @@ def told_segments(paths: Sequence[Path], *, needed: bool = True) -> list[Segment
 
 
 def _bare_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
-    """What a file of replies tells of its segments: how many, and in JSONL their contexts and ids."""
+    """What a file of replies says about its segments: how many, and in JSONL their contexts and ids."""
     if not JSON_LINE.match(lines[0]):
         return [Segment(f"{path}:{number}", ()) for number in range(1, len(lines) + 1)]
     replies = [(number, decode(path, number, line, _Reply, _A_REPLY)) for number, line in numbered(lines)]

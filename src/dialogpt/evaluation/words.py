@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from dialogpt.data.presets.tweet import tweet_words
 
-# mteval's rules, but for blanks, around which it puts more blanks. Later rules see what earlier ones made.
+# mteval's rules, except those for blanks. Later rules see what earlier ones made.
 _RULES = (
     (re.compile(r"([{-~\[-`!-&(-+:-@/])"), r" \1 "),
     (re.compile(r"([^0-9])([.,])"), r"\1 \2 "),

@@ -121,6 +121,6 @@ def _add_weights(writer: "GGUFWriter", model: GPT, matrices: "GGMLQuantizationTy
         assert theirs is not None, ours  # it knows all of GPT-2's
         kind = GGMLQuantizationType.F32 if weight.dim() == 1 or "wpe" in ours else matrices
         if kind is GGMLQuantizationType.Q8_0 and weight.shape[-1] % BLOCK:
-            log.info("%s is in fp16: its rows of %d are no multiple of %d", ours, weight.shape[-1], BLOCK)
+            log.info("%s is in fp16: its rows of %d are not a multiple of %d", ours, weight.shape[-1], BLOCK)
             kind = GGMLQuantizationType.F16
         writer.add_tensor(theirs, quantize(weight.float().numpy(), kind), raw_dtype=kind)

@@ -1,8 +1,8 @@
-"""Keys and values of what a model has read, so that a token costs what is new: the torch engine's `Cache`.
+"""Keys and values of what a model has read, so that a token costs only what is new: the torch engine's `Cache`.
 
 Rows are padded on the left and share one `length`: a step appends one slice, whatever the rows' own lengths are. A row
-that was dropped may be overwritten by a new one; when a cache is full, the padding that all rows have is taken away
-before it grows. Rows that branch off one row share what it has read (N hypotheses of a context, beams).
+that was dropped may be overwritten by a new one; when a cache is full, padding common to all rows is removed before
+it grows. Rows that branch off one row share what it has read (N hypotheses of a context, beams).
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ GROWTH = 64  # tokens by which a cache that is full grows
 class KVCache:
     """k, v: (L, B, H, capacity, D), of which the first `length` positions are filled.
 
-    starts: the first position of each row that is no padding. shared: the cache of one row, which was read before;
-    positions count from its beginning. dropped: the rows that are all padding. mark: set by who has a copy, until it is
-    another.
+    starts: the first position of each row that is not padding. shared: the cache of one row, read before; positions
+    count from its beginning. dropped: the rows that are all padding. mark: set by the holder of a copy, and cleared
+    when the cache changes.
     """
 
     k: Tensor
@@ -47,7 +47,7 @@ class KVCache:
 
     @property
     def past(self) -> int:
-        """How many positions have been read, those that are shared included."""
+        """How many positions have been read, including shared ones."""
         return self.length + (self.shared.length if self.shared is not None else 0)
 
     @property
@@ -79,7 +79,7 @@ class KVCache:
 
     @torch.inference_mode()
     def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
-        """As `Cache.rearrange`; where rows stay as many, only what differs is moved."""
+        """As `Cache.rearrange`; if the number of rows stays, only what differs is moved."""
         self.mark = None
         index = torch.tensor(rows, device=self.k.device)
         if differ is not None and len(rows) == self.rows:
@@ -113,7 +113,7 @@ class KVCache:
         self.dropped.difference_update(places)
 
     def drop(self, row: int) -> None:
-        """As `Cache.drop`. Rows that share a context go on to need no mask."""
+        """As `Cache.drop`. Rows that share a context still need no mask."""
         self.dropped.add(row)
         if self.shared is None:
             self.starts[row] = self.length
@@ -132,7 +132,7 @@ class KVCache:
         return cache
 
     def _compact(self) -> None:
-        """Take away the padding that all rows have; a row that was dropped is all padding."""
+        """Remove the padding common to all rows; a dropped row is all padding."""
         if self.shared is None:
             for row in self.dropped:
                 self.starts[row] = self.length
@@ -152,7 +152,7 @@ class KVCache:
 
     @torch.inference_mode()
     def _resize(self, rows: int, capacity: int) -> None:
-        """Have more rows, which have read nothing, and room for that many tokens a row."""
+        """Add rows, which have read nothing, and room for that many tokens a row."""
         k, v = self._room(rows, capacity), self._room(rows, capacity)
         for new, stored in ((k, self.k), (v, self.v)):
             new[:, : self.rows, :, : self.length] = stored[:, :, :, : self.length]

@@ -41,9 +41,9 @@ from dialogpt.tokens.bpe import Tokenizer
 def load(name: str | Path | None = None, *, mapped: bool = False, ranker: bool = False) -> tuple[GPT, Tokenizer]:
     """Open a checkpoint (see `hub.model_path`) as an fp32 model in evaluation mode and its tokenizer.
 
-    `mapped`: weights that the file has in fp32 stay in it and are read when they are used; such a model is not for
-    training. `ranker`: it is one, whose score is the last row of the embedding then. A single file of weights
-    has its tokenizer beside it. Raises CheckpointError for another architecture, missing, surplus or wrongly shaped
+    `mapped`: fp32 weights stay in the file and are read when used; such a model is not for training. `ranker`: the
+    model is one, and its score becomes the last row of the embedding. A single file of weights has its tokenizer
+    beside it. Raises CheckpointError for another architecture, missing, surplus or wrongly shaped
     weights, a tokenizer that does not fit the model, and a ranker where a model is wanted.
     """
     source = model_path(name)
@@ -97,7 +97,7 @@ def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest
 
 
 def generation_config(end_id: int) -> dict[str, Any]:
-    """How `transformers` should decode when nothing else is said: as `DecodingConfig` does."""
+    """How `transformers` should decode by default: as `DecodingConfig` does."""
     return {
         "bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id,
         "do_sample": True, "temperature": 0.6, "top_k": 50, "top_p": 0.9, "no_repeat_ngram_size": 3,
@@ -130,7 +130,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _to_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names and orientation of ours; a file may lack the `transformer.` prefix and hold the tied output layer."""
+    """Our names and orientation; a file may lack the `transformer.` prefix and hold the tied output layer."""
     ours = {}
     for name, weight in weights.items():
         if key := our_name(name):

@@ -1,4 +1,4 @@
-"""config.json <-> GPTConfig, without torch: engines that do without it read checkpoints too."""
+"""config.json <-> GPTConfig, without torch, for engines that do not need it."""
 
 import re
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from dialogpt.errors import CheckpointError, DataError
 from dialogpt.model import GPTConfig
 from dialogpt.tokens.bpe import Tokenizer
 
-GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # what a config.json may say, GPT-2's own first
+GPT2_OPTIONS: dict[str, tuple[Any, ...]] = {  # accepted values in a config.json, GPT-2's own first
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
 }
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # in files
-MASKS = (".attn.bias", ".attn.masked_bias")  # causal ones, that old files carry along
-HEADS = ("v_head.", "multiple_choice_head.")  # that training with rewards, or to choose, leaves beside the model
+MASKS = (".attn.bias", ".attn.masked_bias")  # causal masks in old files
+HEADS = ("v_head.", "multiple_choice_head.")  # other heads, from training with rewards or for multiple choice
 OUTPUT = "lm_head.weight"
-SCORE = "score.weight"  # of a ranker (DialogRPT): how good what was read is, (1, n_embd)
+SCORE = "score.weight"  # a ranker's (DialogRPT) score of what was read, (1, n_embd)
 BLOCK = re.compile(r"transformer\.h\.(\d+)\.")
 HEAD_SIZE = 64
-Shapes = dict[str, tuple[int, ...]]  # of weights, by name
+Shapes = dict[str, tuple[int, ...]]  # weights, by name
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # each has its names listed before weights are looked at
 
@@ -93,7 +93,7 @@ def load_config(folder: Path) -> GPTConfig:
 
 
 def load_tokenizer(source: Path) -> Tokenizer:
-    """The tokenizer of a folder, or the one beside a single file; CheckpointError where the file has none."""
+    """The tokenizer of a folder, or the one beside a single file; CheckpointError if the file has none."""
     if not source.is_file():
         return Tokenizer.load(source)
     try:
@@ -124,8 +124,8 @@ def our_name(name: str) -> str | None:
 def shape_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> GPTConfig:
     """The shape of a single file's model, from those of its weights by the names of ours.
 
-    Weights do not tell the number of heads: it is n_embd / 64, as in every released size. Raises CheckpointError when
-    the embeddings are missing, no matrices, or no multiple of 64 wide.
+    Weights do not show the number of heads: it is n_embd / 64, as in every released size. Raises CheckpointError when
+    the embeddings are missing, not matrices, or their width is not a multiple of 64.
     """
     embeddings = ("transformer.wte.weight", "transformer.wpe.weight")
     missing = [name for name in embeddings if name not in shapes]
@@ -177,7 +177,7 @@ def check_names_and_shapes(source: Path, found: Shapes, expected: Shapes) -> Non
 
 
 def check_ranker(source: Path, score: tuple[int, ...] | None, n_embd: int, *, wanted: bool | None) -> None:
-    """CheckpointError when a ranker is to reply, or another model to rank (wanted; None: either may be).
+    """CheckpointError when a ranker is to reply, or another model to rank (wanted; None: either is allowed).
 
     score: the shape of its `SCORE`, None where it has none.
     """
@@ -194,14 +194,14 @@ def check_ranker(source: Path, score: tuple[int, ...] | None, n_embd: int, *, wa
 
 
 def with_score(config: GPTConfig) -> GPTConfig:
-    """A ranker as engines run it: its score is one more row of the embedding, and comes as one more logit."""
+    """A ranker as engines run it: its score is an additional row of the embedding, and so an additional logit."""
     return replace(config, vocab_size=config.vocab_size + 1)
 
 
 def check_output(source: Path, same: bool | None) -> None:
     """CheckpointError unless a model's output layer is its token embedding.
 
-    same: whether the one that its weights have is equal; None where they have none, so that config.json says it.
+    same: whether the output layer in its weights equals it; None if they have none, so that config.json decides.
     """
     if same is False:
         raise CheckpointError(

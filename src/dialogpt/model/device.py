@@ -17,14 +17,14 @@ from dialogpt.processors import time_share
 
 log = logging.getLogger(__name__)
 
-TRITON_CAPABILITY = (7, 0)  # of a card: V100 and later
+TRITON_CAPABILITY = (7, 0)  # compute capability of a V100; later cards have more
 
 
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA, then MPS, then the CPU: the first that works. Another that does not is a UsageError.
 
-    For the whole process: on CUDA cuDNN's attention is turned off, which plans anew for every shape, and there are
-    many; on a CPU torch has no more threads than the process has time for.
+    For the whole process: on CUDA, cuDNN's attention is turned off, which makes a new plan for each of the many shapes;
+    on a CPU, torch gets no more threads than the process has processor time for.
     """
     if name == "auto":
         for kind, there in (("cuda", torch.cuda.is_available), ("mps", torch.backends.mps.is_available)):
@@ -37,8 +37,8 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if device.type == "cuda" and device.index is not None and torch.cuda.is_available():
-            torch.cuda.set_device(device)  # first: what names no device would go to the first GPU
-        torch.zeros(1, device=device).add_(1)  # a card that this torch has no kernels for holds tensors all the same
+            torch.cuda.set_device(device)  # first: a name without a device would mean the first GPU
+        torch.zeros(1, device=device).add_(1)  # tensors also fit on a card that this torch has no kernels for
     except (RuntimeError, AssertionError) as error:
         first_line = str(error).splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {first_line}", "try --device auto or cpu") from error
@@ -50,7 +50,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def compiler_missing(device: torch.device) -> str | None:
-    """Why torch.compile cannot make kernels for a CUDA device; None where nothing is known to be missing."""
+    """Why torch.compile cannot make kernels for a CUDA device; None if nothing is known to be missing."""
     if find_spec("triton") is None:
         return "Triton is not installed"
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < TRITON_CAPABILITY:
@@ -82,9 +82,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that tensors took on a GPU, or this process on a CPU, up to now; 0 where that is not known.
+    """The most bytes that tensors took on a GPU, or this process on a CPU, up to now; 0 if unknown.
 
-    MPS tells of no peak: it is what its driver holds for this process, which hardly ever gives any back.
+    MPS does not report a peak: it is what its driver holds for this process, and it hardly ever gives memory back.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -104,6 +104,6 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 
 def _cpu_has_bf16() -> bool:
-    """Asked of torch by names that are not public and may go; then the answer is no."""
+    """Asked of torch by private names, which may disappear; then the answer is no."""
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(check() for check in checks if check is not None)

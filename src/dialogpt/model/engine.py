@@ -32,7 +32,7 @@ class TorchEngine:
     def prefill(
         self, contexts: Sequence[Sequence[int]], room: int, begun: Sequence[KVCache | None] = ()
     ) -> tuple[TorchLogits, KVCache]:
-        """As `Engine.prefill`; rows are padded on the left. Those that have been begun are read one after another."""
+        """As `Engine.prefill`; rows are padded on the left. Rows that were begun before are read one after another."""
         if any(one is not None for one in begun):
             return self._joined([self._go_on(*each, room) for each in zip(contexts, begun, strict=True)])
         longest = max(map(len, contexts))
@@ -72,7 +72,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], cache: Cache, joining: Sequence[Joining] = ()) -> TorchLogits:
-        """As `Engine.decode`; what joins is read first, and by itself."""
+        """As `Engine.decode`; joining rows are read first, and by themselves."""
         cache = _ours(cache)
         source = [number for number, each in enumerate(joining) for _ in each.places]
         if joining:
@@ -94,7 +94,7 @@ class TorchEngine:
         return logits
 
     def _replayed(self, tokens: Sequence[int], cache: KVCache) -> Tensor | None:
-        """The logits of a single row's step, read as a CUDA graph; None where it is not one for that."""
+        """The logits of a single row's step by a CUDA graph; None if the step cannot use one."""
         if self.make_replay is None or cache.rows > 1:
             return None
         self._replay = self._replay or self.make_replay(self.model)
@@ -102,7 +102,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
-        """As `Engine.nats`; pairs of like length are read together."""
+        """As `Engine.nats`; pairs of similar length are read together."""
         found = [0.0] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
         while order:

@@ -1,7 +1,7 @@
 """Which files hold a checkpoint's weights, and what the names in them mean: without torch, for engines that have none.
 
-Several GPUs put `module.` before the names of what they trained, torch's compiler `_orig_mod.`, and the library that
-became transformers had another name for the output layer.
+Training on several GPUs puts `module.` before the names, torch's compiler `_orig_mod.`, and the predecessor of
+transformers had another name for the output layer.
 """
 
 import re
@@ -15,10 +15,10 @@ from dialogpt.errors import CheckpointError, DataError
 from dialogpt.hub import other_weights
 
 SAFE = ".safetensors"  # other files are pickled
-PICKLED = (".pkl", ".pth", ".bin")  # as they are called as a rule
+PICKLED = (".pkl", ".pth", ".bin")  # their usual names
 WHOLE = ("model.safetensors", "pytorch_model.bin")
-INDEX = ".index.json"  # after their names: of weights in several files
-WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of DistributedDataParallel and apex, and of torch.compile
+INDEX = ".index.json"  # suffix of the index of weights in several files
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # prefixes by DistributedDataParallel and apex, and by torch.compile
 OLD_NAMES = {"lm_head.decoder.weight": "lm_head.weight"}
 
 

@@ -104,13 +104,13 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute = False  # activations of blocks in the backward pass: memory for a third more work
+        self.recompute = False  # recompute blocks in the backward pass: saves memory for a third more work
         self.output_layer: nn.Module | None = None  # a copy of the token embedding in 8 bits (see `quantize`)
         self.transformer = Transformer(config)
         self._init_weights()
 
     def set_dropout(self, share: float) -> None:
-        """Train with another dropout than the one it was made with; it is saved with the model."""
+        """Change the dropout for training; it is saved with the model."""
         self.config = replace(self.config, dropout=share)
         for module in self.modules():
             if isinstance(module, nn.Dropout):
@@ -122,7 +122,7 @@ class GPT(nn.Module):
         """GPT-2's initialisation: N(0, 0.02), residual projections scaled by 1/sqrt(2L), biases zero."""
         if (
             self.device.type == "meta"
-        ):  # weights will be loaded; and `normal_` would import torch's compiler, for a second
+        ):  # weights will be loaded, and `normal_` imports torch's compiler, which takes a second
             return
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):

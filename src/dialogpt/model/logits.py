@@ -1,8 +1,7 @@
 """Next-token logits (B, V) of the torch engine, as `dialogpt.engine.Logits` has them.
 
-On a GPU, sums and sorts over the vocabulary run there, and a question costs some calls and a wait. Logits of few rows,
-and those of a device without fp64 (MPS), are brought to the CPU at once. There they are fp32, and numpy sees the same
-memory.
+On a GPU, sums and sorts over the vocabulary run there, and each query costs some calls and a wait. Logits of few rows,
+and those of a device without fp64 (MPS), are copied to the CPU at once, as fp32 that numpy shares.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from dialogpt.engine import Candidates, Doubles, Floats, Ints
 
-FEW = 2  # rows whose logits leave a GPU at once: 0.2 MB each of GPT-2's vocabulary
+FEW = 2  # most rows whose logits leave a GPU at once: 0.2 MB each with GPT-2's vocabulary
 
 
 class TorchLogits:
@@ -49,15 +48,15 @@ class TorchLogits:
     @torch.inference_mode()
     def likeliest(self, k: int) -> Candidates:
         k = min(k, self.vocabulary)
-        found, ids = self._values.topk(min(k + 1, self.vocabulary))  # one more tells of ties at the edge
+        found, ids = self._values.topk(min(k + 1, self.vocabulary))  # one more shows ties at the edge
         logits, tokens = _numpy(found.float()), _numpy(ids)
         if k < self.vocabulary:
             tied = np.flatnonzero(logits[:, k] == logits[:, k - 1])
             logits, tokens = logits[:, :k], tokens[:, :k]
-            if len(tied):  # the lower ids are meant
+            if len(tied):  # the lower ids win
                 order = self._values[self._moved(tied)].argsort(dim=-1, descending=True, stable=True)
                 tokens[tied] = _numpy(order[:, :k])
-        if (logits[:, 1:] == logits[:, :-1]).any():  # ties inside; at equal logits these move the tokens alone
+        if (logits[:, 1:] == logits[:, :-1]).any():  # ties inside; with equal logits this moves only tokens
             tokens = np.take_along_axis(tokens, np.lexsort((tokens, -logits)), -1)
         return Candidates(logits, tokens)
 

@@ -1,7 +1,7 @@
 """The objective: nats over target tokens.
 
 Everything is a *sum* of nats and a count of targets, so that micro-batches, ranks and padding cannot change a result;
-who divides, divides by the count of the whole (paper, section 2: log-likelihood of every turn but the first).
+the only division is by the count of the whole (paper, section 2: log-likelihood of every turn but the first).
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from torch import Tensor
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.batches import IGNORE
 
-ROWS = 512  # of logits at once on a CPU: 50 MB of GPT-2's vocabulary, where a whole batch would be a gigabyte
-ALIGNED = 64  # rows of logits on a GPU are multiples of it apart
-ROWS_IN_CACHE = 16  # of them in fp32 at once
+ROWS = 512  # rows of logits at once on a CPU: 50 MB with GPT-2's vocabulary; a whole batch would be a gigabyte
+ALIGNED = 64  # rows of logits on a GPU begin at multiples of it
+ROWS_IN_CACHE = 16  # rows of logits in fp32 at once
 
 
 def nats(model: GPT, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def nats(model: GPT, tokens: Tensor, targets: Tensor) -> Tensor:
 
 
 def nats_at(model: GPT, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
-    """As `nats`, with the target tokens (N,) and their places (N,) among the B * T positions: no shape is unknown."""
+    """As `nats`, with the target tokens (N,) and their places (N,) among the B * T positions: all shapes are known."""
     hidden = model.hidden(tokens).flatten(0, 1)[places]  # (N, C)
     if hidden.device.type == "cpu":
         nats: Tensor = _OutputLayer.apply(hidden, model.transformer.wte.weight, targets)  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ def nats_at(model: GPT, tokens: Tensor, places: Tensor, targets: Tensor) -> Tens
 
 
 def aligned_logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    """hidden (N, C), weight (V, C) -> logits (N, V), whose rows stand apart by a multiple of 64 numbers in memory.
+    """hidden (N, C), weight (V, C) -> logits (N, V), whose rows are a multiple of 64 numbers apart in memory.
 
     Tensor cores want rows that begin at multiples of 16 bytes; 50,257 is odd, and three products have such rows.
     """
@@ -47,9 +47,9 @@ def aligned_logits(hidden: Tensor, weight: Tensor) -> Tensor:
 
 
 class _OutputLayer(torch.autograd.Function):
-    """The output layer and the sum of its cross-entropies, some rows at a time: memory traffic is what they cost.
+    """The output layer and the sum of its cross-entropies, some rows at a time, since memory traffic is their cost.
 
-    The gradients are made on the way forward, while the logits are at hand, so that these are never kept.
+    The gradients are computed in the forward pass, while the logits exist, so these are never kept.
     hidden (N, C), weight (V, C), targets (N,) -> a scalar in fp32. Products are in autocast's precision.
     """
 
@@ -80,7 +80,7 @@ class _OutputLayer(torch.autograd.Function):
 
 
 def _to_gradients(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum the rows' cross-entropies, and put the gradient of each into the place of its logits."""
+    """Sum the rows' cross-entropies, and replace the logits by their gradients."""
     total = torch.zeros((), dtype=torch.float32)
     for start in range(0, len(logits), ROWS_IN_CACHE):
         part, answers = logits[start : start + ROWS_IN_CACHE], targets[start : start + ROWS_IN_CACHE, None]

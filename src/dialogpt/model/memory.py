@@ -1,4 +1,4 @@
-"""How the libraries below use memory. Without torch, as it is asked for before torch is imported, or in its absence."""
+"""How the libraries below use memory. Without torch: it runs before torch is imported, or without it."""
 
 import ctypes
 import os
@@ -7,11 +7,11 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def frugal_with_memory() -> None:
-    """Ask the libraries below torch to waste neither time nor memory on a CPU; call it before the first tensor.
+    """Set the libraries below torch to save time and memory on a CPU; call it before the first tensor.
 
     oneDNN keeps the machine code of 1,024 matrix products, one for each shape, 6 MB and more apiece: gigabytes where
     batches have many shapes. glibc maps each large block anew, and page faults then take a third of a training step:
-    here it keeps what tensors free. Where it is another libc, or the environment says otherwise, nothing changes.
+    here it keeps what tensors free. With another libc, or if the environment says otherwise, nothing changes.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")  # oneDNN's own cache, and torch's above it
     os.environ.setdefault("LRU_CACHE_CAPACITY", "16")

@@ -9,7 +9,7 @@ from dialogpt.model.engine import TorchEngine
 from dialogpt.model.quantize import quantize
 from dialogpt.tokens.bpe import Tokenizer
 
-WORTH_8_BITS = 512  # n_embd from which on 8-bit weights are faster: below, reading weights is not what takes the time
+WORTH_8_BITS = 512  # n_embd from which 8-bit weights are faster: below it, reading weights is not the bottleneck
 
 
 def open_engine(

@@ -1,6 +1,6 @@
 """Pickled state dicts -> weights by name: `pytorch_model.bin`, and the authors' `.pkl` files.
 
-Only tensors are read; code that a pickle may hold is never run. Files of old torch, which are no zips, open too. What
+Only tensors are read; code in a pickle is never run. Files of old torch, which are not zips, open too. What
 the authors released (`medium_ft.pkl`, ...) is fp16 with GPT-2's Hugging Face names, with or without `transformer.`,
 behind `module.` where several GPUs trained it, and without a config.json.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from dialogpt.errors import CheckpointError
 from dialogpt.model.files import todays_names
 
-CODE = re.compile(r"GLOBAL (\S+)")  # in torch's words about a function or class that it does not call
+CODE = re.compile(r"GLOBAL (\S+)")  # in torch's message about a function or class that it does not call
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
@@ -33,8 +33,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
                 "take the file from where it was published; weights alone need no code",
             ) from error
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if "weights_only" in reason:  # torch's advice on how to read it without care
-            reason = "it is no pickle of tensors"
+        if "weights_only" in reason:  # torch's advice on how to read it unsafely
+            reason = "it is not a pickle of tensors"
         raise CheckpointError(
             f"the weights in {path} do not load: {reason}",
             "the file is damaged, or not a file of weights; fetch it again",

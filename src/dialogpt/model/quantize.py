@@ -25,7 +25,7 @@ class Int8Linear(nn.Module):
         weight = weight.detach().float().contiguous()
         scale = weight.abs().amax(-1).clamp(min=TINY) / STEPS
         zero = torch.zeros(len(weight), dtype=torch.long)
-        with warnings.catch_warnings(action="ignore"):  # that these types will go, in some later torch
+        with warnings.catch_warnings(action="ignore"):  # the deprecation warning of these types
             quantized = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(quantized, None)
         self.bias = None if bias is None else bias.detach().float()
@@ -40,9 +40,9 @@ class Int8Linear(nn.Module):
 
 
 def quantize(model: GPT) -> GPT:
-    """Put 8-bit weights in place of the model's own; from then on it can only be used, not trained or saved.
+    """Replace the model's weights by 8-bit ones; after that it can only be used, not trained or saved.
 
-    Raises UsageError where torch has no kernel for it.
+    Raises UsageError if torch has no kernel for it.
     """
     if "fbgemm" not in torch.backends.quantized.supported_engines:
         raise UsageError("this processor has no kernel for --precision int8", "use --precision auto, bf16 or fp32")

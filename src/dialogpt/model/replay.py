@@ -1,8 +1,8 @@
-"""A single row's steps on a GPU as CUDA graphs: what takes the time there is to launch some 15 kernels a block.
+"""A single row's steps on a GPU as CUDA graphs: most of the time there goes into launching some 15 kernels per block.
 
-A graph is recorded once and launched whole. All it touches stands at the same place each time and has one shape, so the
-row's keys and values are mirrored, and attention goes over the mirror's first 128, 256, ... positions with a mask: a
-graph for each of these lengths. The row's own cache stays the truth: each step's keys and values are copied to it.
+A graph is recorded once and launched whole. All it touches must keep its address and shape, so the row's keys and
+values are mirrored, and attention covers the mirror's first 128, 256, ... positions with a mask: one graph for each of
+these lengths. The row's own cache remains authoritative: each step's keys and values are copied to it.
 """
 
 import logging
@@ -23,7 +23,7 @@ SHORTEST = 128  # positions of the first graph; each further one has twice as ma
 
 
 class Mirror(KVCache):
-    """The keys and values of one row, at places that stay; a step's go where `place` (1,), on the device, says."""
+    """The keys and values of one row, at fixed addresses; a step's are written at `place` (1,), on the device."""
 
     __slots__ = ("place", "span")
     place: Tensor
@@ -39,7 +39,7 @@ class Replay:
     """Steps of one row: `step` reads a token and returns the next logits."""
 
     def __init__(self, model: GPT, record: Callable[[Step], Step] | None = None) -> None:
-        """record: makes of a function one that does the same again at less cost (default: a CUDA graph)."""
+        """record: turns a function into one that repeats it at less cost (default: a CUDA graph)."""
         like = model.transformer.ln_f.weight
         self._model, self._record = model, record or partial(recorded, like.device)
         self._mirror = Mirror.empty(model.config, 1, model.config.n_ctx, like)
@@ -47,7 +47,7 @@ class Replay:
         self._token = torch.zeros(1, 1, dtype=torch.long, device=like.device)
         self._positions = torch.arange(model.config.n_ctx, device=like.device)
         self._steps: dict[int, Step] = {}
-        self._mirrored: object | None = None  # the mark of the cache that the mirror is like
+        self._mirrored: object | None = None  # the mark of the cache that the mirror equals
         self.works = True  # until a graph could not be recorded
 
     def fits(self, cache: KVCache) -> bool:
@@ -59,7 +59,7 @@ class Replay:
     def step(self, token: int, cache: KVCache) -> Tensor | None:
         """Read a token after what the cache holds, which has room for it; returns logits (1, V), until the next step's.
 
-        None where a graph could not be recorded; nothing has been read then.
+        None if a graph could not be recorded; then nothing has been read.
         """
         place = cache.length
         if cache.mark is None or cache.mark is not self._mirrored:
@@ -78,7 +78,7 @@ class Replay:
         return logits
 
     def _step_of(self, length: int) -> Step | None:
-        """The step over the fewest positions that will do, recorded when it is first asked for."""
+        """The step over the fewest positions that suffice, recorded at its first use."""
         span = SHORTEST
         while span < length:
             span *= 2
@@ -105,7 +105,7 @@ class Replay:
 
 
 def recorded(device: torch.device, step: Step) -> Step:
-    """The step as a CUDA graph; RuntimeError where it cannot be one."""
+    """The step as a CUDA graph; RuntimeError if it cannot be one."""
     with torch.cuda.device(device):
         now, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(now)

@@ -1,6 +1,6 @@
 """What rows have read, in the library's memory: the native engine's `Cache`.
 
-Rows are lists of pages that they share (csrc/cache.h): to take a row again, or a part of it, copies nothing.
+Rows are lists of shared pages (csrc/cache.h): reusing a row, or a part of it, copies nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from dialogpt.native.library import OfLibrary, call, ints, pointer
 
 
 class NativeCache(OfLibrary):
-    """A cache of the native engine; `model` is what keeps its library's object alive."""
+    """A cache of the native engine; `model` keeps the library's object alive."""
 
     def __init__(self, model: Any, rows: int) -> None:
         self.rows = rows
@@ -27,7 +27,7 @@ class NativeCache(OfLibrary):
 
     @property
     def size_bytes(self) -> int:
-        """What the pages of its rows take, those that several rows have counted once."""
+        """The size of its rows' pages, with shared ones counted once."""
         return int(call("cache_bytes", self.handle))
 
     def tokens_read(self, row: int = 0) -> int:
@@ -37,13 +37,13 @@ class NativeCache(OfLibrary):
         return int(found[row])
 
     def rearrange(self, rows: Sequence[int], differ: int | None = None) -> None:
-        """As `Cache.rearrange`; no more is copied than the page that a row writes to next."""
+        """As `Cache.rearrange`; copies at most the page that a row writes to next."""
         self._take(self, rows)
         self.dropped = {place for place, row in enumerate(rows) if row in self.dropped}
 
     @contextmanager
     def whole_or_as_before(self, places: Sequence[int]) -> Iterator[None]:
-        """A block that fills free or new places; should it fail, they are free again, or not there."""
+        """A block that fills free or new places; if it fails, they are free again, or gone."""
         rows = self.rows
         try:
             yield
@@ -56,7 +56,7 @@ class NativeCache(OfLibrary):
             raise
 
     def repeat(self, same: dict[int, int]) -> None:
-        """Have at some places what the rows of others have read; new places may stand in any order."""
+        """Copy to some places what rows of another cache have read; new places may be in any order."""
         self._grow(max(same) + 1)
         self._take(self, [same.get(row, row) for row in range(self.rows)])
         self.dropped.difference_update(same)
@@ -69,7 +69,7 @@ class NativeCache(OfLibrary):
         self.dropped.difference_update(places)
 
     def drop(self, row: int) -> None:
-        """As `Cache.drop`; what it has read is given back, and it is not told to read any more."""
+        """As `Cache.drop`; its pages are freed, and it is not given tokens any more."""
         at = ints([row])
         call("cache_put", self.handle, pointer(at), 1, None)
         self.dropped.add(row)
@@ -92,7 +92,7 @@ class NativeCache(OfLibrary):
         call("cache_cut", self.handle, 0, length)
 
     def _grow(self, rows: int) -> None:
-        """Have so many rows at least; the new ones have read nothing, and are not told to read."""
+        """Have at least that many rows; the new ones have read nothing, and are not given tokens."""
         if rows > self.rows:
             self.dropped.update(range(self.rows, rows))
             self._take(self, [*range(self.rows), *[-1] * (rows - self.rows)])

@@ -1,7 +1,7 @@
 """The native engine: weights in a mapped file and the library that runs them, as the calls of `dialogpt.engine`.
 
-Rows are packed one after another without padding, so that what is read is what was asked for, and no row's result
-depends on another's. B rows, V tokens.
+Rows are packed one after another without padding, so only what was asked for is read, and no row's result depends on
+another's. B rows, V tokens.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,14 @@ from dialogpt.native.logits import NativeLogits
 from dialogpt.native.packed import HEADER, packed, readable
 from dialogpt.processors import threads
 
-SCORED_TOGETHER = 4096  # tokens of one call of `nats`
-LANES = 16  # logits are written in whole vectors of so many
+SCORED_TOGETHER = 4096  # tokens per call of `nats`
+LANES = 16  # logits are written in whole vectors of this many
 
 
 def open_native(source: Path, bits: int = 8, *, ranker: bool = False) -> "NativeEngine | None":
     """The engine of a folder or of a single file of weights, in 8 bits or 4; of a ranker, where one is wanted.
 
-    None without a library, with DIALOGPT_CPU=off, or where torch must read it.
+    None without a library, with DIALOGPT_CPU=off, or if only torch can read it.
     """
     if (chosen := kernels()) is None or (config := readable(source, ranker=ranker)) is None:
         return None
@@ -33,7 +33,7 @@ def open_native(source: Path, bits: int = 8, *, ranker: bool = False) -> "Native
 
 
 class _Model(OfLibrary):
-    """The library's object, for as long as anything made with it is used."""
+    """The library's object, kept while anything made with it is in use."""
 
     def __init__(self, path: Path, config: GPTConfig, chosen: str, bits: int, workers: int) -> None:
         shape = Shape.of(config, bits)
@@ -48,7 +48,7 @@ class NativeEngine:
     """Runs a checkpoint on this CPU."""
 
     def __init__(self, source: Path, config: GPTConfig, chosen: str, bits: int) -> None:
-        """Map a checkpoint's packed weights, which are made first where they are not there."""
+        """Map a checkpoint's packed weights, making them first if need be."""
         self.n_ctx, self.vocabulary, self.kernels = config.n_ctx, config.vocab_size, chosen
         with packed(source, config, bits) as path:
             self._model = _Model(path, config, chosen, bits, threads())
@@ -76,7 +76,7 @@ class NativeEngine:
     def decode(self, tokens: Sequence[int], cache: NativeCache, joining: Sequence[Joining] = ()) -> NativeLogits:
         """As `Engine.decode`, in one pass; rows that were dropped are not read."""
         new: dict[int, Sequence[int]] = {row: [token] for row, token in enumerate(tokens) if row not in cache.dropped}
-        same: dict[int, int] = {}  # rows that have what another one reads
+        same: dict[int, int] = {}  # rows with the same context as another one
         with cache.whole_or_as_before([place for each in joining for place in each.places]):
             for places, context, begun in joining:
                 known = begun or NativeCache(self._model, 1)
@@ -136,7 +136,7 @@ class NativeEngine:
         call("read", self._model.handle, cache.handle, *read, pointer(at), len(at), *asked, *scored)
 
     def _check(self, tokens: np.ndarray) -> None:
-        """The library looks at the tokens that are read; targets are only counted."""
+        """The library checks the tokens that are read, but not targets."""
         if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
             raise UsageError(
                 f"a target is not one of the model's {self.vocabulary:,} tokens", "use the model's own tokenizer"

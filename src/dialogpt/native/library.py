@@ -1,6 +1,6 @@
 """The compiled library: where it is, what its functions take, and which of its kernels run here.
 
-DIALOGPT_CPU names the kernels (amx, avx512, avxvnni, avx2, sse4, neon, armv8, portable) in place of the best; `off`: no
+DIALOGPT_CPU names the kernels (amx, avx512, avxvnni, avx2, sse4, neon, armv8, portable) instead of the best; `off`: no
 engine.
 """
 
@@ -66,7 +66,7 @@ class Shape(ctypes.Structure):
 
 @cache
 def library() -> Any:
-    """The library with its functions declared; OSError where it was not built, or does not load."""
+    """The library with its functions declared; OSError if it was not built, or does not load."""
     loaded = ctypes.CDLL(str(LIBRARY))
     for name, (returns, takes) in FUNCTIONS.items():
         function = getattr(loaded, f"dialogpt_{name}")
@@ -75,7 +75,7 @@ def library() -> Any:
 
 
 class OfLibrary:
-    """What the library has made and frees once: a copy, pickled or not, would free it again."""
+    """An object that the library made and frees once: a copy, pickled or not, would free it again."""
 
     def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
         raise UsageError(
@@ -94,7 +94,7 @@ def call(name: str, *arguments: Any) -> Any:
 
 
 def pointer(array: NDArray[Any]) -> int:
-    """Where an array's numbers are: the library wants them in one piece."""
+    """The address of an array's numbers, which must be contiguous."""
     assert array.flags.c_contiguous
     return array.ctypes.data
 
@@ -106,7 +106,7 @@ def ints(values: Any) -> NDArray[np.int32]:
 def kernels() -> str | None:
     """The name of the kernels to run; None where DIALOGPT_CPU turns the engine off, or there is no library.
 
-    UsageError when DIALOGPT_CPU names what does not exist, or what this processor does not run.
+    UsageError when DIALOGPT_CPU names unknown kernels, or ones that this processor does not run.
     """
     asked = os.environ.get("DIALOGPT_CPU", "")
     if asked not in ("", OFF, *KERNELS):
@@ -122,12 +122,12 @@ def kernels() -> str | None:
 
 
 def _here() -> list[str]:
-    """The kernels that run, the best first."""
+    """The kernels that run here, best first."""
     return str(library().dialogpt_choices().decode()).split()
 
 
 def _refusal(kernels: str) -> str:
-    """Why such kernels do not run."""
+    """Why these kernels do not run here."""
     return str(library().dialogpt_refusal(kernels.encode()).decode(errors="replace"))
 
 

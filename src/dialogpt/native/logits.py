@@ -1,7 +1,7 @@
 """Next-token logits of the native engine, as `dialogpt.engine.Logits` has them.
 
-Rows lie where the engine has written them; to select and to join moves addresses alone. A row that two objects have is
-copied by whoever changes it first. What is asked of a whole vocabulary is found by the library.
+Rows stay where the engine wrote them; selecting and joining moves only addresses. A row shared by two objects is copied
+by the first that changes it. Searches over the whole vocabulary are done by the library.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from dialogpt.native.library import call, pointer
 
 
 class NativeLogits:
-    """Rows of V numbers; `model` is what keeps its library's object alive."""
+    """Rows of V numbers; `model` keeps the library's object alive."""
 
     def __init__(self, model: Any, rows: list[Floats], addresses: NDArray[np.int64], shared: set[int]) -> None:
         self._model, self._rows, self._addresses, self._shared = model, rows, addresses, shared

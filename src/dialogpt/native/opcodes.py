@@ -2,15 +2,15 @@
 
 Nothing is called: of the names in a pickle only those that make an OrderedDict, a tensor or a parameter are known, and
 they are made here. `pickle.Unpickler` with a `find_class` of ours would still let a pickle change what it may name, ask
-for gigabytes in nine bytes (a memo's number) and hash a tuple of tuples for ever. Here keys are strings and numbers, a
-pickle has so many opcodes at most, and none of them takes more than what stands in the file.
+for gigabytes in nine bytes (a memo's number) and hash nested tuples forever. Here keys are strings and numbers, the
+number of opcodes is limited, and none of them takes more memory than its bytes in the file.
 """
 
 import pickletools
 from typing import IO, Any, NamedTuple
 
 MOST = 1_000_000  # opcodes; a file of 1,000 tensors has 40,000
-LARGEST = 1 << 62  # of sizes and places
+LARGEST = 1 << 62  # limit of sizes and offsets
 MOST_DIMENSIONS = 64  # as torch has it
 
 VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -22,7 +22,7 @@ MARK = object()
 
 
 class NotKnown(Exception):
-    """What torch may know to read."""
+    """A file that only torch may be able to read."""
 
 
 class Storage(NamedTuple):
@@ -53,7 +53,7 @@ class _Name(NamedTuple):
 
 
 def unpickle(file: IO[bytes]) -> Unpickled:
-    """Read one pickle; the file stands behind it. Raises NotKnown, or nearly anything when it is damaged."""
+    """Read one pickle; the file is left behind its end. Raises NotKnown, or nearly anything when it is damaged."""
     machine = _Machine()
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if number == MOST:
@@ -86,7 +86,7 @@ class _Machine:
             self._make(opcode, argument)
 
     def _make(self, opcode: str, argument: Any) -> None:
-        """Containers, and what is named."""
+        """Make containers and named objects."""
         stack = self.stack
         match opcode:
             case "MARK":
@@ -132,7 +132,7 @@ class _Machine:
             or kind.module != "torch"
             or any(part is not None for part in view)
         ):
-            raise NotKnown("it has other things than storages")
+            raise NotKnown("it holds things other than storages")
         return self.storages.setdefault(_of_type(key, str), Storage(kind.name, key, _size(size)))
 
 
@@ -141,24 +141,24 @@ def _call(name: Any, arguments: Any) -> Any:
     match name, arguments:
         case _Name("collections", "OrderedDict"), ():
             return {}
-        case _Name("collections", "OrderedDict"), ([*pairs],):  # as Python 2 has it
+        case _Name("collections", "OrderedDict"), ([*pairs],):  # as in Python 2
             return _set({}, pairs)
         case _Name("torch._utils", "_rebuild_tensor_v2"), (Storage() as storage, offset, shape, strides, _, _, *more):
             if any(more):
                 raise NotKnown("it has tensors that are conjugates or negatives")
             if len(_of_type(shape, tuple)) != len(_of_type(strides, tuple)) or len(shape) > MOST_DIMENSIONS:
-                raise ValueError("a tensor's shape and strides do not fit each other")
+                raise ValueError("a tensor's shape and strides do not match")
             return Tensor(storage, _size(offset), tuple(map(_size, shape)), tuple(map(_size, strides)))
         case _Name("torch._utils", "_rebuild_parameter"), (Tensor() as tensor, *_):
             return tensor
-    raise NotKnown(f"it calls {'.'.join(name) if isinstance(name, _Name) else 'what is no name'}")
+    raise NotKnown(f"it calls {'.'.join(name) if isinstance(name, _Name) else 'something that is not a name'}")
 
 
 def _set(target: Any, pairs: Any) -> dict[Any, Any]:
     found: dict[Any, Any] = _of_type(target, dict)
     for key, value in pairs:
         if type(key) not in (str, int):
-            raise NotKnown("its keys are no names")
+            raise NotKnown("its keys are not names")
         found[key] = value
     return found
 
@@ -171,5 +171,5 @@ def _of_type(value: Any, wanted: type) -> Any:
 
 def _size(value: Any) -> int:
     if not 0 <= _of_type(value, int) <= LARGEST:
-        raise ValueError("a tensor has sizes that cannot be")
+        raise ValueError("a tensor has impossible sizes")
     return int(value)

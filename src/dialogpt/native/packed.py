@@ -1,10 +1,10 @@
 """A checkpoint's weights in 8 bits or 4, in a file that is mapped: made once, beside the checkpoint.
 
 The file is a header of 4,096 bytes (JSON, padded by zeros) and the weights as csrc/layout.h places them. The header
-names the layout's version, the model's shape, the digest of what it was made from, and the weights' sum; a file whose
-header says anything else, that is too short, or damaged, is made anew. Where the checkpoint's folder cannot be written,
-the file is in the user's cache folder; where that cannot be written either, it is temporary. It is filled tensor by
-tensor, so that no more than one of them is in memory beside it.
+names the layout's version, the model's shape, the digest of what it was made from, and the weights' checksum; a file
+with another header, or one that is too short or damaged, is made again. If the checkpoint's folder cannot be written,
+the file is in the user's cache folder; if that cannot be written either, it is temporary. It is filled tensor by
+tensor, so at most one of them is in memory beside it.
 """
 
 import hashlib
@@ -46,17 +46,17 @@ from dialogpt.native.stored import TYPES, in_type
 from dialogpt.native.weights import Mapped, open_weights
 from dialogpt.processors import threads
 
-VERSION = 1  # of the layout in csrc/layout.h: to be raised when that changes
+VERSION = 1  # of the layout in csrc/layout.h: raise it when that changes
 HEADER = 4096  # bytes
 NAMES = {8: "model.int8", 4: "model.int4"}  # by the bits of a weight
-SAMPLES, SAMPLE = 16, 4096  # bytes of a digest, evenly over the file
+SAMPLES, SAMPLE = 16, 4096  # bytes of each sample of a digest, evenly spread over the file
 LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 NORMS = ("ln_1", "ln_2")
 Body = np.memmap[tuple[int], np.dtype[np.uint8]]  # of a packed file: all behind its header
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a packed file says of itself."""
+    """What a packed file says about itself."""
 
     version: int
     shape: tuple[int, int, int, int, int, float]
@@ -67,9 +67,9 @@ class Header(msgspec.Struct, frozen=True):
 
 
 def readable(source: Path, *, ranker: bool | None = False) -> GPTConfig | None:
-    """The shape of a folder's or a single file's model; None for files and precisions that torch may read, not this.
+    """The shape of a folder's or a single file's model; None for files and precisions that only torch may read.
 
-    ranker: whether it has to be one (`check_ranker`), whose shape is `with_score` then; None: either, as it stands.
+    ranker: whether it must be one (`check_ranker`), whose shape is then `with_score`; None: either, as it is.
     """
     config = None if source.is_file() else load_config(source)
     try:
@@ -88,7 +88,7 @@ def readable(source: Path, *, ranker: bool | None = False) -> GPTConfig | None:
 
 @contextmanager
 def packed(source: Path, config: GPTConfig, bits: int) -> Iterator[Path]:
-    """The packed file of a checkpoint, which may go when the block ends: it is opened in the block."""
+    """The packed file of a checkpoint, to be opened in the block, after which it may be deleted."""
     header = _header(source, config, bits)
     places = [source.with_name(f"{source.name}.int{bits}") if source.is_file() else source / NAMES[bits]]
     if (cache := _cache_folder()) is not None:
@@ -143,13 +143,13 @@ def _fits(place: Path, header: Header) -> bool:
 
 
 def _sum(body: NDArray[np.uint8]) -> int:
-    """Of the weights as numbers of 8 bytes: any bit that is another one makes it another one, as fast as memory is."""
+    """A checksum of the weights as 8-byte numbers: any changed bit changes it; as fast as memory."""
     whole = len(body) // 8 * 8
     return int(np.add.reduce(body[:whole].view(np.uint64))) + int(np.add.reduce(body[whole:], dtype=np.uint64))
 
 
 def _cache_folder() -> Path | None:
-    """The user's; None where he has no home, as a mere number in a container."""
+    """The user's; None without a home folder, as for a user who is only a number in a container."""
     try:
         if sys.platform == "darwin":
             return Path.home() / "Library" / "Caches" / "dialogpt"
@@ -159,7 +159,7 @@ def _cache_folder() -> Path | None:
 
 
 def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool:
-    """Make the packed file at `place`, whole or not at all; False where it cannot be written."""
+    """Make the packed file at `place`, whole or not at all; False if it cannot be written."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(place) as partial, partial.open("w+b") as file:
@@ -180,7 +180,7 @@ def _write(place: Path, source: Path, config: GPTConfig, header: Header) -> bool
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
-    """Have the disk's room beforehand: a mapped page that finds none kills the process."""
+    """Reserve disk space beforehand: a mapped page without any kills the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
     else:
@@ -190,7 +190,7 @@ def _reserve(file: BinaryIO, size: int) -> None:
 
 
 def _forget(file: BinaryIO) -> None:
-    """Have the system drop its copy of a file, which stands in small pages as written, and read it in large ones."""
+    """Have the system drop its cached copy of a written file, in small pages, and read it again in large ones."""
     if hasattr(os, "posix_fadvise"):
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -252,7 +252,7 @@ def check(mapped: Mapped, source: Path, config: GPTConfig) -> dict[str, str]:
 
 
 def _embedding(mapped: Mapped, name: str) -> tuple[NDArray[np.uint8], str]:
-    """The bytes of the token embedding and their type; of a ranker its score is one more row."""
+    """The bytes of the token embedding and their type; a ranker's score is an additional row."""
     numbers, dtype = mapped.bytes_of(name), mapped.tensors[name].dtype
     if SCORE in mapped.tensors:
         score = in_type(mapped.bytes_of(SCORE), mapped.tensors[SCORE].dtype, dtype)

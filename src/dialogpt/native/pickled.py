@@ -1,4 +1,4 @@
-"""The tensors of a `pytorch_model.bin`, or of the authors' `.pkl` files, without torch: where their bytes stand.
+"""The tensors of a `pytorch_model.bin`, or of the authors' `.pkl` files, without torch: where their bytes are.
 
 Two layouts, both of a pickle that names storages (see `opcodes`) and of their bytes: a zip without compression (torch
 1.6 and later), and pickles one after another with the storages behind them, each after its length.
@@ -19,13 +19,13 @@ STORAGES = {  # -> type, bytes of a number
     "LongStorage": ("", 8), "IntStorage": ("", 4), "ShortStorage": ("", 2), "CharStorage": ("", 1),
     "ByteStorage": ("", 1), "BoolStorage": ("", 1),
 }  # fmt: skip
-MAGIC = 0x1950A86A20F9469CFC6C  # of files that are no zips
+MAGIC = 0x1950A86A20F9469CFC6C  # of files that are not zips
 ZIP, PICKLE = b"PK", b"\x80"  # how files begin
 LOCAL_HEADER = 30  # bytes of a zip's entry before its name
 
 
 def find_tensors(path: Path, mapped: mmap.mmap) -> dict[str, Stored]:
-    """By name. Raises NotKnown for what is no plain state dict, and nearly anything when the file is damaged."""
+    """By name. Raises NotKnown for anything but a plain state dict, and nearly any error when the file is damaged."""
     with path.open("rb") as file:
         zipped = zipfile.is_zipfile(file)
         if not zipped and mapped[:2] == ZIP:
@@ -40,7 +40,7 @@ def find_tensors(path: Path, mapped: mmap.mmap) -> dict[str, Stored]:
 
 
 def _stored(name: str, tensor: Tensor, begin: int, size_bytes: int) -> Stored:
-    """Where a tensor is; one whose numbers do not stand one after another has a type that is not read."""
+    """Where a tensor is; one whose numbers are not contiguous has a type that is not read."""
     dtype, width = STORAGES[tensor.storage.kind]
     if not _dense(tensor):
         return Stored("", tensor.shape, begin, begin)
@@ -54,7 +54,7 @@ def _stored(name: str, tensor: Tensor, begin: int, size_bytes: int) -> Stored:
 
 
 def _dense(tensor: Tensor) -> bool:
-    """Whether a tensor's numbers stand one after another. The stride of a single one says nothing."""
+    """Whether a tensor's numbers are contiguous. A dimension of size 1 may have any stride."""
     step = 1
     for size, stride in zip(reversed(tensor.shape), reversed(tensor.strides), strict=True):
         if size > 1 and stride != step:
@@ -83,7 +83,7 @@ def _read_zip(file: IO[bytes]) -> tuple[Unpickled, dict[str, int]]:
     for key, storage in found.storages.items():
         entry = entries[f"data/{key}"]
         if entry.file_size != _width(storage.kind) * storage.size:
-            raise ValueError(f"storage {key} has another length")
+            raise ValueError(f"storage {key} has the wrong length")
         file.seek(entry.header_offset)
         header = file.read(LOCAL_HEADER)
         lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
@@ -106,7 +106,7 @@ def _read_pickles(file: IO[bytes]) -> tuple[Unpickled, dict[str, int]]:
         if len(length) < 8:
             raise ValueError("it is cut off")
         if int.from_bytes(length, "little") != storage.size:
-            raise ValueError(f"storage {key} has another length")
+            raise ValueError(f"storage {key} has the wrong length")
         begins[key] = file.tell()
         file.seek(_width(storage.kind) * storage.size, os.SEEK_CUR)
     return found, begins

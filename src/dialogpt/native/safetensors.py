@@ -1,4 +1,4 @@
-"""The tensors of a safetensors file: their bytes as they stand there, in types that numpy may not have.
+"""The tensors of a safetensors file: their bytes as they are, in types that numpy may not have.
 
 Layout: 8 bytes of length, a JSON header of that length (name -> dtype, shape, place), the tensors.
 """

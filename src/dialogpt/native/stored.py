@@ -1,4 +1,4 @@
-"""A tensor in a file, as its bytes stand there."""
+"""A tensor in a file, as its bytes are."""
 
 from typing import NamedTuple
 

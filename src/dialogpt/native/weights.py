@@ -15,12 +15,12 @@ from dialogpt.native import pickled, safetensors
 from dialogpt.native.opcodes import NotKnown
 from dialogpt.native.stored import TYPES, Stored, in_type
 
-POINTER = b"version https://git-lfs."  # what a clone has in the place of a large file
-PIECE = 1 << 22  # numbers that are compared at a time
+POINTER = b"version https://git-lfs."  # what a clone has instead of a large file
+PIECE = 1 << 22  # numbers compared at a time
 
 
 class Mapped:
-    """Open files of tensors by name; `release` gives back the memory that reading one took."""
+    """Open files of tensors by name; `release` frees the memory that reading one took."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Stored] = {}
@@ -58,7 +58,7 @@ class Mapped:
 
 @contextmanager
 def open_weights(source: Path) -> Iterator[Mapped]:
-    """Map a folder's files, or one; CheckpointError for what is missing or damaged, NotKnown where torch may read."""
+    """Map a folder's files, or one; CheckpointError for what is missing or damaged, NotKnown if torch may read it."""
     found = Mapped()
     with ExitStack() as opened:
         for path in weight_files(source):

@@ -1,7 +1,7 @@
-"""Which sessions stand together in which batch, as pure functions, and their arrays.
+"""Which sessions form which batch, as pure functions, and their arrays.
 
-Rows of a batch have about the same length (sessions are sorted within pools of a shuffled epoch), so that next to
-nothing is padding; the order of batches is shuffled. `plan(seed, epoch)` decides everything: resuming is starting at
+Rows of a batch have about the same length (sessions are sorted within pools of a shuffled epoch), so that there is
+hardly any padding; the order of batches is shuffled. `plan(seed, epoch)` decides everything: resuming is starting at
 batch i.
 """
 

@@ -27,7 +27,7 @@ from dialogpt.tokens.opening import END_TEXT, byte_level, open_tokenizer
 
 log = logging.getLogger(__name__)
 
-# How other engines make tokens of messages: as here, each turn ended by the end token, and nobody named.
+# How other engines tokenize messages: as here, each turn ended by the end token, without names.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 SHORT = 256  # characters of a turn whose tokens are remembered
@@ -118,7 +118,7 @@ class Tokenizer:
         return np.frombuffer(tokens, dtype=np.uint32), np.cumsum(lengths, dtype=np.int64)
 
     def encode_turns(self, turns: Iterable[Turn]) -> list[list[int]]:
-        """The tokens of each turn, its end token included; short ones are remembered, as conversations come again."""
+        """The tokens of each turn, its end token included; short ones are remembered, since conversations come back."""
         return [[*self._turn(turn.text), self.end_id] for turn in turns]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -128,7 +128,7 @@ class Tokenizer:
 
     @property
     def rows_needed(self) -> int:
-        """Rows of an embedding for all tokens that are made of text, and the end token: special ones may have none."""
+        """Rows of an embedding for all tokens that are made of text, and the end token: special ones may not."""
         added = [number for number, token in self._bpe.get_added_tokens_decoder().items() if not token.special]
         return max(
             self._bpe.get_vocab_size(with_added_tokens=False), self.end_id + 1, *(number + 1 for number in added)

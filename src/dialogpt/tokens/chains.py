@@ -1,7 +1,7 @@
-"""Sessions that are read one after another as one: a talk that changes its subject.
+"""Sessions joined into one, which then changes its subject.
 
-A model that has only seen whole sessions goes on with a subject long after it was left. In a chain the first turn of a
-later session carries no loss, as nothing before it tells what it will be; where turns are read last to first, that is a
+A model that has only seen whole sessions sticks to a subject long after it was dropped. In a chain the first turn of a
+later session carries no loss, since nothing before it predicts it; if turns are read last to first, that is a
 session's last turn.
 """
 

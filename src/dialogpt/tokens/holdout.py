@@ -1,7 +1,7 @@
 """Which conversations are held out: by a hash of their ids, so that all of one conversation is on one side.
 
-Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) are one, but not what people number
-themselves ("chat #1"); a session without an id is known by how it begins.
+Windows of one conversation (`id#0`, `id#1`) and paths of one thread (`thread/leaf`) are one, but not names with numbers
+("chat #1"); a session without an id is identified by its beginning.
 """
 
 import re
@@ -35,7 +35,7 @@ class HoldOut:
         return self._least == self._greatest
 
     def move(self) -> bool:
-        """Have one conversation on the side where none is, if there are two; False where that changes nothing."""
+        """Move one conversation to a side that is empty, if there are two; False if that changes nothing."""
         before = self._limit
         self._limit = min(max(self._limit, self._least + 1), max(self._greatest, self._least + 1))
         return self._limit != before and not self.is_one and self._greatest >= 0

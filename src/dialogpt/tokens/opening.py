@@ -1,8 +1,8 @@
 """A folder's tokenizer files -> the BPE that `transformers` makes of them, and the text of its end token.
 
-`tokenizer.json` has all of it but the end token's name; beside `vocab.json` and `merges.txt` further tokens stand in
-`added_tokens.json` or `tokenizer_config.json`, which says whether a blank comes before the first word, too. What
-`special_tokens_map.json` says of the end token goes before that, unless `tokenizer_config.json` lists all added tokens.
+`tokenizer.json` has all of it but the end token's name; beside `vocab.json` and `merges.txt`, further tokens are in
+`added_tokens.json` or `tokenizer_config.json`, which also says whether a blank comes before the first word. The end
+token of `special_tokens_map.json` takes precedence, unless `tokenizer_config.json` lists all added tokens.
 """
 
 from pathlib import Path
@@ -48,7 +48,7 @@ class _Settings(msgspec.Struct):
 
 
 def open_tokenizer(folder: Path) -> tuple[HFTokenizer, str]:
-    """The tokenizer of a folder, and the text of its end token; DataError, or nearly anything when it is damaged."""
+    """The tokenizer of a folder, and the text of its end token; DataError, or nearly any error when it is damaged."""
     file, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     config, names = (_settings(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
     if file.is_file():
@@ -79,7 +79,7 @@ def open_tokenizer(folder: Path) -> tuple[HFTokenizer, str]:
 
 
 def byte_level(model: models.BPE) -> HFTokenizer:
-    """GPT-2's way with bytes around a vocabulary."""
+    """GPT-2's byte-level rules around a vocabulary."""
     bpe = HFTokenizer(model)
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 TOKENS_PER_SHARD = 1 << 27
 TEXT_AT_ONCE = 1 << 20  # characters of a group of sessions: about 250,000 tokens
-GROUPS_AHEAD = 2  # in the encoder while a third is written: it is never idle, and no more are held in memory
+GROUPS_AHEAD = 2  # groups in the encoder while another is written: it is never idle, and memory holds no more
 ARRAYS = ("tokens", "turn_ends", "learn", "session_ends")
-MANY = 0.1  # of all turns, left out because they are too long
+MANY = 0.1  # share of turns left out as too long that gives a warning
 # Tokens a character, and a byte, of text for which a tokenizer was not made; of its own text a quarter of a token for a
 # character is usual, and nearly one where characters are words (of Chinese, a third for a byte).
 STRANGE, STRANGE_BYTES = 0.8, 0.45
@@ -101,7 +101,7 @@ def tokenize(config: TokenizeConfig) -> Manifest:
     except _NothingLeftError as error:
         if not (config.validation and holdout.move()):
             raise
-        log.info("%s by its share: a conversation of another hash is put there", error.message)
+        log.info("%s by its share, so one conversation is moved there", error.message)
         return _written(config, tokenizer, holdout)
 
 
@@ -153,8 +153,8 @@ def _why_nothing(config: TokenizeConfig, holdout: HoldOut, dropped: Counter[str]
     if not config.validation:
         return "the files are empty"
     if holdout.is_one:
-        return "all is one conversation, which stays on one side: cut it into scenes, or leave --validation out"
-    return "the files are empty, or --validation holds out all"
+        return "it is all one conversation, which stays on one side: cut it into scenes, or leave --validation out"
+    return "the files are empty, or --validation holds out everything"
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class _Group:
     sessions: list[Session] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     learn: list[bool] = field(default_factory=list)
-    size: int = 0  # characters, and one for each turn and session: empty ones take memory too
+    size: int = 0  # characters, plus one per turn and session: empty ones take memory too
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
     ends: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-PASS_TOKENS, PASS_TOKENS_GPU = 2048, 8192  # of a pass, where --micro-batch-tokens leaves it open
+PASS_TOKENS, PASS_TOKENS_GPU = 2048, 8192  # per pass, unless --micro-batch-tokens says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Settings of `train`: token shards -> a checkpoint. The same command again resumes an unfinished run."""
 
-    shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation is used for validation when it is there"]
+    shards: Annotated[Path, "folder that `tokenize` wrote; SHARDS/validation, if it exists, is used for validation"]
     out: Annotated[Path, "run folder"]
     init: Annotated[str, "start from this model (folder, hub name, `bundled`, .pkl), in its shape"] = ""
     size: Annotated[
@@ -33,15 +33,15 @@ class TrainConfig:
     n_ctx: Annotated[int, "positions: the longest context and reply together, in tokens"] = 256
     dropout: Annotated[float | None, "dropout while training (default: 0.1, or that of the --init model)"] = None
     reverse: Annotated[bool, "train the backward model: turns last to first"] = False
-    chain: Annotated[int, "join this many sessions into one: a talk may change its subject"] = 1
+    chain: Annotated[int, "join this many sessions into one, to learn changes of subject"] = 1
     epochs: Annotated[float, "passes over the data"] = 1.0
     steps: Annotated[int, "optimizer updates, instead of --epochs"] = 0
-    batch_tokens: Annotated[int, "tokens of one optimizer update, about"] = 8192
+    batch_tokens: Annotated[int, "approximate tokens of one optimizer update"] = 8192
     micro_batch_tokens: Annotated[
         int, "tokens of one forward and backward pass; lower it when memory is short (0: 2048, on a GPU 8192)"
     ] = 0
     recompute: Annotated[bool, "activation checkpointing: less memory, a third more work"] = False
-    shard: Annotated[bool, "FSDP2: share weights and optimizer among the processes of torchrun"] = False
+    shard: Annotated[bool, "FSDP2: split weights and optimizer among the processes of torchrun"] = False
     compile: Annotated[Literal["auto", "on", "off"], "torch.compile; auto: on GPUs"] = "auto"
     lr: Annotated[float, "peak learning rate (noam: the released code's factor, 1e-5)"] = 1e-3
     schedule: Annotated[Literal["linear", "cosine", "constant", "noam"], "learning rate after warm-up"] = "linear"

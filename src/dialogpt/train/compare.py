@@ -1,7 +1,7 @@
 """Training runs in numbers, one beside the other: run folders -> a table of text.
 
-Runs are compared at like numbers of target tokens seen, not of steps: a step of one run may be twice that of another.
-Between two validations of a run its loss is taken to lie on the line between theirs; outside them nothing is said.
+Runs are compared at equal numbers of target tokens seen, not steps: one run's step may be twice as large as another's.
+Between two validations of a run its loss is interpolated; outside them it is unknown.
 """
 
 import math
@@ -22,7 +22,7 @@ SETTINGS = "settings.json"
 REPORT = "report.html"
 UNKNOWN = "-"
 POINTS = 6  # numbers of target tokens at which runs are compared, besides each run's last
-SAME_FOR_PERPLEXITY = ("shards", "reverse")  # settings without which two perplexities are of different things
+SAME_FOR_PERPLEXITY = ("shards", "reverse")  # settings in which runs must agree for perplexities to be comparable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def numbers(run: TrainingRun) -> dict[str, str]:
 
 
 def compare(folders: Sequence[Path]) -> str:
-    """Lay runs side by side, a column each: settings that differ, size, progress, perplexity at like progress."""
+    """Lay runs side by side, a column each: settings that differ, size, progress, perplexity at equal progress."""
     runs = [read_run(folder) for folder in folders]
     columns = [numbers(run) for run in runs]
     differ = _settings_that_differ(runs)
@@ -87,19 +87,19 @@ def compare(folders: Sequence[Path]) -> str:
     ]
     lines = _table(rows)
     if like and (others := [name for name in SAME_FOR_PERPLEXITY if name in differ]):
-        lines.append(f"perplexities are of different things where {' and '.join(others)} differ: do not rank by them")
+        lines.append(f"perplexities cannot be compared where {' and '.join(others)} differ: do not rank by them")
     return "\n".join(lines)
 
 
 def _settings_that_differ(runs: Sequence[TrainingRun]) -> dict[str, list[str]]:
-    """The texts of each setting that is not the same in all runs, but for `out`, which is the run's own name."""
+    """The texts of each setting that differs between runs, except `out`, which is the run's own name."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name != "out")
     texts = {name: [setting_text(run.settings, name) for run in runs] for name in names}
     return {name: values for name, values in texts.items() if len(set(values)) > 1}
 
 
 def setting_text(settings: Mapping[str, Any], name: str) -> str:
-    """A setting as it is read: text without quotes unless it is empty; `-` where the run has no such setting."""
+    """A setting as shown: text without quotes unless it is empty; `-` where the run has no such setting."""
     value = settings.get(name, UNKNOWN)
     return value if value and isinstance(value, str) else msgspec.json.encode(value).decode()
 
@@ -107,7 +107,7 @@ def setting_text(settings: Mapping[str, Any], name: str) -> str:
 def _perplexity_at_like_targets(validations: Sequence[Sequence[ValidationLine]]) -> dict[int, list[str]]:
     """Validation perplexities of the runs by target tokens seen: at each run's last, and at some of the longest run's.
 
-    Those are spread evenly on a logarithmic scale, as learning is: a run much shorter than another has its share.
+    Those are spread evenly on a logarithmic scale, as learning is, so that a much shorter run gets its share.
     """
     curves = [_losses_by_targets(lines) for lines in validations]
     ends = {max(curve) for curve in curves if curve}
@@ -152,7 +152,7 @@ def _model_size(folder: Path) -> str:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names where they tell them apart, else the whole paths."""
+    """The folders' own names if they differ, else the whole paths."""
     names = [folder.name for folder in folders]
     return names if all(names) and len(set(names)) == len(names) else [str(folder) for folder in folders]
 

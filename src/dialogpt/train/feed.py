@@ -1,8 +1,8 @@
 """What each step of a run reads: a pure function of (seed, epoch), cut into shares for the ranks.
 
 An epoch's micro-batches are in one order for every number of processes; a step takes the next `accumulate` of them, and
-of those a rank takes every `size`-th. A run may go on with another number of processes: its place is a number of
-micro-batches.
+of those a rank takes every `size`-th. A run may be resumed with another number of processes: its position is a
+number of micro-batches.
 """
 
 import math
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """The data of a rank. All ranks get equally many micro-batches, which joint gradients need: some may be empty."""
+    """The data of a rank. All ranks get equally many micro-batches, as shared gradients require: some may be empty."""
 
     shards: TokenShards | Chains
     micro_batch_tokens: int
@@ -46,7 +46,7 @@ class Feed:
     size: int = 1
 
     def steps(self, epoch: int, batch: int) -> Iterator[Step]:
-        """Yield the steps after the first `batch` micro-batches of an epoch, for ever."""
+        """Yield the steps after the first `batch` micro-batches of an epoch, without end."""
         while True:
             batches = self._plan(epoch)
             while batch < len(batches):
@@ -81,7 +81,7 @@ class Feed:
 
 
 def ahead(items: Iterator[T], count: int = STEPS_AHEAD) -> Generator[T, None, None]:
-    """Yield the items, which a thread makes up to `count` ahead; its errors are raised here."""
+    """Yield the items, made up to `count` ahead by a thread, whose errors are raised here."""
     with ThreadPoolExecutor(1, "feed") as thread:
         waiting = deque(thread.submit(next, items, None) for _ in range(count))
         while (item := waiting.popleft().result()) is not None:

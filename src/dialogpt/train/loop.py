@@ -1,8 +1,8 @@
 """The training loop: micro-batches -> nats -> gradients -> update, with validation, checkpoints and resume.
 
 A step's loss is the sum of nats of all its micro-batches, on all ranks, divided by the number of target tokens of the
-whole step, so that how a step is cut does not change it. What a step draws (dropout) is a function of seed, step and
-rank: a resumed run repeats it without stored generators.
+whole step, so splitting a step differently does not change it. A step's randomness (dropout) is a function of seed,
+step and rank: a resumed run repeats it without stored generators.
 """
 
 import logging
@@ -135,8 +135,8 @@ class Trainer:
     def _update(self, step: Step, stopping: bool) -> tuple[float, int, float, bool]:
         """One optimizer update; returns its nats, its targets, the gradient norm, and whether a rank must stop.
 
-        Figures are read from a GPU while it is busy with the update: it never waits for what this process does between
-        (but in fp16, where they decide whether there is one).
+        Figures are read from a GPU while it computes the update, so it never waits for this process (except in fp16,
+        where they decide whether there is an update).
         """
         torch.manual_seed(mixed(self.config.seed, self.state.step, self.world.rank))
         own = sum(batch.target_count for batch in step.batches)
@@ -164,8 +164,8 @@ class Trainer:
         bad = [members for members, nats in zip(step.sessions, found, strict=False) if not math.isfinite(float(nats))]
         where = f"in the batch of sessions {', '.join(map(str, bad[0][:8]))}" if bad else "in its gradient alone"
         saved = self.folder.checkpoints
-        # The oldest: what ruined the loss may have begun steps ago.
-        goes_on = f"; another run may go on from a checkpoint: --init {saved[0]} --out ANOTHER" if saved else ""
+        # The oldest: what ruined the loss may have started steps ago.
+        goes_on = f"; another run may start from a checkpoint: --init {saved[0]} --out ANOTHER" if saved else ""
         raise DataError(
             f"the loss is not finite at step {self.state.step + 1} (epoch {self.state.epoch}, rank {self.world.rank}), "
             f"{where}",
@@ -220,7 +220,7 @@ class _Window:
         self._state.window_nats, self._state.window_targets, self._state.window_s = 0.0, 0, 0.0
 
     def restart(self) -> None:
-        """What was done since the last step is not counted."""
+        """Leave out the time since the last step."""
         self._started = time.monotonic()
 
     @property

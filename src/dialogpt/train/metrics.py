@@ -3,8 +3,8 @@
     {"step": 10, "epoch": 0, "targets_seen": 81920, "loss": 5.1, "lr": 0.001, "gradient_norm": 1.2, ...}
     {"step": 250, "epoch": 0, "targets_seen": 2048000, "validation_loss": 4.2, "validation_perplexity": 66.7, ...}
 
-Losses are nats per target token; one that is not finite, or a norm, is written as null, as JSON has no other word for
-it, and read as infinite. Fields that older files lack have defaults. Without torch, as `info` reads these files too.
+Losses are nats per target token; one that is not finite, or a norm, is written as null, since JSON has no word for it,
+and read as infinite. Fields that older files lack have defaults. Without torch, as `info` reads these files too.
 """
 
 import json
@@ -70,7 +70,7 @@ class MetricsFile:
     def read(self) -> tuple[list[StepLine], list[ValidationLine]]:
         """All lines of each kind, in the file's order; none when there is no file.
 
-        A last line that a kill cut short is passed over; other damage is a DataError naming file and line.
+        A last line that a kill cut short is ignored; other damage is a DataError naming file and line.
         """
         steps: list[StepLine] = []
         validations: list[ValidationLine] = []
@@ -105,7 +105,7 @@ class MetricsFile:
                     return
                 raise _damaged(where, error) from error
             if not isinstance(row, dict):
-                raise _damaged(where, "no JSON object")
+                raise _damaged(where, "it is not a JSON object")
             yield line, row, where
 
 
@@ -147,7 +147,7 @@ def best_validation(validations: Sequence[ValidationLine]) -> ValidationLine | N
 
 
 def memorises(validations: Sequence[ValidationLine]) -> str | None:
-    """A sentence of warning when the training set begins to be learned by heart, else None.
+    """A warning when the training set begins to be memorised, else None.
 
     That is: validation loss rose at each of the last two validations, while the training loss of the last one is below
     that of the best one. One rise alone is noise; without training losses nothing can be said.
@@ -191,7 +191,7 @@ class TensorBoardMirror:
 def tensorboard_mirror(folder: Path, resumed_at: int = 0) -> TensorBoardMirror:
     """A mirror of the run's lines in `folder` (made if need be); UsageError when TensorBoard is not installed.
 
-    `resumed_at` is the step from which a stopped run goes on: what was shown after it is hidden.
+    `resumed_at` is the step from which a stopped run resumes: what was shown after it is hidden.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -203,7 +203,7 @@ def tensorboard_mirror(folder: Path, resumed_at: int = 0) -> TensorBoardMirror:
 
 
 def _scalars(line: StepLine | ValidationLine) -> dict[str, float]:
-    """Numbers by TensorBoard's tag: what stands before the slash is a section, what was not measured is left out."""
+    """Numbers by TensorBoard's tag: the part before the slash is a section; what was not measured is left out."""
     if isinstance(line, ValidationLine):
         return {"loss/validation": line.validation_loss, "perplexity/validation": line.validation_perplexity}
     known = {

@@ -1,8 +1,9 @@
-"""AdamW's moments on disk: per rank a safetensors file of the rows that it has, which any number of ranks can read.
+"""AdamW's moments on disk: per rank a safetensors file of its rows, which any number of ranks can read.
 
     optimizer-00000-of-00004.safetensors     exp_avg/NAME and exp_avg_sq/NAME, fp32: rank 0's rows of each parameter
 
-A run that is not sharded has one file, of all rows. Ranks have equal runs of rows, the last ones fewer (FSDP2's rule).
+A run that is not sharded has one file, of all rows. Ranks have equally many rows in order, the last ones fewer
+(FSDP2's rule).
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def save_moments(folder: Path, model: GPT, optimizer: torch.optim.Optimizer, ran
     name = f"optimizer-{rank:05}-of-{size if sharded else 1:05}.safetensors"
     try:
         save_file(tensors, folder / name)
-    except SafetensorError as error:  # its word for a full disk, too
+    except SafetensorError as error:  # also raised for a full disk
         raise OSError(f"{name}: {error}") from error
 
 

@@ -14,7 +14,7 @@ from dialogpt.train import TrainConfig
 def learning_rate(config: TrainConfig, step: int, total_steps: int, n_embd: int) -> float:
     """The rate of update `step`, 1..total_steps, under the configured schedule.
 
-    `linear` and `cosine` come to 0 one step after the last, so that no update is for nothing.
+    `linear` and `cosine` reach 0 one step after the last, so that no update is wasted.
     """
     if config.schedule == "noam":
         return noam(step, config.lr, config.warmup, n_embd)

@@ -1,4 +1,4 @@
-"""The objective as a module, for what is wrapped around a model: torch.compile, DDP or FSDP2. The model knows of none.
+"""The objective as a module that torch.compile, DDP or FSDP2 can wrap. The model knows nothing of them.
 
 DDP: every rank has the whole model, and gradients are summed while the last backward pass runs. FSDP2: every rank has a
 share of the weights, gradients and optimizer states, by rows (dimension 0), and gathers a block when it is used.
@@ -90,7 +90,7 @@ class Parallel:
 
 
 class Figures:
-    """Scalars on their way from a GPU to this process: what the GPU is given to do after them does not delay them."""
+    """Scalars on their way from a GPU to this process: work queued on the GPU after them does not delay them."""
 
     def __init__(self, *scalars: Tensor) -> None:
         wide = torch.float64 if scalars[0].device.type != "mps" else torch.float32

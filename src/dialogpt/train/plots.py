@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from dialogpt.errors import UsageError
 from dialogpt.train.metrics import StepLine, ValidationLine, perplexity
 
-POINTS = 400  # of a curve; more than a phone has pixels
-LARGEST = 1e30  # beyond it the drawing's own sums overflow; a run that gets there is lost anyway
+POINTS = 400  # per curve; more than a phone has pixels
+LARGEST = 1e30  # beyond it the drawing overflows; such a run is lost anyway
 LOG_SCALE_FROM = 5.0  # largest / smallest
-SIZE_INCHES = (5.0, 3.1)  # 360 wide in the SVG's units: on a phone, letters keep about the size given here
+SIZE_INCHES = (5.0, 3.1)  # 360 wide in SVG units, so that letters have about this size on a phone
 # Stand-ins by the name of the CSS variable: colours that nothing else has.
 COLOURS = {"ink": "#010203", "grid": "#010204", "training": "#010205", "validation": "#010206"}
 
@@ -135,6 +135,6 @@ def _dress(axes: Any, *, legend: bool) -> None:
 
 
 def _spans(curves: Sequence[Curve]) -> float:
-    """How many times the smallest value goes into the largest; 1 where one is not above 0, which has no logarithm."""
+    """The largest value over the smallest; 1 if one is not above 0, which has no logarithm."""
     low, high = min(float(line.low.min()) for line in curves), max(float(line.high.max()) for line in curves)
     return high / low if low > 0 and math.isfinite(high / low) else 1.0

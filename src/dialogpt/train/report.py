@@ -1,7 +1,7 @@
 """A run folder -> RUN/report.html: one page with the run's numbers, plots and sample replies over time.
 
-The page needs nothing but itself: no network, no scripts, plots as SVG in it. It reads on a phone, in light and dark;
-replies stand left or right by their own letters. Long runs are thinned, so that the page stays under 2 MB.
+The page is self-contained: no network, no scripts, plots as inline SVG. It can be read on a phone, in light and dark;
+replies are aligned by their own writing direction. Long runs are thinned, so that the page stays under 2 MB.
 """
 
 import html
@@ -16,9 +16,9 @@ from dialogpt.train.metrics import ValidationLine, best_validation, memorises, p
 from dialogpt.train.plots import draw, plots
 
 MAX_CONTEXTS = 16
-MAX_REPLIES = 30  # of a context; 16 x 30 replies of 128 tokens are well under a megabyte
+MAX_REPLIES = 30  # per context; 16 x 30 replies of 128 tokens are well under a megabyte
 MAX_VALIDATIONS = 200  # rows of the table
-MAX_CHARACTERS = 1200  # of a text in the page; replies are shorter unless somebody asks for very long ones
+MAX_CHARACTERS = 1200  # characters of a text; only very long replies are longer
 T = TypeVar("T")
 
 
@@ -30,7 +30,7 @@ class Reply(NamedTuple):
 def write_report(run: Path) -> Path:
     """Write RUN/report.html, whole or not at all, in place of one that may be there; returns its path.
 
-    Without matplotlib a sentence stands in the place of the plots. DataError when `run` is not a run folder.
+    Without matplotlib a sentence replaces the plots. DataError when `run` is not a run folder.
     """
     page = _page(read_run(run)).encode("utf-8", "replace")  # half an emoji (a lone surrogate) has no UTF-8
     with atomic_file(run / REPORT) as partial:

@@ -1,4 +1,4 @@
-"""A run folder: its settings, its metrics, its checkpoints, and how a run goes on where it stopped."""
+"""A run folder: its settings, its metrics, its checkpoints, and how a run resumes where it stopped."""
 
 import hashlib
 import logging
@@ -44,7 +44,7 @@ MAY_CHANGE = {
 
 @contextmanager
 def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
-    """What fails before it has a line of metrics or a checkpoint leaves a folder that was new as empty as it was."""
+    """A run that fails before its first line of metrics or checkpoint leaves nothing in a new folder."""
     new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     try:
         yield
@@ -57,7 +57,7 @@ def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
 
 
 def _digest(shards: TokenShards) -> str:
-    """The same for a copy, and for the same sessions tokenized again: of all lengths and a thousand sessions."""
+    """Equal for a copy, and for the same sessions tokenized again; made of all lengths and a thousand sessions."""
     told = hashlib.sha256(shards.lengths.tobytes())
     for place in range(0, len(shards), len(shards) // 1000 + 1):
         told.update(bytes(shards[place].learn) + b"".join(turn.tobytes() for turn in shards[place].turns))
@@ -65,7 +65,7 @@ def _digest(shards: TokenShards) -> str:
 
 
 class TrainState(msgspec.Struct, kw_only=True):
-    """All the loop knows besides weights and optimizer; `batch` counts the epoch's micro-batches already used."""
+    """The loop's state besides weights and optimizer; `batch` counts the epoch's micro-batches already used."""
 
     step: int = 0
     epoch: int = 0
@@ -102,11 +102,11 @@ class Run:
         if file.is_file():
             old = {field.name: field.default for field in fields(self.config)} | read_json(file, dict)  # newer settings
             if old.get(DIGEST, digest) != digest:
-                old["shards"] = f"{old['shards']}, of other sessions"
+                old["shards"] = f"{old['shards']}, with other sessions"
             elif DIGEST in old:  # the same sessions, wherever they are now
                 old["shards"] = settings["shards"]
             changed = [k for k in settings if old.get(k) != settings[k] and k not in MAY_CHANGE]
-            if changed and self.checkpoints:  # without any, nothing is lost by beginning anew
+            if changed and self.checkpoints:  # without any, nothing is lost by starting again
                 shown = ", ".join(f"{k}: {old.get(k)!r} there, {settings[k]!r} here" for k in changed[:3])
                 raise UsageError(
                     f"{self.folder} holds another run ({shown})", "name another --out, or delete that folder"
@@ -165,7 +165,7 @@ class Run:
         return state
 
     def restore_optimizer(self, model: GPT, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-        """The newest checkpoint's moments, when it has been resumed from and has any."""
+        """The newest checkpoint's moments, if the run was resumed from it and it has any."""
         if updates := state.step - state.skipped:
             load_moments(self.checkpoints[-1], model, optimizer, updates)
 
@@ -176,7 +176,7 @@ class Run:
             self._board.add(line)
 
     def report(self) -> None:
-        """Bring report.html up to date; a run does not end for want of one."""
+        """Update report.html; a run does not end if that fails."""
         if self.world.leads:
             try:
                 write_report(self.folder)

@@ -1,4 +1,4 @@
-"""Replies to the same held-out contexts at each validation: what the numbers sound like."""
+"""Replies to the same held-out contexts at each validation: what the numbers mean in words."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
-"""Products in fp16: gradients are made so much larger that small ones are not lost, and small again when they are used.
+"""Products in fp16: gradients are scaled up so that small ones are not lost, and down again when they are used.
 
-bf16 has the range of fp32 and needs nothing of this. A step whose gradients overflow changes nothing, and the next ones
+bf16 has the range of fp32 and does not need this. A step whose gradients overflow changes nothing, and the next ones
 are half as large; after many that did not overflow they are twice as large (Micikevicius et al., ICLR 2018).
 """
 
@@ -29,7 +29,7 @@ class LossScale:
     def fits(self, norm: float) -> bool:
         """Whether a step with this gradient norm may be taken, and the factor of the next.
 
-        It may when no factor is left to take away: then it is not fp16 that the norm is not finite of.
+        At a factor of 1 it may: then fp16 is not why the norm is not finite.
         """
         state = self._state
         if math.isfinite(norm):

@@ -1,4 +1,4 @@
-"""Before the first step: a model that fits the shards, and what cannot work said in one line."""
+"""Before the first step: a model that fits the shards, and one-line errors for what cannot work."""
 
 import logging
 import os
@@ -57,7 +57,7 @@ def check_settings(config: TrainConfig) -> None:
     """Raise UsageError for settings that cannot work, alone or together."""
     for name in ("n_layer", "n_head", "n_embd", "n_ctx", "batch_tokens", "lr",
                  "validate_every", "save_every", "log_every", "keep", "chain"):  # fmt: skip
-        if not getattr(config, name) > 0:  # nan is not above 0 either
+        if not getattr(config, name) > 0:  # neither is nan
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0", "see `dialogpt train --help`"
             )
@@ -69,17 +69,17 @@ def check_settings(config: TrainConfig) -> None:
     if config.dropout is not None and not 0 <= config.dropout < 1:
         raise UsageError(f"--dropout {config.dropout} is not a share", "name a number from 0 to below 1")
     if config.init and config.size:
-        raise UsageError(f"--size {config.size} and --init {config.init} exclude each other", "name one of them")
+        raise UsageError(f"--size {config.size} and --init {config.init} cannot be combined", "leave one of them out")
     if not config.epochs > 0 and config.steps == 0:
         raise UsageError("nothing to do: --epochs and --steps are both 0 or less", "set one of them")
     if config.shard and "RANK" not in os.environ:
-        raise UsageError("--shard shares a model among several processes", "start it with torchrun --nproc-per-node N")
+        raise UsageError("--shard splits a model among several processes", "start it with torchrun --nproc-per-node N")
     if config.n_embd % config.n_head:
         raise UsageError(f"--n-embd {config.n_embd} is not a multiple of --n-head {config.n_head}", "use 64 per head")
 
 
 def with_pass_tokens(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """The settings with the size of a pass; where they leave it open, that of the run in their folder, if one is."""
+    """The settings with the size of a pass; if they leave it open, that of the run in their folder, if there is one."""
     if config.micro_batch_tokens:
         return config
     file = config.out / SETTINGS
@@ -89,7 +89,7 @@ def with_pass_tokens(config: TrainConfig, device: torch.device) -> TrainConfig:
 
 
 def choose_compile(config: TrainConfig, device: torch.device) -> bool:
-    """On a CPU compiling takes a minute and wins little; on a GPU it fuses what stands between the matrix products."""
+    """On a CPU compiling takes a minute and wins little; on a GPU it fuses what is between the matrix products."""
     if config.compile != "auto" or device.type != "cuda":
         return config.compile == "on"
     if why := compiler_missing(device):
@@ -98,7 +98,7 @@ def choose_compile(config: TrainConfig, device: torch.device) -> bool:
 
 
 def check_recompute(model: GPT, device: torch.device) -> None:
-    """Raise UsageError where blocks would be computed again with another dropout than the first time."""
+    """Raise UsageError if blocks would be recomputed with another dropout than the first time."""
     if model.recompute and model.config.dropout and device.type == "mps":
         raise UsageError(
             "--recompute on MPS cannot repeat what dropout drew", "add --dropout 0, or lower --micro-batch-tokens"

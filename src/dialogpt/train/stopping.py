@@ -1,4 +1,4 @@
-"""How a run ends before its last step: a signal, or memory or a compiler that is not there."""
+"""How a run ends before its last step: by a signal, or for want of memory or a compiler."""
 
 import logging
 import signal
@@ -30,14 +30,14 @@ def stop_signal() -> Iterator[Flag]:
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        log.warning("stopping after this step; once more to stop at once")
+        log.warning("stopping after this step; interrupt again to stop at once")
         flag.is_set = True
         for s in signals:
             signal.signal(s, before[s])
 
     try:
         before = {s: signal.signal(s, handle) for s in signals}
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # not the main thread, which alone handles signals
         yield flag
         return
     try:

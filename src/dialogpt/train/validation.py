@@ -1,4 +1,4 @@
-"""What a run's held-out sessions tell at each validation: loss, sample replies, when to stop, when to beware."""
+"""What a run does with its held-out sessions: loss, sample replies, early stopping, warnings."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Validator:
-    """The sessions in SHARDS/validation, and what is made of them for one trainer."""
+    """Validation of one trainer on the sessions in SHARDS/validation."""
 
     def __init__(self, trainer: "Trainer") -> None:
         config, world = trainer.config, trainer.world

@@ -1,7 +1,7 @@
-"""The processes of a run: this one alone, or those that `torchrun` started, one a device.
+"""The processes of a run: this one alone, or those that `torchrun` started, one per device.
 
 Every process (rank) has the whole plan of the data and does its share of each step; the first one writes the files and
-speaks. Gloo joins them on CPUs; on GPUs NCCL does, and Gloo for what is not there, which need not wait for the GPUs.
+logs. Gloo joins them on CPUs; on GPUs NCCL does, and Gloo for values on the CPU, which need not wait for the GPUs.
 """
 
 import logging
@@ -20,7 +20,7 @@ from dialogpt.model.device import choose_device
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process's device and its rank among `size` processes; `joined` tells that there is a process group."""
+    """This process's device and its rank among `size` processes; `joined`: whether there is a process group."""
 
     device: torch.device
     rank: int = 0
@@ -40,7 +40,7 @@ class World:
         return total.tolist()
 
     def total(self, number: Tensor) -> Tensor:
-        """The sum of the ranks' scalars, in fp64, on this process's device, which is not waited for."""
+        """The sum of the ranks' scalars, in fp64, on this process's device, without waiting for it."""
         if not self.joined:
             return number
         total = number.double()
@@ -48,11 +48,11 @@ class World:
         return total
 
     def wait(self) -> None:
-        """Until every rank is here."""
+        """Wait until every rank is here."""
         self.sum(0)
 
     def tell(self, text: str) -> str:
-        """What the first rank says, on every rank."""
+        """The first rank's value, on every rank."""
         said = [text]
         if self.joined:
             dist.broadcast_object_list(said, device=torch.device("cpu"))
@@ -73,13 +73,13 @@ def join(device: str) -> Iterator[World]:
     try:
         world = World(chosen, rank, size, joined=True)
         yield world
-        world.wait()  # nobody leaves while others still talk to it
+        world.wait()  # no rank leaves while others still need it
     finally:
         dist.destroy_process_group()
 
 
 def _own_device(name: str, local: int) -> torch.device:
-    """That of the process with this number on its machine: one of the GPUs, no other of which it touches, or a CPU.
+    """The device of the process with this number on its machine: one GPU, the only one it touches, or the CPU.
 
     UsageError where there is none for it.
     """

@@ -60,7 +60,7 @@ def test_a_store_that_fails_is_one_warning(tmp_path: Path, caplog: pytest.LogCap
             await all_chats.add(chat, Turn("lost"))
             await all_chats.take_back(chat, 1)
             await all_chats.add(chat, Turn("lost too"))
-            assert caplog.text.count("is not kept until it can be") == 1
+            assert caplog.text.count("until this is mended, what is said is not kept") == 1
             with db:
                 db.execute("ALTER TABLE gone RENAME TO turns")
             db.close()

@@ -134,7 +134,7 @@ def test_a_lost_connection_is_resumed(discord: Any, start: Start, fakes: Any, ca
     resumed = [said["d"] for said in discord.received if said["op"] == 6]
     assert [(one["session_id"], one["token"]) for one in resumed] == [("session", discord.TOKEN)]
     assert len([said for said in discord.received if said["op"] == 2]) == 1
-    fakes.until(lambda: "is resumed" in caplog.text)
+    fakes.until(lambda: "was resumed" in caplog.text)
 
 
 def test_a_session_that_is_gone_is_begun_anew(discord: Any, start: Start, fakes: Any) -> None:

@@ -194,7 +194,7 @@ def test_polling_goes_on_after_faults(
     caplog.set_level(logging.INFO, "dialogpt")
     start(telegram)
     telegram.fail("getUpdates", fakes.status(500, ok=False), fakes.dropped, fakes.status(502, ok=False))
-    fakes.until(lambda: "Telegram is polled again" in caplog.text)
+    fakes.until(lambda: "polling Telegram works again" in caplog.text)
     assert caplog.text.count("cannot be polled") == 1
     telegram.say("hello")
     fakes.until(telegram.texts)
@@ -274,7 +274,7 @@ def test_a_group_that_is_allowed_stays_so_as_a_supergroup(
     telegram.say(None, GROUP, migrate_to_chat_id=-1000)
     telegram.say("/help@tester", -1000)
     fakes.until(lambda: telegram.texts(-1000))
-    assert f"the chat {GROUP} is -1000 from now on: put that into --allow" in caplog.text
+    assert f"the chat {GROUP} is now -1000: put that into --allow" in caplog.text
 
 
 def test_many_chats_at_once(telegram: Any, start: Start, fakes: Any) -> None:
@@ -303,7 +303,7 @@ def test_a_token_that_holds_no_longer(telegram: Any, start: Start, fakes: Any) -
     telegram.TOKEN = "another"
     fakes.until(lambda: not bot.alive)
     assert isinstance(bot.error, UsageError)
-    assert bot.error.message == "Telegram rejects the token from now on"
+    assert bot.error.message == "Telegram no longer accepts the token"
 
 
 def test_an_update_that_cannot_be_read_is_passed_over(
@@ -313,5 +313,5 @@ def test_an_update_that_cannot_be_read_is_passed_over(
     telegram.say(None, sticker={"of": "another form"})
     telegram.say("hello")
     fakes.until(telegram.texts)
-    assert caplog.text.count("an update of Telegram cannot be read: TypeError") == 1
+    assert caplog.text.count("an update from Telegram cannot be read: TypeError") == 1
     fakes.until(lambda: telegram.called("getUpdates")[-1].get("offset") == "3")

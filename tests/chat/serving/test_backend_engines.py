@@ -222,9 +222,9 @@ def test_the_start(fake: Any, caplog: pytest.LogCaptureFixture) -> None:
         "waiting for the backend: the backend has failed: Loading model"
     ] * 2
     for answers, message in (
-        (lambda request: request.json({}, 401), "does not take this server's key"),
+        (lambda request: request.json({}, 401), "rejects this server's key"),
         (lambda request: request.raw(b"<html>"), "cannot be read"),
-        (lambda request: request.json({"error": {"message": "no way"}}, 400), "the backend refuses: no way"),
+        (lambda request: request.json({"error": {"message": "no way"}}, 400), "refuses the request: no way"),
     ):
         fake.answers = answers
         with pytest.raises(BackendError, match=message):

@@ -30,7 +30,7 @@ FAULTS: dict[str, tuple[Callable[[Any], None], int, str]] = {
     "unavailable": (lambda r: r.json({"error": {"message": "loading"}}, 503, Retry_After="7"), 503, "loading"),
     "a proxy's time-out": (lambda r: r.raw(b"", 504), 504, "status 504"),
     "busy": (lambda r: r.json({"message": "later"}, 429, Retry_After="17"), 429, "later"),
-    "a wrong key": (lambda r: r.json({"error": "who?"}, 401), 502, "does not take this server's key"),
+    "a wrong key": (lambda r: r.json({"error": "who?"}, 401), 502, "rejects this server's key"),
     "another model": (lambda r: r.json({"error": "no m"}, 404), 502, "no such model or route: no m"),
     "a redirect": (lambda r: r.raw(b"", 302, Location="http://127.0.0.1:9/"), 502, "status 302"),
     "what it refuses": (lambda r: r.json({"error": {"message": "temperature!"}}, 400), 400, "temperature!"),
@@ -91,7 +91,7 @@ def test_an_engine_that_is_gone_or_slow(fake: Any, front: Callable[..., Any]) ->
     late = server.post({"messages": user("hi")})
     assert (late.status_code, late.json()["error"]["message"]) == (
         504,
-        "the backend takes too long (try again in a while)",
+        "the backend takes too long (try again later)",
     )
     streamed = server.post({"messages": user("hi"), "stream": True}).text
     assert '"content":"be"' in streamed
@@ -105,8 +105,8 @@ def test_an_engine_that_is_gone_or_slow(fake: Any, front: Callable[..., Any]) ->
 
 
 BROKEN: dict[str, tuple[tuple[bytes, ...], bool, str]] = {
-    "the connection breaks": ((piece("well"), piece(" then")), False, "the backend broke off"),
-    "it ends without an end": ((piece("well"), piece(" then")), True, "the backend broke off"),
+    "the connection breaks": ((piece("well"), piece(" then")), False, "the backend broke off its answer"),
+    "it ends without an end": ((piece("well"), piece(" then")), True, "the backend broke off its answer"),
     "it says so": (
         (piece("well"), piece(" then"), b'data: {"error": {"message": "no memory"}}\n\n'),
         True,

@@ -74,8 +74,8 @@ def test_prompts_that_cannot_be_taken(serve: Callable[..., Any]) -> None:
     for prompt, status, told in (
         ([], 422, 'prompt: there are 0: a request has 1 to 64"'),
         (["hi"] * 65, 422, 'prompt: there are 65: a request has 1 to 64"'),
-        ([1, 2], 422, "tokens are not read here: send texts"),
-        ([[1, 2]], 422, "tokens are not read here: send texts"),
+        ([1, 2], 422, "prompts of token ids are not supported: send texts"),
+        ([[1, 2]], 422, "prompts of token ids are not supported: send texts"),
         (["hi", " "], 400, "prompt 2 is empty"),
     ):
         answer = server.post({"prompt": prompt}, "/v1/completions")

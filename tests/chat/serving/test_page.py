@@ -122,7 +122,7 @@ def test_hypotheses_and_why_one_won(show: Show) -> None:
     reply = page.say("does money buy happiness?")
     assert page.bodies[-1]["hypotheses"] is True
     page.tab.click("text=6 hypotheses")
-    table = page.tab.get_by_role("table", name="Hypotheses, the best first")
+    table = page.tab.get_by_role("table", name="Hypotheses, best first")
     heads = [head.text_content() for head in table.get_by_role("columnheader").all()]
     assert heads == ["#", "Reply", "Forward", "Backward", "Tokens"]
     rows = page.tab.locator("tbody tr")
@@ -134,7 +134,7 @@ def test_hypotheses_and_why_one_won(show: Show) -> None:
     assert backward == sorted(backward, reverse=True)
     assert all(float(text) < 0 for text in rows.locator(".forward").all_text_contents())
     if left.count() > 1:
-        assert "the backward model finds your message likeliest after it" in page.tab.text_content(".why")
+        assert "the backward model finds your message likeliest" in page.tab.text_content(".why")
     page.tab.reload()
     page.tab.click("text=6 hypotheses")
     assert page.tab.locator("tbody tr").count() == 6
@@ -143,14 +143,14 @@ def test_hypotheses_and_why_one_won(show: Show) -> None:
 BLOCKED, AGREED = "listed phrase: x", "agrees with an offence"
 WHY: dict[str, tuple[list[dict[str, Any]], str]] = {
     "one": ([hypothesis("a")], "The only one that was drawn."),
-    "several": ([hypothesis("a"), hypothesis("b")], "The first drawn of 2: without MMI nothing ranks them."),
+    "several": ([hypothesis("a"), hypothesis("b")], "The first of 2 drawn: without MMI nothing ranks them."),
     "MMI": (
         [hypothesis("a", mmi=-1.0), hypothesis("b", mmi=-2.0)],
-        "Chosen of 2: the backward model finds your message likeliest after it.",
+        "Chosen from 2: given this reply, the backward model finds your message likeliest.",
     ),
     "both models": (
         [{**hypothesis("a"), "scores": {"mmi": -2.0, "forward a token": -0.5}}, hypothesis("b", mmi=-1.0)],
-        "Chosen of 2: both models together, the forward and the backward one, place it first.",
+        "Chosen from 2: the forward and backward models together rank it first.",
     ),
     "distress": (
         [hypothesis("a", rejected="distress: want to die")],

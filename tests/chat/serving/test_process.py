@@ -196,7 +196,7 @@ def test_when_it_is_killed_its_jobs_fail_and_another_begins(
         with pytest.raises(ReplyError) as caught:
             worker.submit(Listener(["hi"]).job)
         assert caught.value.status == 503
-        await until(lambda: worker.trouble() == "decoding begins anew")
+        await until(lambda: worker.trouble() == "decoding is being restarted")
         await until(lambda: worker.trouble() is None)
         assert worker.process_id != first
         later = Listener(["hi"])
@@ -236,7 +236,7 @@ def test_one_for_which_the_system_has_nothing_left(
         with monkeypatch.context() as without:
             without.setattr(socket, "socketpair", none)
             os.kill(worker.process_id, signal.SIGKILL)
-            await until(lambda: "does not begin anew: [Errno 24] Too many open files" in caplog.text)
+            await until(lambda: "cannot be restarted: [Errno 24] Too many open files" in caplog.text)
         assert isinstance(lost.done[0], ReplyError)
         await until(lambda: worker.trouble() is None)
 

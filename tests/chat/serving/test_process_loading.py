@@ -25,7 +25,7 @@ def test_what_is_wrong_with_the_model_is_said(tmp_path: Path, monkeypatch: pytes
         worker.ready()
     assert not worker.alive
     monkeypatch.setattr(process, "BEGIN", "import os; os.kill(os.getpid(), {} and 9)")
-    with pytest.raises(DataError, match=r"loading the model has ended by itself \(exit code -9\)"):
+    with pytest.raises(DataError, match=r"the process that loads the model has ended unexpectedly \(exit code -9\)"):
         WorkerProcess(WorkerConfig(model=str(tmp_path))).ready()
 
 

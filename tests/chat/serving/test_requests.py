@@ -32,7 +32,11 @@ BAD: dict[str, tuple[Any, int, str]] = {
         400,
         "the last message is of role tool, which is not read",
     ),
-    "no content": ({"messages": [{"role": "user", "text": "hi"}]}, 422, "a message of role user needs its content"),
+    "no content": (
+        {"messages": [{"role": "user", "text": "hi"}]},
+        422,
+        "a message of role user needs a text as its content",
+    ),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "reads text only"),
     "another model": ({"model": "gpt-4", "messages": user("hi")}, 404, "no model 'gpt-4' here"),
     "temperature": ({"messages": user("hi"), "temperature": -1}, 422, "temperature"),
@@ -75,7 +79,7 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
         assert error["type"] == "invalid_request_error"
     headers = {"Content-Type": "application/json"}
     answer = httpx.post(f"{server.url}/v1/chat/completions", content=b"hi", headers=headers, timeout=60)
-    assert answer.json()["error"]["message"].startswith("the body is no JSON, at character 0: Expecting value (send")
+    assert answer.json()["error"]["message"].startswith("the body is not JSON, at character 0: Expecting value (send")
     for content in ('{"messages": "صباح"}'.encode("cp1256"), b'{"a":' * 5000):  # as old shells of Windows send it
         answer = httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=60)
         assert (answer.status_code, "send one JSON object in UTF-8" in answer.text) == (400, True)
@@ -89,10 +93,10 @@ def test_bad_requests_are_told_what_is_wrong(serve: Callable[..., Any]) -> None:
     answer = httpx.post(f"{server.url}/v1/chat/completions", headers=headers, timeout=60)
     assert answer.json()["error"]["message"].startswith("the body is empty (send one JSON object")
     nowhere = server.post({}, "/chat/completions")
-    assert (nowhere.status_code, "the base URL of clients ends in /v1" in nowhere.text) == (404, True)
+    assert (nowhere.status_code, "a client's base URL ends in /v1" in nowhere.text) == (404, True)
     answer = httpx.get(f"{server.url}/v1/chat/completions")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.json()["error"]["message"] == "GET is not for /v1/chat/completions (send POST)"
+    assert answer.json()["error"]["message"] == "GET is not allowed at /v1/chat/completions (send POST)"
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert httpx.get(f"{server.url}/v1/nowhere").json()["error"]["code"] == 404
     with pytest.raises(openai.NotFoundError, match="no model 'x' here"):

@@ -261,16 +261,16 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"rows": 0}, "--rows 0 is below 1"),
         ({"max_body": 0}, "--max-body 0 is below 1"),
         ({"num_beams": 4}, "serve draws its replies"),
-        ({"port": 70_000}, "--port 70000 is no port"),
-        ({"backend": "localhost:8000"}, "--backend localhost:8000 is no address"),
-        ({"longest_step": -1}, "--longest-step -1 is no time"),
+        ({"port": 70_000}, "--port 70000 is not a port"),
+        ({"backend": "localhost:8000"}, "--backend localhost:8000 is not a server's address"),
+        ({"longest_step": -1}, "--longest-step -1 is not a time"),
         ({"end_timeout": -1}, "--end-timeout -1 is below 0"),
-        ({"backend_timeout": 0}, "--backend-timeout 0 is no time"),
+        ({"backend_timeout": 0}, "--backend-timeout 0 is not a time"),
         ({"backend_model": "x"}, "--backend-model without --backend"),
         ({"backend_route": "chat"}, "--backend-route without --backend"),
-        ({"cors": ("https://example.org", "example.org")}, "--cors example.org is no origin"),
-        ({"cors": ("https://example.org/",)}, "--cors https://example.org/ is no origin"),
-        ({"cors": ("https://Example.org",)}, "--cors https://Example.org is no origin"),
+        ({"cors": ("https://example.org", "example.org")}, "--cors example.org is not an origin"),
+        ({"cors": ("https://example.org/",)}, "--cors https://example.org/ is not an origin"),
+        ({"cors": ("https://Example.org",)}, "--cors https://Example.org is not an origin"),
         ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid"),
     ],
 )
@@ -283,7 +283,7 @@ def test_what_cannot_be_served(settings: dict[str, Any], message: str) -> None:
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"--port {port} cannot be listened at: Address already in use"):
+        with pytest.raises(UsageError, match=f"--port {port} cannot be listened on: Address already in use"):
             serve(ServeConfig(model=str(tmp_path / "never looked at"), port=port))
 
 

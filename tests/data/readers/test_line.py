@@ -120,11 +120,11 @@ def test_what_a_computer_has_written_is_an_error(tmp_path: Any, read: Read, day:
     content = f"{day}\n01:54 Ann Lee Hello\n01:55 Bo Hi\n"
     with pytest.raises(DataError, match="export from a computer") as caught:
         read(content)
-    assert "telephone" in caught.value.hint
+    assert "on a phone" in caught.value.hint
     with pytest.raises(DataError, match="no line begins with a time and a tab"):
         read("[LINE] Annとのトーク履歴\n", "line")
     (tmp_path / "log.txt").write_text("2026/01/09\n01:54 somebody wrote a log\n", encoding="utf-8")
-    with pytest.raises(DataError, match="of no known format"):
+    with pytest.raises(DataError, match="not a known format"):
         recognise(TextFile(tmp_path / "log.txt"))
 
 

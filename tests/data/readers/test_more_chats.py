@@ -42,7 +42,7 @@ def test_google_chat(read: Read, indent: int | None) -> None:
 def test_google_chats_dates_in_another_language(read: Read, caplog: pytest.LogCaptureFixture) -> None:
     (chat,), _ = read(json.dumps({"messages": [google(1, "Hola", created_date="jueves, 3 de noviembre de 2016")]}))
     assert chat.turns[0].time_s is None
-    assert "dates are not read, so nothing is cut at silences: jueves, 3 de noviembre" in caplog.text
+    assert "dates cannot be read, so conversations are not cut at silences: jueves, 3 de noviembre" in caplog.text
 
 
 def skype(second: int, content: str, sender: str = "8:live:bo", kind: str = "RichText", **more: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_skypes_marks_are_what_people_read(content: str, shown: str) -> None:
         ("googlechat", "{}", "missing required field `messages`"),
         ("googlechat", json.dumps(GOOGLE)[:300], "truncated"),
         ("skype", '{"conversations": [{"id": "8:x"}]}', "missing required field `MessageList`"),
-        ("skype", only(skype(1, "a", originalarrivaltime="")), "message 1 of 8:x: no date"),
+        ("skype", only(skype(1, "a", originalarrivaltime="")), "message 1 of 8:x: its date"),
         ("skype", only({"from": 3}), "message 1 of 8:x: .*from"),
     ],
 )  # fmt: skip

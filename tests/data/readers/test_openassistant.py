@@ -103,7 +103,7 @@ def test_messages_in_parquet(tmp_path: Path) -> None:
     assert [[turn.text for turn in session.turns] for session in read_sessions(tmp_path / "out")] == [BEST]
     assert manifest.dropped == DROPPED
     pq.write_table(pa.Table.from_pylist([{**rows[0], "role": None}]), path)
-    with pytest.raises(DataError, match=r"train\.parquet: no messages of OpenAssistant: .*role"):
+    with pytest.raises(DataError, match=r"train\.parquet: not messages of OpenAssistant: .*role"):
         import_files(ImportConfig(files=(path,), out=tmp_path / "out", overwrite=True))
 
 

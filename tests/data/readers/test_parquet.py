@@ -65,7 +65,7 @@ def test_a_row_is_a_turn_and_conversations_cross_row_groups(tmp_path: Path) -> N
 
 
 def test_rows_that_answer_others_are_no_conversation(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"what they answer \(parent_id\).*conversation_id"):
+    with pytest.raises(DataError, match=r"what they answer \(column parent_id\).*conversation_id"):
         read(tmp_path / "a.parquet", {"author": ["A"], "body": ["a"], "parent_id": ["t1_b"]})
 
 
@@ -78,10 +78,10 @@ def test_rows_without_a_conversation_are_one(tmp_path: Path) -> None:
     "columns, message",
     [
         ({"x": [1], "y": ["a"]}, "no column of turns among x, y"),
-        ({"turns": [["a"], None]}, "row 2 is no conversation: 'turns' is a NoneType"),
-        ({"turns": [[1, 2]]}, "row 1 is no conversation"),
-        ({"messages": [[{"role": "user", "content": 3}]]}, "row 1 is no conversation: a turn's text is a int"),
-        ({"turns": ["a"]}, "row 1 is no conversation: 'turns' is a str"),
+        ({"turns": [["a"], None]}, "row 2 is not a conversation: 'turns' is a NoneType"),
+        ({"turns": [[1, 2]]}, "row 1 is not a conversation"),
+        ({"messages": [[{"role": "user", "content": 3}]]}, "row 1 is not a conversation: a turn's text is a int"),
+        ({"turns": ["a"]}, "row 1 is not a conversation: 'turns' is a str"),
     ],
 )
 def test_a_table_that_does_not_fit_is_an_error(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
@@ -92,7 +92,7 @@ def test_a_table_that_does_not_fit_is_an_error(tmp_path: Path, columns: dict[str
 @pytest.mark.parametrize("content", [b"PAR1", b"PAR1 nothing more PAR1", b"not at all"])
 def test_a_damaged_table_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(DataError, match="no readable Parquet"):
+    with pytest.raises(DataError, match="not readable as Parquet"):
         list(parquet.read(TextFile(tmp_path / "a.parquet"), ReadOptions(), Counter()))
 
 

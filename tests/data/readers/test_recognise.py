@@ -99,7 +99,7 @@ def test_every_format_has_an_example() -> None:
 )
 def test_an_unknown_format_is_an_error_that_shows_the_known_ones(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.txt:1: of no known format") as caught:
+    with pytest.raises(DataError, match=r"a\.txt:1: not a known format") as caught:
         recognise(TextFile(tmp_path / "a.txt"))
     assert all(name in caught.value.hint for name in FORMATS)
 

@@ -142,7 +142,7 @@ def test_times_that_are_not_read_are_told(read: Read, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize("link", ["parent_id", "in_response_to_tweet_id", "replyTo"])
 def test_rows_that_answer_others_are_no_conversation(read: Read, link: str) -> None:
     table = f"{link},author,text\n,Ann,a\n1,Bo,b\n"
-    with pytest.raises(DataError, match=rf"what they answer \({link}\).*--columns"):
+    with pytest.raises(DataError, match=rf"what they answer \(column {link}\).*--columns"):
         read(table)
     assert len(read(table, columns="author,text")[0]) == 1
     (session,), _ = read(f"conversation_id,{link},author,text\n5,,Ann,a\n5,1,Bo,b\n")
@@ -162,7 +162,7 @@ def test_what_is_not_known_is_told(read: Read, caplog: pytest.LogCaptureFixture)
     with pytest.raises(DataError, match=r"talk\.csv:1: no column of names.*'wer', 'was', 'wann' \(.*--columns"):
         read("wer,was,wann\n1,2,3\n", file="talk.csv")
     numbered = "".join(f"{number},a line\n" for number in range(20))
-    with pytest.raises(DataError, match=r"the first column names nobody twice: '0', 'a line' \(.*--columns"):
+    with pytest.raises(DataError, match=r"no name occurs twice in the first column: '0', 'a line' \(.*--columns"):
         read(numbered, file="talk.csv")
 
 

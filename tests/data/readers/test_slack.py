@@ -91,7 +91,7 @@ def test_marks_are_what_people_read(text: str, shown: str) -> None:
     [
         ("{}", "Expected `array`"),
         ('[{"type": "message"}]', "missing required field `ts`"),
-        (json.dumps([{**DAY[0], "ts": "noon"}]), "message noon: no time"),
+        (json.dumps([{**DAY[0], "ts": "noon"}]), "message noon: its time"),
         (json.dumps(DAY, indent=4)[:500], "truncated"),
     ],
 )

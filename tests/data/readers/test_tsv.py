@@ -59,7 +59,7 @@ def test_dstc7_teaches_the_response_alone(read: Read) -> None:
 
 @pytest.mark.parametrize(
     "line, message",
-    [("a\tb", "no conversation: 'a"), (dstc7("x").replace("\t2\t", "\ttwo\t"), "no conversation"),
+    [("a\tb", "not a conversation: 'a"), (dstc7("x").replace("\t2\t", "\ttwo\t"), "not a conversation"),
      ("InstanceID\tDepth\tContext", "a table of the evaluation"), ("\ufeffJudgeID\tInstanceID", "a table of")],
 )  # fmt: skip
 def test_other_tables_are_errors(read: Read, line: str, message: str) -> None:

@@ -241,7 +241,7 @@ def test_dates_that_are_no_days_are_named(read: Read, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         (found,), _ = read(chat("1/2/20", "13/2/20", "14/2/20"), date_order="mdy")
     assert len(found.turns) == 1
-    assert "2 dates are no days as mdy, such as 13/2/20 in line 2; lines that begin with them" in caplog.text
+    assert "2 dates do not exist when read as mdy, such as 13/2/20 in line 2; lines that begin with them" in caplog.text
 
 
 def test_a_caption_stays_where_media_is_left_out(read: Read) -> None:
@@ -254,7 +254,7 @@ def test_an_order_that_stays_open_is_a_choice_that_is_logged(read: Read, caplog:
     with caplog.at_level(logging.WARNING):
         (found,), _ = read(chat("1/2/20", "3/4/20"))
     assert times(found)[0][:10] == "2020-02-01"
-    assert "read as dmy (--date-order says otherwise)" in caplog.text
+    assert "read as dmy (--date-order changes it)" in caplog.text
     caplog.clear()
     (found,), _ = read(chat("1/2/20", "3/4/20", stamp="{}, 9:15 PM - Ann: hi\n"))
     assert times(found)[0][:10] == "2020-01-02"
@@ -290,7 +290,7 @@ def test_two_forms_of_stamps_in_one_file_both_begin_messages(
         (found,), _ = read(chat("13/3/20") * 10 + later * 10)
     assert said(found) == [("Ann", "hi")] * 10 + [("Bo", "later")] * 10
     assert {time[:10] for time in times(found)} == {"2020-03-13", day}
-    assert ("stamps of several forms: 13/3/20, 21:15, [" in caplog.text) == later.startswith("[")
+    assert ("time stamps in several formats: 13/3/20, 21:15, [" in caplog.text) == later.startswith("[")
 
 
 def test_deleted_messages_are_known_with_arabic_vowels(read: Read) -> None:

@@ -181,7 +181,7 @@ def test_what_does_not_match_is_left_out_and_counted(files: dict[str, Path], cap
 @pytest.mark.parametrize(
     "change, error, message",
     [
-        ({"hyps": "A"}, DataError, "judged are A, B, C; replies are of A"),
+        ({"hyps": "A"}, DataError, "the judged systems are A, B, C; replies are of A"),
         ({"metrics": ("blue",)}, UsageError, "no metric 'blue'"),
         ({"metrics": ("copy",)}, UsageError, "'copy' needs training data"),
         ({"ids": True}, DataError, "no judged item, such as 'ت0', is among the references, such as 'x0'"),

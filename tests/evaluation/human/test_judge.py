@@ -36,7 +36,7 @@ def _nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"criteria": (" ",)}, "one is blank"),
         ({"kind": "ratings", "against": "all"}, "--against all is for pairs"),
         ({"terminal": "Ann", "names": ("Bo",)}, "--terminal and --names together"),
-        ({"names": ("Ann", " ann")}, "--names Ann ann: one is there twice"),
+        ({"names": ("Ann", " ann")}, "--names Ann ann: a name occurs twice"),
         ({"names": ("",)}, "a name has 1 to 80 letters"),
         ({"terminal": "\t"}, "a name has 1 to 80 letters"),
         ({"hyps": ()}, "study.db does not exist"),
@@ -67,9 +67,9 @@ def test_pairs_need_two_systems_and_ratings_one(tmp_path: Path, systems: Systems
         ({"criteria": ("wit", "charm")}, r"--criteria wit charm, but .*study.db was made with charm"),
         ({"kind": "ratings"}, r"--kind ratings, but .*study.db was made with pairs"),
         ({"hyps": "both", "seed": 5}, r"--seed 5, but .* was made with 1"),
-        ({"hyps": "one and another"}, r"study.db is of ours, human, --hyps of ours, other"),
+        ({"hyps": "one and another"}, r"study.db is about ours, human, --hyps about ours, other"),
         ({"hyps": "changed"}, r"study.db was made with other replies or contexts of ours, human"),
-        ({"refs": (Path("references.jsonl"),)}, r"--refs, but .*study.db is there already"),
+        ({"refs": (Path("references.jsonl"),)}, r"--refs is given, but .*study.db exists already"),
     ],
 )
 def test_a_study_that_is_there_is_gone_on_with(
@@ -96,7 +96,7 @@ def test_errors_are_two_lines(tmp_path: Path, systems: Systems, run_judge: Calla
     text = tmp_path / "notes.txt"
     text.write_text("no study at all\n" * 20)
     for arguments, code, error in (
-        ((text,), 1, f"error: {text} is no study"),
+        ((text,), 1, f"error: {text} is not a study"),
         ((tmp_path / "s.db", "--hyps", *systems, "--judges", "0"), 2, "error: --judges 0 is below 1"),
         ((tmp_path / "s.db", "--hyps", systems[0], tmp_path / "gone"), 1, f"error: {tmp_path / 'gone'} does not exist"),
     ):

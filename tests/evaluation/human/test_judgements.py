@@ -72,7 +72,7 @@ def test_what_is_no_rating_is_left_out_and_counted(read: Read) -> None:
 
 def test_the_same_judge_twice_counts_but_agrees_with_nobody(read: Read) -> None:
     found = read(HEADER + ROWS + "j1\ti1\tA\t4\t4\n")
-    assert found.dropped == {"judgements of what the same judge had judged, which count, but not in agreement": 2}
+    assert found.dropped == {"repeated judgements by the same judge, which count, but not in the agreement": 2}
     counts = tally(found)
     assert counts.counts[0, 0, 0].tolist() == [0, 0, 1, 1, 1]
     assert counts.first[0, 0, 0].tolist() == [0, 0, 1, 0, 1]
@@ -98,9 +98,9 @@ def test_pairs_stand_in_one_order(read: Read) -> None:
 
 BAD: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("", "study is empty"),
-    "text": ("hello\nworld\n", "its first line names no column judgeid"),
-    "no system": ("JudgeID\tInstanceID\tRelevance\nj\ti\t3\n", "names no column systemid"),
-    "no criterion": ("JudgeID\tInstanceID\tSystemID\nj\ti\tA\n", "no column of a criterion"),
+    "text": ("hello\nworld\n", "its first line has no column judgeid"),
+    "no system": ("JudgeID\tInstanceID\tRelevance\nj\ti\t3\n", "has no column systemid"),
+    "no criterion": ("JudgeID\tInstanceID\tSystemID\nj\ti\tA\n", "no column for a criterion"),
     "criterion twice": ("JudgeID\tInstanceID\tSystemID\tR\tr\nj\ti\tA\t1\t1\n", "column r has no name of its own"),
     "blank criterion": ("JudgeID\tInstanceID\tSystemID\tR\t\nj\ti\tA\t1\t1\n", r"column \(blank\) has no name"),
     "short lines": (HEADER + ROWS + "j\ti\n" * 7, r"study:6, .*study:10 and 2 more: not 5 cells"),
@@ -111,8 +111,8 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "no JSON": (line() + "{\n", "study:2: not a judgement"),
     "other JSON": ('{"text": "hi"}\n', "study:1: not a judgement: .*judge"),
     "deep JSON": ('{"a":' + "[" * 9999, "study:1: not a judgement"),
-    "three systems": (line() + line(systems=["A", "B", "C"]), r"study:2: a judgement is of one system or of two"),
-    "itself": (line(systems=["A", "A"]), "study:1: a judgement is of one system or of two"),
+    "three systems": (line() + line(systems=["A", "B", "C"]), r"study:2: a judgement is about one system or two"),
+    "itself": (line(systems=["A", "A"]), "study:1: a judgement is about one system or two"),
     "two kinds": (line() + line(systems=["A"], value=3), "holds ratings and comparisons of pairs"),
     "checks alone": (line(passed=True), "holds no judgement"),
     "cp1251": ("да\n".encode("cp1251"), "study:1: not UTF-8"),

@@ -19,9 +19,9 @@ Make = Callable[..., Store]
         ("", "1 to 80 letters, this one 0"),
         (" \t\u3000", "this one 0"),
         ("a" * 81, "this one 81"),
-        ("a\0b", "is no name"),
-        ("\x1b[2J", "is no name"),
-        ("\ud800", "is no name"),
+        ("a\0b", "is not a name"),
+        ("\x1b[2J", "is not a name"),
+        ("\ud800", "is not a name"),
     ],
 )
 def test_names_that_are_none(make_store: Make, name: str, message: str) -> None:
@@ -58,7 +58,7 @@ def test_files_that_are_no_study(make_store: Make, tmp_path: Path) -> None:
         ("DELETE FROM study", "its settings are damaged"),
         ("UPDATE items SET turns = '[1]' WHERE number = 1", "its items are damaged"),
         ("DROP TABLE items", "no such table: items"),
-        ("PRAGMA application_id = 5", "is an SQLite file, but no study"),
+        ("PRAGMA application_id = 5", "is an SQLite file, but not a study"),
     ):
         made = tmp_path / "changed.db"
         made.write_bytes(store.path.read_bytes())
@@ -66,16 +66,16 @@ def test_files_that_are_no_study(make_store: Make, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             Store.open(made)
     for name, content, message in (
-        ("empty.db", b"", "no study"),
-        ("text.db", b"JudgeID\tInstanceID\n" * 100, "is no study"),
-        ("noise.db", bytes(range(256)) * 40, "is no study"),
+        ("empty.db", b"", "not a study"),
+        ("text.db", b"JudgeID\tInstanceID\n" * 100, "is not a study"),
+        ("noise.db", bytes(range(256)) * 40, "is not a study"),
         ("cut.db", store.path.read_bytes()[:5000], "cut.db"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=message):
             Store.open(tmp_path / name)
     for name in ("nowhere.db", "."):
-        with pytest.raises(DataError, match="is no file"):
+        with pytest.raises(DataError, match="is not a file"):
             Store.open(tmp_path / name)
     with pytest.raises(DataError, match=r"nowhere.s.db cannot be written: No such file"):
         Store.create(tmp_path / "nowhere" / "s.db", Study(store.settings, tuple(store.items)))

@@ -188,7 +188,7 @@ def test_two_judges_at_once(serve: Open, open_page: Open, tmp_path: Path, system
     begin(ann, "Ann")
     bo.get_by_label("Your name").fill("ann")
     bo.get_by_role("button", name="Begin").click()
-    api.expect(bo.locator("#notice")).to_contain_text("Somebody judges under this name already")
+    api.expect(bo.locator("#notice")).to_contain_text("Somebody is already judging under this name")
     begin(bo, "Bo")
     assert ann.locator("#turns").inner_text() != bo.locator("#turns").inner_text()
     for page in (ann, bo, ann, bo):

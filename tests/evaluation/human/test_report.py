@@ -219,7 +219,7 @@ def test_dstc7_by_system_and_metric(shared: Path, caplog: pytest.LogCaptureFixtu
             refs=(folder / "dstc7-task2-gold_responses.tsv",),
             metrics=("bleu-4", "nist-4", "length"),
         )
-    assert "108 judgements of what the same judge had judged, which count, but not in agreement" in caplog.text
+    assert "108 repeated judgements by the same judge, which count, but not in the agreement" in caplog.text
     assert "46 segments without a reference, left out" in caplog.text
     assert "Human: 893 of 954 replies are among their references" in caplog.text
     found = {each["name"]: each for each in every if each["criterion"] == "all"}

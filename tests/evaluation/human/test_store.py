@@ -136,7 +136,7 @@ def test_ratings_are_1_to_5(make_store: Make) -> None:
     for _ in range(4):
         shown = store.next_item(ann)
         assert shown
-        with pytest.raises(DataError, match="0 is no answer"):
+        with pytest.raises(DataError, match="0 is not an answer"):
             store.answer(ann, shown.assignment, {"relevance": 0, "informativeness": 1}, 1.0)
         rating = 5 if shown.replies[0].startswith("first") else 2
         store.answer(ann, shown.assignment, {"relevance": rating, "informativeness": 1}, 1.0)

@@ -36,10 +36,10 @@ def test_a_judge_in_a_pipe_goes_on_another_day(tmp_path: Path, systems: tuple[Pa
     first = typed("a\nT\n b \nx\n\na\nq\n", study, "--hyps", *systems, "--terminal", "أحمد", "--check-every", 0)
     assert first.returncode == 0, first.stderr
     assert "1 blank replies of human" in first.stderr
-    assert "1 pairs have the same reply twice: ties, which nobody is asked about" in first.stderr
+    assert "1 pairs have the same reply twice: ties, about which nobody is asked" in first.stderr
     assert "1 of 4\n" in first.stdout
-    assert "'x' is no answer: a, t, b, < or q" in first.stdout
-    assert "'' is no answer" in first.stdout
+    assert "'x' is not an answer: a, t, b, < or q" in first.stdout
+    assert "'' is not an answer" in first.stdout
     assert first.stdout.endswith(
         f"items with all their judges: 0 of 4; answers: 1 of 12; judges: 1\nwho wins: dialogpt judge report {study}\n"
     )
@@ -69,7 +69,7 @@ def test_ratings_and_signs_that_steer_a_terminal(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "- \ufffd[2J [bold]x[/bold] [/]\n" in result.stdout
     assert "reply: \ufffd :smile: 9\n" in result.stdout
-    assert "'0' is no answer: 1, 2, 3, 4, 5, < or q" in result.stdout
+    assert "'0' is not an answer: 1, 2, 3, 4, 5, < or q" in result.stdout
     assert [(each.criterion, each.value, each.systems) for each in said(study)] == [
         ("relevance", 5, ("r",)),
         ("informativeness", 2, ("r",)),

@@ -1,6 +1,6 @@
 """Whom a bot answers: everybody, or whoever and wherever `--allow` names, by ids (42, -100123) and names (@ann).
 
-An id is never compared with a name: on Discord somebody may call himself by another one's number.
+An id is never compared with a name: on Discord, people may name themselves by somebody else's id.
 """
 
 import logging
@@ -12,7 +12,7 @@ from dialogpt.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-MOST_LOGGED = 1000  # strangers whose ids are told; more are somebody's flood
+MOST_LOGGED = 1000  # strangers whose ids are logged; more of them are a flood
 _ENTRY = re.compile(r"-?\d+|@[\w.]+")
 
 
@@ -25,7 +25,7 @@ def check_allowed(entries: Iterable[str]) -> None:
 
 
 class AllowList:
-    """The ids and names that are answered, all where there are none; strangers are counted, and logged once each."""
+    """The ids and names that are answered (none: everybody); strangers are counted, and logged once each."""
 
     def __init__(self, entries: Iterable[str], counts: Counter[str]) -> None:
         self._entries = {entry.casefold() for entry in entries}
@@ -46,4 +46,4 @@ class AllowList:
         """A chat has another id from now on."""
         if number in self._entries:
             self._entries.add(new)
-            log.warning("the chat %s is %s from now on: put that into --allow", number, new)
+            log.warning("the chat %s is now %s: put that into --allow", number, new)

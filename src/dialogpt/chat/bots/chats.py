@@ -1,7 +1,8 @@
 """The chats that a bot takes part in: each one's history, here and in the store.
 
-The store has a thread of its own, so that a slow disk holds up no other chat. A store that fails is one warning until
-it works again; chats go on without it. The chats that were quiet longest are forgotten here, and recalled from there.
+The store has a thread of its own, so that a slow disk holds up no other chat. A store that fails gives one warning
+until it works again; chats continue without it. The chats that were quiet longest are dropped from memory, and read
+from the store again.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from dialogpt.session import Turn
 
 log = logging.getLogger(__name__)
 
-MOST_CHATS = 4096  # whose histories are in memory
+MOST_CHATS = 4096  # with their histories in memory
 T = TypeVar("T")
 
 
@@ -104,7 +105,7 @@ class Chats:
         await self._stored(take_back)
 
     async def begin_anew(self, chat: Chat) -> None:
-        """Begin a new conversation; what was said in the last one stays in the store, and is not gone back to."""
+        """Begin a new conversation; the last one stays in the store, but is not resumed."""
         chat.history, chat.recalled = [], True
 
         def begin(store: Conversations) -> None:
@@ -131,7 +132,7 @@ class Chats:
             result = await self._in_thread(lambda: change(store))
         except DataError as error:
             if not self._fails:
-                log.warning("%s: what is said is not kept until it can be", error.message)
+                log.warning("%s: until this is mended, what is said is not kept", error.message)
             self._fails = True
             return None
         self._fails = False

@@ -1,7 +1,7 @@
 """The conversation of a bot, the same on every platform: a message that is addressed to it -> what it says.
 
 Messages of one chat are answered one after the other, those of different chats at once, decoded together by the worker.
-What goes wrong with one message is told there, and concerns no other.
+An error with one message is reported in its chat, and does not affect others.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from dialogpt.session import Turn
 
 log = logging.getLogger(__name__)
 
-TYPING_AFTER_S = 0.3  # a reply that is there sooner needs no sign that it is being made
-TYPING_EVERY_S = 4.0  # the platforms show it for 5 s and 10 s
-SPEECHLESS = "\N{HORIZONTAL ELLIPSIS}"  # in place of a reply without a word, which the platforms do not take
+TYPING_AFTER_S = 0.3  # a faster reply needs no sign that it is being made
+TYPING_EVERY_S = 4.0  # the platforms show the sign for 5 s and 10 s
+SPEECHLESS = "\N{HORIZONTAL ELLIPSIS}"  # instead of an empty reply, which the platforms do not accept
 
 
 class PlatformError(DialoGPTError):
-    """A platform that cannot be reached, or does not do what is asked."""
+    """A platform that cannot be reached, or refuses a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,9 @@ class Core:
         """What there is to say to a message."""
         text = tidy(heard.text)
         history = await self._chats.history(chat)
-        if words is ENGLISH and (not text or text.startswith("/")):  # which is in no language; what was said before is
+        if words is ENGLISH and (
+            not text or text.startswith("/")
+        ):  # a command has no language, but the last message has
             words = words_for("", next((turn.text for turn in reversed(history) if turn.speaker == USER), ""))
         if not text:
             return words.text_only

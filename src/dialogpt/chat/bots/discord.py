@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 LONGEST = 2000  # UTF-16 units of a message
 ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, asyncio.TimeoutError)
-REJECTED = 4004  # how the gateway closes for a token that no longer holds
-NOBODY = discord.AllowedMentions.none()  # who is called by a reply that names somebody, or everyone
+REJECTED = 4004  # the gateway's close code for a token that is no longer valid
+NOBODY = discord.AllowedMentions.none()  # a reply notifies nobody, whoever it names
 HINT = "DIALOGPT_DISCORD_TOKEN is the token under Bot in the Developer Portal; Reset Token there makes a new one"
 
 _MARKUP = re.compile(r"<(?:(?P<kind>@[!&]?)(?P<id>\d+)|#\d+|a?:(?P<emoji>\w+):\d+|/(?P<command>[^:>]+):\d+)>")
@@ -62,12 +62,12 @@ class Discord:
         """Answer until `stop` is set; what was heard before is answered still."""
         self._client.core = core
         try:
-            if self._own_api:  # sessions that are begun anew ask no more where the gateway is
+            if self._own_api:  # new sessions do not ask again where the gateway is
                 _, gateway, _ = await self._client.http.get_bot_gateway()
                 discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
             await self._client.tree.sync()
         except ERRORS as error:
-            log.warning("the slash commands are not set: %s", error)
+            log.warning("the slash commands could not be set: %s", error)
         connection = asyncio.ensure_future(self._client.connect())
         stopped = asyncio.ensure_future(stop.wait())
         try:
@@ -107,7 +107,7 @@ class _Client(discord.AutoShardedClient):
         log.warning("Discord has closed the connection; connecting again")
 
     async def on_shard_resumed(self, shard: int) -> None:
-        log.info("the connection to Discord is resumed")
+        log.info("the connection to Discord was resumed")
 
     async def on_message(self, message: discord.Message) -> None:
         assert self.user is not None
@@ -122,7 +122,7 @@ class _Client(discord.AutoShardedClient):
             chat, user = f"discord/{interaction.channel_id}", f"discord/{interaction.user.id}"
             known_as = _known_as(interaction.user, interaction.channel_id, interaction.channel, interaction.guild_id)
             heard = Heard(chat=chat, user=user, known_as=known_as, text=f"/{name}")
-            if not self.core.allows(heard):  # Discord shows, to him alone, that nothing has answered
+            if not self.core.allows(heard):  # Discord shows only to the author that nothing has answered
                 return
             await interaction.response.defer(thinking=True)
             place = _Asked(interaction, chat)
@@ -134,7 +134,7 @@ class _Client(discord.AutoShardedClient):
 
 
 class _Place:
-    """Where a message came from; what is said there is a reply to it in a server, which calls nobody."""
+    """Where a message came from; in a server, what is said there is a reply to it, which notifies nobody."""
 
     def __init__(self, message: discord.Message, chat: str) -> None:
         self._message, self._chat = message, chat
@@ -203,7 +203,7 @@ def heard_in(message: discord.Message, me: discord.ClientUser) -> Heard | None:
         return None
     mine = {me.id}
     if message.guild is not None and (role := message.guild.self_role) is not None:
-        mine.add(role.id)  # has the bot's name too, and is easily taken for it
+        mine.add(role.id)  # also has the bot's name, and is easily mistaken for it
     mentioned = not mine.isdisjoint(one.id for one in (*message.mentions, *message.role_mentions))
     answered = message.reference.resolved if message.reference is not None else None
     replied = isinstance(answered, discord.Message) and answered.author.id == me.id
@@ -228,7 +228,7 @@ def heard_in(message: discord.Message, me: discord.ClientUser) -> Heard | None:
 def _known_as(author: Any, channel_id: int | None, channel: Any, guild_id: int | None) -> frozenset[str]:
     """The ids of a message's author, channel, thread's channel and server, and the author's name."""
     ids = (author.id, channel_id, getattr(channel, "parent_id", None), guild_id)
-    # Names of before 2023, which have a number behind them, are those of several people.
+    # Names from before 2023, which a number follows, belong to several people.
     name = {f"@{author.name}"} if author.discriminator == "0" else set()
     return frozenset(str(one) for one in ids if one is not None) | name
 

@@ -1,6 +1,6 @@
 """How much a bot answers, and how much it says at once.
 
-A person, and a chat, has so many messages a minute answered; the refusal of more is said once. Replies longer than a
+A limited number of messages a minute is answered, by person and by chat; a refusal is said once. Replies longer than a
 platform's messages are cut between words.
 """
 
@@ -49,7 +49,7 @@ class RateLimit:
         return True
 
     def refuses_aloud(self, key: str) -> bool:
-        """Whether to say that one was not admitted: once a minute."""
+        """Whether to tell that a message was refused: once a minute."""
         seen, now = self._seen[key], self._clock()
         if seen.refused is not None and seen.refused > now - WINDOW_S:
             return False
@@ -60,7 +60,7 @@ class RateLimit:
 def cut(text: str, most: int) -> Iterator[str]:
     """The text in pieces of at most `most` UTF-16 units (both platforms count no more than these).
 
-    They end at a blank where there is one in a piece's second half, and never inside what is read as one character.
+    They end at a blank if there is one in a piece's second half, and never inside what people read as one character.
     """
     text = text.strip()
     while (end := _fitting(text, most)) < len(text):

@@ -28,7 +28,7 @@ LIBRARIES = ("telegram", "discord", "httpx", "aiohttp")
 
 
 def bot(config: BotConfig) -> None:
-    """Answer on the platform until it is told to end. A second Ctrl-C waits for nothing."""
+    """Answer on the platform until told to end. A second Ctrl-C ends it at once."""
     platform = _platform(config)
     _check(config)
     _shorten_log(log_text=config.log_text)
@@ -44,14 +44,14 @@ async def _until_told(config: BotConfig, platform: "Telegram | Discord") -> None
 async def answer(config: BotConfig, platform: "Telegram | Discord", stop: asyncio.Event) -> None:
     """Log in, load the model, and answer until `stop` is set."""
     path = default_path() if config.log else None
-    async with platform:  # first: a token that is wrong is said at once
+    async with platform:  # first, so that a wrong token is reported at once
         frugal_with_memory()
         config = await asyncio.to_thread(with_companion, config, config.model or None)
         config.check_all_is_read()
         batcher = await asyncio.to_thread(load_batcher, config)
         worker = Worker(batcher, config)
         try:
-            # A turn has two tokens at least, so that no more turns than these can be read.
+            # A turn has at least two tokens, so no more turns than these can be read.
             chats = Chats(path, config.model or "bundled", config, most_turns=batcher.engine.n_ctx // 2)
             async with chats:
                 where = f"what is said is kept in {path} (--no-log)" if path else "what is said is not kept"
@@ -92,7 +92,7 @@ def _check(config: BotConfig) -> None:
 
 
 def _stop_by_signals(stop: asyncio.Event) -> None:
-    """Set `stop` at the first Ctrl-C or SIGTERM; a second one ends the process, also where decoding hangs."""
+    """Set `stop` at the first Ctrl-C or SIGTERM; a second one ends the process, even if decoding hangs."""
     loop = asyncio.get_running_loop()
 
     def told() -> None:
@@ -108,7 +108,7 @@ def _stop_by_signals(stop: asyncio.Event) -> None:
 
 
 def _shorten_log(*, log_text: bool) -> None:
-    """The libraries tell errors alone, in one line each, which quotes nothing unless `log_text`."""
+    """The libraries log only errors, one line each, without what was said unless `log_text`."""
 
     def one_line(record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] in LIBRARIES and record.exc_info:

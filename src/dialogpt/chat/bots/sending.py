@@ -1,4 +1,4 @@
-"""A message that is to be sent, although the platform cannot be reached just now."""
+"""Sending a message again while the platform cannot be reached."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ async def sent(
     send: Callable[[], Awaitable[object]], chat: str, errors: tuple[type[Exception], ...],
     passes: Callable[[Exception], bool],
 ) -> bool:  # fmt: skip
-    """Whether it was sent: again while an error `passes`; any other one of `errors`, and the last, is logged."""
+    """Whether it was sent: tried again while an error `passes`; any other of `errors`, and the last one, is logged."""
     for wait in (*WAITS_S, None):
         try:
             await send()

@@ -1,7 +1,7 @@
 """Telegram, by python-telegram-bot: updates are polled, so that the bot needs no address of its own.
 
 In groups the bot hears its commands, mentions of it and replies to it; in a private chat, everything. While Telegram
-cannot be reached the library polls on, ever more seldom; sending waits as long as Telegram asks for (429).
+cannot be reached, the library keeps polling, less and less often; sending waits as long as Telegram asks (429).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 LONGEST = int(MessageLimit.MAX_TEXT_LENGTH)  # UTF-16 units of a message
 PUBLIC = "https://api.telegram.org"
-RETRIES = 5  # of a message that Telegram wants to have later
+RETRIES = 5  # for a message that Telegram wants later
 CONNECTIONS = 64  # at once
 HINT = "DIALOGPT_TELEGRAM_TOKEN is what @BotFather gave you; /token there shows it"
 
@@ -89,23 +89,23 @@ class Telegram:
             for end in ends:
                 end.cancel()
         finally:
-            with suppress(TelegramError):  # of the polling that has ended
+            with suppress(TelegramError):  # left by the polling that has ended
                 await updater.stop()
             await self._application.stop()
             await core.finish()
         if self._bot.rejected.is_set():
-            raise UsageError("Telegram rejects the token from now on", HINT)
+            raise UsageError("Telegram no longer accepts the token", HINT)
 
     async def _show_menu(self) -> None:
         try:
             for words, language in ((ENGLISH, ""), (ARABIC, "ar")):
                 await self._bot.set_my_commands(list(words.about.items()), language_code=language or None)
         except TelegramError as error:
-            log.warning("the menu of commands is not set: %s", error)
+            log.warning("the menu of commands could not be set: %s", error)
 
 
 class _Bot(ExtBot[int]):
-    """Says when polling fails, when it works again, and when there is no use in going on."""
+    """Logs when polling fails, when it works again, and when it cannot go on."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -127,23 +127,23 @@ class _Bot(ExtBot[int]):
                 log.warning("Telegram cannot be polled: %s; trying again", error)
             self._fails = True
             raise
-        except Exception:  # of an update that the library cannot read, which would come again for ever
+        except Exception:  # an update that the library cannot read would come again forever
             return await self._readable(options.get("offset"))
         if self._fails:
-            log.info("Telegram is polled again")
+            log.info("polling Telegram works again")
         self._fails = False
         return updates
 
     async def _readable(self, offset: int | None) -> tuple[Update, ...]:
-        """The updates that wait, those that cannot be read as empty ones, so that they are passed over."""
-        # Telegram does not mind the case of a method's name; the library has none of this name to warn about.
+        """The waiting updates; those that cannot be read are replaced by empty ones, so that they are skipped."""
+        # Telegram ignores the case of a method's name; in lower case the library does not warn about it.
         waiting: Any = await self.do_api_request("getupdates", {"offset": offset} if offset else None)
         updates = []
         for raw in waiting:
             try:
                 update = Update.de_json(dict(raw), self)
             except Exception as error:
-                log.error("an update of Telegram cannot be read: %s", type(error).__name__)
+                log.error("an update from Telegram cannot be read: %s", type(error).__name__)
                 update = Update(raw["update_id"])
             updates.append(update)
         return tuple(updates)

@@ -1,6 +1,6 @@
 """What a bot itself says, in English and Arabic, and the names of its commands.
 
-Arabic is for whoever's client is in Arabic, or who writes it.
+Arabic is for people whose client is in Arabic, or who write it.
 """
 
 import re
@@ -80,6 +80,6 @@ def words_for(language: str, text: str) -> Words:
 
 
 def command_in(text: str) -> str | None:
-    """The name in `/name ...`; None for what is no command."""
+    """The name in `/name ...`; None if it is not a command."""
     found = re.match(r"/(\w+)(?!\S)", text)
     return found[1].lower() if found else None

@@ -1,8 +1,8 @@
 """Serving: one model, many conversations, over HTTP.
 
 `http` is the OpenAI-compatible server (extra `server`), `page/` the chat that a browser shows, `serve` the command.
-`replier` is who makes the replies, for all requests together (`decoding/batcher.py`): `process`, another process, whose
-loop is `decoder`; `worker`, a thread; or `backend`, which asks another engine.
+`replier` is what makes the replies, for all requests together (`decoding/batcher.py`): `process`, another process,
+whose loop is `decoder`; `worker`, a thread; or `backend`, which asks another engine.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from dialogpt.decoding import ReplyConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig(ReplyConfig):
-    """Settings of a model that many talk with at once."""
+    """Settings of a model that many people talk with at once."""
 
     model: Annotated[str, "checkpoint folder, run folder, hub name or .pkl file (default: the bundled model)"] = ""
     rows: Annotated[int, "most rows decoded together: requests times hypotheses"] = 64
-    queue: Annotated[int, "most requests that wait; those beyond them are turned away"] = 128
-    cache_mb: Annotated[int, "memory for what conversations have read, in MB"] = 512
-    log_text: Annotated[bool, "write what is said into the log"] = False
+    queue: Annotated[int, "most requests waiting; further ones are turned away"] = 128
+    cache_mb: Annotated[int, "memory for the caches of conversations, in MB"] = 512
+    log_text: Annotated[bool, "write what is said to the log"] = False
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
 
 
@@ -28,29 +28,25 @@ class ServeConfig(WorkerConfig):
     """Settings of `serve`: a model -> an OpenAI-compatible server, and a page to chat with it."""
 
     name: Annotated[str, "what the model is called in requests (default: its folder's name)"] = ""
-    host: Annotated[str, "address to listen at: 127.0.0.1 is this machine alone"] = "127.0.0.1"
-    port: Annotated[int, "port to listen at (0: any free one)"] = 8000
+    host: Annotated[str, "address to listen on: 127.0.0.1 is this machine only"] = "127.0.0.1"
+    port: Annotated[int, "port to listen on (0: any free one)"] = 8000
     max_body: Annotated[int, "largest request, in bytes"] = 1 << 20
-    api_key: Annotated[
-        str, "what clients must send as their key (default: DIALOGPT_API_KEY of the environment, or nobody is asked)"
-    ] = ""
-    end_timeout: Annotated[int, "seconds for which the end waits for replies under way"] = 60
+    api_key: Annotated[str, "key that clients must send (default: DIALOGPT_API_KEY in the environment, else none)"] = ""
+    end_timeout: Annotated[int, "seconds to wait for replies under way when the server ends"] = 60
     longest_step: Annotated[
-        float, "seconds after which a step of decoding is taken for one that never ends, though it computes (0: never)"
+        float, "seconds after which a step of decoding counts as hung, even if it computes (0: never)"
     ] = 1800
     cors: Annotated[tuple[str, ...], "origins whose pages may use the server, such as https://example.org"] = ()
-    page: Annotated[bool, "show a page to chat at /"] = True
+    page: Annotated[bool, "serve a chat page at /"] = True
     backend: Annotated[
         str,
-        "URL of an OpenAI-compatible engine that makes the hypotheses (key: DIALOGPT_BACKEND_KEY of the environment);"
-        " MODEL is then what it serves, of which only tokenizer and backward companion are used; it may be left out",
+        "URL of an OpenAI-compatible engine that makes the hypotheses (key: DIALOGPT_BACKEND_KEY in the environment);"
+        " MODEL is then the model it serves, for its tokenizer and backward companion only; it may be left out",
     ] = ""
     backend_model: Annotated[str, "the model's name there (default: the first one it lists)"] = ""
     backend_route: Annotated[
         Literal["completions", "chat"],
         "completions: a prompt of turns, as our models read them; chat: messages, for models with other templates",
     ] = "completions"
-    backend_timeout: Annotated[
-        float, "seconds without a sign of life after which a reply of the backend is given up"
-    ] = 60
-    backend_wait: Annotated[float, "seconds to wait for the backend at the start"] = 600
+    backend_timeout: Annotated[float, "seconds of silence after which a reply of the backend is given up"] = 60
+    backend_wait: Annotated[float, "seconds to wait for the backend when the server starts"] = 600

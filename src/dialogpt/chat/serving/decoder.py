@@ -1,4 +1,4 @@
-"""What runs in a `WorkerProcess`'s process: a loop that decodes, and looks between two tokens at what has been asked.
+"""What runs in a `WorkerProcess`'s process: a loop that decodes, and reads requests between two tokens.
 
 Messages go both ways through a pipe (`pipe.py`).
 """
@@ -26,7 +26,7 @@ from dialogpt.session import Turn
 
 log = logging.getLogger(__name__)
 
-PIECES_A_SECOND = 1000  # of all replies together; a single one is told each token at once
+PIECES_A_SECOND = 1000  # from all replies together; a single one gets each token at once
 GAUGES_EVERY_S = 0.25
 
 
@@ -60,7 +60,7 @@ class Done(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What has come of jobs, by number: a piece of text, the end, or an error; and what the gauges read."""
+    """News of jobs, by number: a piece of text, the end, or an error; and the gauges' values."""
 
     events: list[tuple[int, str | Done | Exception]]
     gauges: list[float]
@@ -72,7 +72,7 @@ def decode(descriptor: int) -> None:
     from dialogpt.chat.serving.serve import load_batcher
     from dialogpt.model.memory import frugal_with_memory
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback beside the server's own last words
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback among the server's last lines
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which the server has held back until now
     with socket.socket(fileno=descriptor) as end:
         pipe = Pipe(end)
@@ -84,10 +84,10 @@ def decode(descriptor: int) -> None:
         except Exception as error:
             pipe.send(noted(error))
             return
-        for number in (signal.SIGINT, signal.SIGTERM):  # of a whole group; the server tells when it is the time
+        for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the whole group; the server says when to end
             signal.signal(number, signal.SIG_IGN)
         gc.collect()
-        gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
+        gc.freeze()  # what is loaded stays: collecting through all of it takes 30 ms, while replies wait
         with suppress(EOFError, ConnectionError):  # the server is gone
             decoder.run()
 
@@ -101,13 +101,13 @@ class Decoder:
         self._gauges = gauges_of(batcher, self._queue)
         self._jobs: dict[int, Job] = {}
         self._events: list[tuple[int, str | Done | Exception]] = []
-        self._pieces: dict[int, str] = {}  # that have not been told yet
+        self._pieces: dict[int, str] = {}  # not sent yet
         self._told_at: dict[int, float] = {}
         self._gauged_at = 0.0
         self._ending = False
 
     def run(self) -> None:
-        """Decode until the end is asked for, and what is there is done."""
+        """Decode until told to end, and until all jobs are done."""
         batcher, gauges = self._batcher, [gauge[:2] for gauge in self._gauges]
         self._pipe.send(Ready(batcher.engine.n_ctx, batcher.tokenizer.end_text, bool(batcher.rankers), gauges))
         while self._listen():
@@ -116,7 +116,7 @@ class Decoder:
             self._tell()
 
     def _listen(self) -> bool:
-        """Take what has been asked; waits when there is nothing to do. False at the end."""
+        """Read requests; waits when there is nothing to do. False at the end."""
         while not (self._ending and self._idle) and self._pipe.readable(wait=self._idle):
             self._take()
         return not (self._ending and self._idle)
@@ -164,7 +164,7 @@ class Decoder:
             self._forget(number)
 
     def _forget(self, number: int) -> None:
-        self._pieces.pop(number, None)  # the end tells it all
+        self._pieces.pop(number, None)  # the end sends it all
         self._told_at.pop(number, None)
 
     def _tell(self) -> None:
@@ -197,7 +197,7 @@ def noted(error: Exception) -> Exception:
 
 
 def sendable(error: Exception) -> Exception:
-    """The error for the other side; of what is not meant for users its place is written here, not what it says."""
+    """The error for the other side; of one not meant for users, its place is logged here, not its message."""
     if isinstance(error, DialoGPTError):
         return error
     where = "".join(traceback.format_tb(error.__traceback__))

@@ -1,4 +1,4 @@
-"""Objects between two processes of this program: pickled, through a socket, each behind its length.
+"""Objects between two processes of this program: pickled, through a socket, each after its length.
 
 An end may be watched by an event loop, which makes its socket one that does not wait: whatever waits here does so by
 asking the system for what it needs.
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LENGTH = struct.Struct("!Q")
-AT_ONCE = 1 << 16  # bytes that are read; more would be memory that is mapped anew each time
+AT_ONCE = 1 << 16  # bytes per read; a larger buffer would be mapped anew each time
 
 
 class Pipe:
@@ -20,8 +20,8 @@ class Pipe:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._left = bytearray()  # to be sent
-        self._came = bytearray()  # of messages that have not been taken
+        self._left = bytearray()  # still to be sent
+        self._came = bytearray()  # of messages not taken yet
         self._reads, self._writes = select.poll(), select.poll()
         self._reads.register(end, select.POLLIN)
         self._writes.register(end, select.POLLOUT)
@@ -40,7 +40,7 @@ class Pipe:
             gone = self.send_more()
 
     def send_soon(self, message: object) -> bool:
-        """Send what is taken without waiting; whether that is all. `send_more` goes on."""
+        """Send what fits without waiting; whether that is all. `send_more` continues."""
         data = pickle.dumps(message)
         self._left += LENGTH.pack(len(data)) + data
         return self.send_more()
@@ -67,7 +67,7 @@ class Pipe:
         return self._take()
 
     def come(self) -> Iterator[Any]:
-        """The messages that have come whole, without waiting for more."""
+        """The complete messages so far, without waiting for more."""
         ended = not self._read()
         while self._is_whole:
             yield self._take()

@@ -1,9 +1,9 @@
 """A replier whose model decodes in a process of its own.
 
-Of the threads of one process a single one runs Python at a time, and HTTP is Python as much as decoding is: apart, they
-have a core each. Messages go through a pipe, which the event loop reads as it reads its sockets: no thread is between.
-Should that process die, or hang (`watch.py`) and be killed for it, its jobs fail, and another one begins; the server
-goes on.
+Only one thread of a process runs Python at a time, and both HTTP and decoding are Python: apart, each has a core of its
+own. Messages go through a pipe, which the event loop reads like its sockets, without a thread in between. If the
+process dies, or hangs (`watch.py`) and is killed, its jobs fail and another process is started; the server keeps
+running.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ log = logging.getLogger(__name__)
 
 BEGIN = "from dialogpt.chat.serving.decoder import decode; decode({})"
 LONGEST_PAUSE_S = 60.0
-END_S = 5.0  # for a process's end, when nothing is left to do for it
-JOBS_S = 60.0  # for the jobs that are there at the end
+END_S = 5.0  # to wait for a process's end when it has no jobs left
+JOBS_S = 60.0  # to wait for the jobs under way at the end
 POLL_S = 0.1
-GONE = (EOFError, OSError)  # what reading or writing meets when the other side has died
+GONE = (EOFError, OSError)  # raised by reading or writing when the other side has died
 
 
 class WorkerProcess:
-    """Loads a model from the moment it is made; to be used once `ready` has returned, from the loop that `attend`s.
+    """Starts loading a model when created; use it once `ready` has returned, from the loop that `attend`s.
 
-    A step of decoding that takes longer than `longest_step_s` (0: no limit) is taken for one that never ends.
+    A step of decoding longer than `longest_step_s` (0: no limit) counts as one that never ends.
     """
 
     def __init__(self, config: WorkerConfig, longest_step_s: float = 0) -> None:
@@ -55,18 +55,21 @@ class WorkerProcess:
         self._read: list[float] = []  # the gauges
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: Watch | None = None
-        self._sending = threading.Lock()  # jobs come from the event loop, the end from anywhere
-        self._counted: Counter[str] = Counter()  # by processes that have died
+        self._sending = threading.Lock()  # jobs come from the event loop, `close` from any thread
+        self._counted: Counter[str] = Counter()  # counts of processes that have died
         self._pause_s = 0.0  # before the next one begins
         self._is_ready = self._closing = False
         self._start()
 
     def ready(self) -> "WorkerProcess":
-        """Wait until the model is loaded; raises what was wrong with it."""
+        """Wait until the model is loaded; raises its error."""
         try:
             told = self._pipe.recv()
         except GONE:
-            told = DataError(f"loading the model has ended by itself ({_ended(self._process)})", "was it memory?")
+            told = DataError(
+                f"the process that loads the model has ended unexpectedly ({_ended(self._process)})",
+                "did it run out of memory? try a smaller model",
+            )
         if isinstance(told, Exception):
             self.close()
             raise told
@@ -96,7 +99,7 @@ class WorkerProcess:
     def trouble(self) -> str | None:
         if self._is_ready and self.alive:
             return "decoding does not answer" if self._watch and self._watch.is_still else None
-        return "decoding begins anew" if self.alive else "decoding has ended"
+        return "decoding is being restarted" if self.alive else "decoding has ended"
 
     def gauges(self) -> list[Gauge]:
         def gauge(place: int) -> Gauge:
@@ -105,13 +108,13 @@ class WorkerProcess:
         return [gauge(place) for place in range(len(self._read))]
 
     def attend(self) -> None:
-        """Have the running event loop read what the process tells, and look whether it hangs."""
+        """Have the running event loop read the process's messages, and check whether it hangs."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pipe.fileno(), self._receive)
         self._begin_watch(self._loop)
 
     def submit(self, job: Job) -> None:
-        """Hand over a job. That too many wait comes as its error: only the process knows."""
+        """Hand over a job. If too many wait, that is its error: only the process knows."""
         if self._closing:
             raise BusyError
         if not self._is_ready:
@@ -129,9 +132,9 @@ class WorkerProcess:
             self._send(number)
 
     def close(self) -> None:
-        """Take no more jobs, have those that are there completed, and end the process; by force where it takes long."""
+        """Take no more jobs, complete those under way, and end the process; by force if that takes too long."""
         first, self._closing = not self._closing, True
-        if not self._attended:  # nobody hears what it has to tell
+        if not self._attended:  # nobody reads its messages
             self._pipe.close()
         elif first:
             self._send(None)
@@ -165,7 +168,7 @@ class WorkerProcess:
         self._is_ready, self._pause_s = True, 0.0
 
     def _send(self, message: object) -> None:
-        """Send; the loop goes on meanwhile. That the process has died is read in a moment."""
+        """Send without blocking the loop. If the process has died, the next read shows it."""
         with self._sending, suppress(*GONE):
             if not self._attended:
                 self._pipe.send(message)
@@ -195,7 +198,7 @@ class WorkerProcess:
                 elif isinstance(told, Told):
                     self._hear(told)
                 else:
-                    log.error("decoding does not begin anew: %s", told)
+                    log.error("decoding cannot be restarted: %s", told)
         except GONE:
             self._died()
 
@@ -223,7 +226,7 @@ class WorkerProcess:
             if self._closing or self._watch is not watched:
                 return
             if reason := watched.look():
-                log.error("decoding hangs, and is killed: %s", reason)
+                log.error("decoding hangs and is killed: %s", reason)
                 self._process.kill()
             if watched.asks():
                 self._send(Sign())
@@ -232,7 +235,7 @@ class WorkerProcess:
         loop.call_later(watch.LOOK_EVERY_S, look)
 
     def _died(self) -> None:
-        """Fail its jobs, and begin anew once it is gone, unless it was told to end."""
+        """Fail its jobs, and start another once it is gone, unless it was told to end."""
         assert self._loop is not None
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             remove(self._pipe.fileno())
@@ -247,7 +250,7 @@ class WorkerProcess:
         self._bury(END_S)
 
     def _bury(self, patience_s: float) -> None:
-        """Begin anew once the process is gone, which is killed after a while; the loop goes on meanwhile."""
+        """Start another once the process is gone, killing it after a while, without blocking the loop."""
         if self._closing:
             return
         assert self._loop is not None
@@ -268,13 +271,13 @@ class WorkerProcess:
             self._start()
             self.attend()
         except OSError as error:
-            log.error("decoding does not begin anew: %s", error)
+            log.error("decoding cannot be restarted: %s", error)
             self._loop.call_later(LONGEST_PAUSE_S, self._begin_anew)
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C comes when this is over; what is started meanwhile holds it back, too, until it lets it come."""
+    """Ctrl-C takes effect after this; a process started meanwhile also holds it back, until it unblocks it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -283,7 +286,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> str:
-    """How the process has ended, which it is about to do; one that does not is killed."""
+    """How the process has ended; it is about to, and is killed if it does not."""
     try:
         return f"exit code {process.wait(END_S)}"
     except subprocess.TimeoutExpired:
@@ -296,9 +299,9 @@ def _ended(process: "subprocess.Popen[bytes]") -> str:
 def _call(listener: Callable[[Any], object], event: object) -> None:
     try:
         listener(event)
-    except Exception:  # it is gone; others listen, too
+    except Exception:  # it is gone; others still listen
         log.exception("a reply's listener failed")
 
 
 def _failed() -> ReplyError:
-    return ReplyError("decoding has ended by itself", "try again in a moment", status=503, retry_after="1")
+    return ReplyError("decoding has ended unexpectedly", "try again in a moment", status=503, retry_after="1")

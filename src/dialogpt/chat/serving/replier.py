@@ -1,7 +1,7 @@
-"""Who makes the replies: the one seam between the HTTP side and what stands behind it.
+"""What makes the replies: the only interface between the HTTP side and what is behind it.
 
 A `WorkerProcess` decodes with a model in another process, a `Worker` in a thread; a `Backend` asks another engine for
-the hypotheses and judges and orders them here. A job goes in, its callbacks tell the rest, from whatever thread.
+the hypotheses and judges and orders them here. A job goes in, its callbacks report the rest, from any thread.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ class ReplyError(DialoGPTError):
 
 
 class Gauge(NamedTuple):
-    """A number for Prometheus, read when it is asked for."""
+    """A number for Prometheus, read when needed."""
 
     name: str
     what: str
@@ -29,14 +29,14 @@ class Gauge(NamedTuple):
 
 
 class Replier(Protocol):
-    """Takes jobs, and tells their replies; `counts` has what happened to hypotheses, by reason."""
+    """Takes jobs, and reports their replies; `counts` has what happened to hypotheses, by reason."""
 
     @property
     def counts(self) -> Counter[str]: ...
 
     @property
     def n_ctx(self) -> int | None:
-        """The most tokens of context and reply together; None where nobody knows."""
+        """The most tokens of context and reply together; None if unknown."""
 
     @property
     def end_text(self) -> str:
@@ -61,4 +61,4 @@ class Replier(Protocol):
         """Why no replies are being made, or None. It may take a moment."""
 
     def close(self) -> None:
-        """Take no more jobs, and complete those that are there; once is enough."""
+        """Take no more jobs, and complete those under way; once is enough."""

@@ -1,4 +1,4 @@
-"""The `serve` command: a model, or another engine that has one -> a server that listens until it is told to end."""
+"""The `serve` command: a model, or another engine that has one -> a server that runs until told to end."""
 
 import asyncio
 import errno
@@ -26,7 +26,7 @@ from dialogpt.model.memory import frugal_with_memory
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 2048  # connections that wait to be taken
+BACKLOG = 2048  # connections waiting to be accepted
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+")  # compared letter by letter with what a browser sends
 
 
@@ -37,7 +37,7 @@ def serve(config: ServeConfig) -> None:
     listening = _listen(config.host, config.port)
     with listening, ExitStack() as ends:
         apart = not config.backend and os.name != "nt"
-        process = WorkerProcess(config, config.longest_step) if apart else None  # it loads from now on
+        process = WorkerProcess(config, config.longest_step) if apart else None  # starts loading
         if process:
             ends.callback(process.close)
         try:
@@ -53,13 +53,13 @@ def serve(config: ServeConfig) -> None:
         replier, name = open_backend(config) if config.backend else open_worker(config, process)
         ends.callback(replier.close)
         gc.collect()
-        gc.freeze()  # what is loaded stays: a collection that goes through all of it takes 30 ms, and replies wait
+        gc.freeze()  # what is loaded stays: collecting through all of it takes 30 ms, while replies wait
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         host, port = listening.getsockname()[:2]
 
         class Server(uvicorn.Server):
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                self.force_exit = self.should_exit  # uvicorn is in haste for a second Ctrl-C alone
+                self.force_exit = self.should_exit  # uvicorn hurries only at a second Ctrl-C
                 super().handle_exit(sig, frame)
 
         server = Server(
@@ -85,7 +85,7 @@ def open_worker(config: ServeConfig, process: WorkerProcess | None = None) -> tu
 
 
 def load_batcher(config: WorkerConfig) -> Batcher:
-    """The model with its guards, and the backward model where there is one."""
+    """The model with its guards, and the backward model if there is one."""
     engine, tokenizer = load_engine(config.model, device=config.device, precision=config.precision)
     return Batcher(
         engine, tokenizer, guards=default_guards(config.blocklist),
@@ -117,7 +117,7 @@ def model_name(config: ServeConfig) -> str:
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """That what is under way at the end is given up is no error of the application, whose traceback would be logged."""
+    """False for what is cancelled at the end: not an error, so its traceback is not logged."""
     cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
     return not (cancelled or record.getMessage().rstrip().endswith("asyncio.exceptions.CancelledError"))
 
@@ -125,12 +125,16 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
 def _check(config: ServeConfig) -> None:
     check_least(config, rows=1, queue=1, max_body=1, cache_mb=0, end_timeout=0)
     if not 0 <= config.port < 1 << 16:
-        raise UsageError(f"--port {config.port} is no port", "name one from 1 to 65535, or 0 for any free one")
+        raise UsageError(f"--port {config.port} is not a port", "name one from 1 to 65535, or 0 for any free one")
     for name in ("backend_timeout", "backend_wait"):
         if not 0 < getattr(config, name) < float("inf"):
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)} is no time", "name some seconds")
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(config, name)} is not a time", "name a number of seconds above 0"
+            )
     if not 0 <= config.longest_step < float("inf"):
-        raise UsageError(f"--longest-step {config.longest_step} is no time", "name some seconds, or 0 for no limit")
+        raise UsageError(
+            f"--longest-step {config.longest_step} is not a time", "name a number of seconds, or 0 for no limit"
+        )
     if (idle := given(config, "backend_model", "backend_route")) and not config.backend:
         raise UsageError(f"--{idle[0].replace('_', '-')} without --backend", "name the engine's address: --backend URL")
     if config.num_beams > 1:
@@ -138,13 +142,13 @@ def _check(config: ServeConfig) -> None:
     for origin in config.cors:
         if not _ORIGIN.fullmatch(origin):
             raise UsageError(
-                f"--cors {origin} is no origin, as browsers tell it",
-                "name one such as https://example.org: small letters, nothing after host and port; or * for all",
+                f"--cors {origin} is not an origin as browsers send it",
+                "name one such as https://example.org: lower case, nothing after host and port; or * for all",
             )
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket at the address, before the model is loaded: a port that is taken is said at once."""
+    """A socket at the address, before the model is loaded, so that a port in use is reported at once."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
@@ -153,6 +157,6 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = "name another --port"
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             hint = "--host is an address of this machine: 127.0.0.1, ::1 (without brackets), 0.0.0.0 or :: for all"
-        raise UsageError(f"--host {host} --port {port} cannot be listened at: {reason}", hint) from error
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a piece waits 40 ms for a receipt
+        raise UsageError(f"--host {host} --port {port} cannot be listened on: {reason}", hint) from error
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a piece waits 40 ms for an acknowledgement
     return listening

@@ -1,24 +1,24 @@
-"""Whether a process that is silent works, or hangs (psutil is of the extra `server`).
+"""Whether a silent process works or hangs (psutil is in the extra `server`).
 
-It is asked for a sign of life, which it gives between two tokens. While it owes one it is looked at now and then: a
-look is a still one when the process has used no processor since the last one, and waits for no disk or debugger. Looks
-are counted, not seconds: while the machine sleeps, or the server is stopped too, nobody looks. A pass that takes
-minutes computes, and is not still.
+It is asked for a sign of life, which it gives between two tokens. While it owes one, it is checked now and then: it is
+still if it has used no processor since the last check, and is not waiting for a disk or debugger. Checks are counted,
+not seconds: while the machine sleeps, or the server is stopped too, there are none. A pass that takes minutes
+computes, so it is not still.
 """
 
 import psutil
 
 LOOK_EVERY_S = 5.0
-STILL = 2  # looks in a row until it is said that it does not answer
-HUNG = 12  # looks in a row until it is given up
+STILL = 2  # still checks in a row until it counts as not answering
+HUNG = 12  # still checks in a row until it is given up
 WAITS = (psutil.STATUS_DISK_SLEEP, psutil.STATUS_TRACING_STOP)
 
 
 class Watch:
-    """Of the process with that id; one that works may owe a sign of life for `longest_s` (0: without limit)."""
+    """Watches the process with that id; while it works it may owe a sign of life for `longest_s` (0: no limit)."""
 
     def __init__(self, process_id: int, longest_s: float) -> None:
-        self._process_id = process_id  # not waited for yet, so that it is nobody else's
+        self._process_id = process_id  # the process was not waited for yet, so its id cannot be another's
         self._longest_s = longest_s
         self._used_s = 0.0
         self._owes = False
@@ -58,5 +58,5 @@ class Watch:
             times = process.cpu_times()
             self._used_s = times.user + times.system
             return self._used_s > before or process.status() in WAITS
-        except (psutil.Error, OSError):  # it has ended, which its pipe tells, or no file can be opened to look
+        except (psutil.Error, OSError):  # it has ended, which its pipe shows, or no file can be opened to check
             return True

@@ -36,12 +36,12 @@ class Queue:
         self._jobs.append(job)
 
     def remove(self, job: Job) -> None:
-        """Have a job wait no more, if it does."""
+        """Remove a job, if it waits."""
         if job in self._jobs:
             self._jobs.remove(job)
 
     def take(self, rows: int) -> list[Job]:
-        """The jobs that join so many rows now; one alone may have more rows than the batch should."""
+        """The jobs that join that many rows now; a job on its own may have more rows than the batch should."""
         jobs: list[Job] = []
         while self._jobs:
             more = self._jobs[0].config.hypotheses
@@ -56,10 +56,10 @@ def gauges_of(batcher: Batcher, queue: Queue) -> list[Gauge]:
     """What the batch holds, and what it has done so far."""
     caches = batcher.caches
     return [
-        Gauge("dialogpt_rows", "Rows that are decoded together", lambda: batcher.rows),
-        Gauge("dialogpt_waiting", "Requests that wait for a place", lambda: len(queue)),
-        Gauge("dialogpt_cache_bytes", "Memory of what conversations have read", lambda: caches.size_bytes),
-        Gauge("dialogpt_cache_hits_total", "Turns that went on with what had been read", lambda: caches.hits),
+        Gauge("dialogpt_rows", "Rows decoded together", lambda: batcher.rows),
+        Gauge("dialogpt_waiting", "Requests waiting for a place", lambda: len(queue)),
+        Gauge("dialogpt_cache_bytes", "Memory used by the caches of conversations", lambda: caches.size_bytes),
+        Gauge("dialogpt_cache_hits_total", "Turns that continued from a cache", lambda: caches.hits),
         Gauge("dialogpt_tokens_total", "Tokens made", lambda: batcher.tokens_made),
     ]
 

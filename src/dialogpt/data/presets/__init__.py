@@ -45,7 +45,7 @@ class Rules(Protocol):
 
 
 def resolve(config: ExtractConfig) -> ExtractConfig:
-    """The settings with the preset's own in place of those that were not given; UsageError when they cannot work."""
+    """The settings with the preset's own in place of those that were not given; UsageError if they cannot work."""
     given = {name: getattr(config, name) for name in DEFAULTS[config.preset]}
     missing = {name: DEFAULTS[config.preset][name] for name, value in given.items() if value is None}
     config = dataclasses.replace(config, **missing)
@@ -65,7 +65,7 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
 
 
 def _absolute(config: ExtractConfig, no_lists: Iterable[str]) -> dict[str, Any]:
-    """The paths among the settings, absolute: a worker on a cluster has another current folder."""
+    """The paths among the settings, absolute: a worker on a cluster has a different current folder."""
     lists = {name: getattr(config, name) for name in ("blocklist", "block_subreddits") if name not in no_lists}
     return {
         "dumps": tuple(path if is_url(path) else Path(path).absolute() for path in config.dumps),

@@ -15,7 +15,7 @@ from dialogpt.data.reddit import Forest, Mark, Post, age, as_session
 from dialogpt.data.tally import Tally
 from dialogpt.session import Session
 
-UNKNOWN_SCORE = 1  # what Reddit gives a new post; dumps leave out scores that were still hidden
+UNKNOWN_SCORE = 1  # a new post's score on Reddit; dumps leave out scores that were still hidden
 
 _DELETED = frozenset({"[deleted]", "[deleted by user]"})
 _REMOVED = frozenset({"[removed]", "[removed by reddit]", "[ removed by reddit ]", "[removed by moderator]"})

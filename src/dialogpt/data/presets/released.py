@@ -75,7 +75,7 @@ class Released:
         )  # fmt: skip
         for reason, found in drops:
             tally.drop_all(f"comment: {reason}", found, lambda record: (record.id, record.body))
-        # What a long comment answers is no leaf.
+        # A post that a long comment answers is not a leaf.
         marks = [(record.link_id or "", parent) for record in long if (parent := str(record.parent_id))[:3] == "t1_"]
         self._add_submissions(others, order, posts, marks, tally)
         return posts, marks
@@ -157,7 +157,7 @@ class Released:
 class Normal:
     """A turn on its way to what the released script prints; with a `reason`, no instance may hold it.
 
-    Its words are found when they are asked for: that is the dear part, and many turns stand beside one that fails.
+    Its words are computed when needed: that is the expensive part, and many turns are beside one that fails.
     """
 
     __slots__ = ("_line", "_words", "reason", "text")

@@ -10,7 +10,7 @@ import re
 # A bare domain: reddit.com. It is looked for only in texts that hold `_DOTTED`: in a long run of digits it takes the
 # square of their number.
 _DOMAIN = r"[A-Za-z0-9]++(?:[.][A-Za-z0-9]++){0,126}[.][A-Za-z]{2,13}\b |"
-# The word comes first, as most are words; there it was third, but nothing else that begins with a letter is as long.
+# Words come first, as the most frequent; in NLTK they are third, but nothing else starting with a letter is as long.
 _OTHER = r"""
       [A-Za-z][A-Za-z'_]+[A-Za-z]                                                 # a word, with apostrophes
     | (?:[01][ .)]*)?(?:\(?\d{3}[ .)]*)?\d{3}[ .)]*\d{4}                          # a phone number
@@ -23,7 +23,7 @@ _WORD_OR_DOMAIN = re.compile(_DOMAIN + _OTHER, re.VERBOSE)
 _PLAIN_WORD = re.compile(r"[A-Za-z](?:[A-Za-z']*[A-Za-z])?|\.(?: *\.)+|\S")
 _HANGING = re.compile(r"([^A-Za-z0-9 ])\1{3,}")  # more than three of a kind; of blanks, any number is as good as one
 
-# What keeps a text from the quicker ways; each can be looked for fast.
+# What rules out the faster ways; each is quick to search for.
 _USUAL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.,!?' "
 _ODD_DOT = re.compile(r"\.(?:[A-Za-z]| *\.)")  # of a domain, or of an ellipsis
 _DOTTED = re.compile(r"\.[A-Za-z]")

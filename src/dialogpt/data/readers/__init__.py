@@ -1,8 +1,8 @@
-"""Conversational files -> sessions and chat logs, one small reader a format.
+"""Conversational files -> sessions and chat logs, with a small reader for each format.
 
 A reader is `read(file, options, dropped)`. Formats of whole conversations give `Session`s; chat logs give `ChatLog`s,
 whose conversations `dialogpt.data.shaping` finds. What a reader leaves out it counts in `dropped` under a reason.
-`recognise` tells the format by a file's first lines.
+`recognise` detects the format from a file's first lines.
 """
 
 import json
@@ -43,7 +43,7 @@ __all__ = ["FORMATS", "Format", "ReadOptions", "TextFile", "fold", "recognise", 
 class Format(NamedTuple):
     """A reader and an example of what it reads.
 
-    Also whether that is a chat log, whether it says what answers what, and whether turns of one speaker are joined.
+    Also whether it is a chat log, says which message answers which, and whether a speaker's turns are joined.
     """
 
     read: Callable[[TextFile, ReadOptions, Counter[str]], Iterator[Session | ChatLog]]
@@ -54,7 +54,7 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "jsonl": Format(jsonl.read, '{"turns": [["A", "Hi"], ...]} or {"messages": [...]}, an object a line or a list'),
+    "jsonl": Format(jsonl.read, '{"turns": [["A", "Hi"], ...]} or {"messages": [...]}, one object per line or a list'),
     "script": Format(script.read, "CSV or TSV with columns name,line"),
     "original": Format(weighted.read, "0.0 turn EOS 1.0 turn <tab> 1.0 response"),
     "whatsapp": Format(whatsapp.read, "12/31/20, 9:15 PM - Ann: Hello", chat_log=True, merge=True),
@@ -86,7 +86,7 @@ _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 
 def recognise(file: TextFile) -> str | None:
-    """The format's name by what the file begins with, None for one without anything; DataError when it is unknown."""
+    """The format's name by the beginning of the file, None for an empty one; DataError when it is unknown."""
     if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
     for magic, what in _ARCHIVES.items():
@@ -100,12 +100,12 @@ def recognise(file: TextFile) -> str | None:
     if head[0].lstrip().casefold().startswith(("<!doctype html", "<html")):
         raise DataError(
             f"{file.path} is a web page",
-            "export the chat as JSON: Telegram, Discord and Meta offer that, too; ChatGPT's is beside it",
+            "export the chat as JSON: Telegram, Discord and Meta offer that, too; ChatGPT puts it beside this file",
         )
     name = _of_json(head) or _of_lines(file, head)
     if name is None:
         forms = "; ".join(f"{name}: {known.example}" for name, known in FORMATS.items())
-        raise DataError(f"{file.path}:1: of no known format: {head[0][:60]!r}", f"name it with --from. {forms}")
+        raise DataError(f"{file.path}:1: not a known format: {head[0][:60]!r}", f"name it with --from. {forms}")
     return name
 
 

@@ -1,12 +1,12 @@
-"""ChatGPT's data export, `conversations.json` -> a session a conversation: the branch that was shown last.
+"""ChatGPT's data export, `conversations.json` -> a session per conversation: the branch that was shown last.
 
     {"mapping": {"n1": {"parent": "n0", "message": {"author": {"role": "user"}, "content":
         {"content_type": "text", "parts": ["Hi"]}, "weight": 1.0, "recipient": "all"}}, ...}, "current_node": "n2"}
 
 The branch goes from `current_node` up to the root, as in the export's own chat.html. Left out and counted: system
 messages (custom instructions, too), what is not shown (`is_visually_hidden_from_conversation`, weight 0), tools, calls
-of them and thoughts, pictures. What was spoken is its transcript; marks of sources are taken out of texts, those
-around names give the name. OpenAI documents none of this: it is what several public readers of such files agree on.
+of them and thoughts, pictures. Speech is its transcript; citation marks are removed from texts, and marks around
+names leave the name. OpenAI does not document this: it is what several public readers of such files agree on.
 """
 
 import re
@@ -64,7 +64,7 @@ class _Conversation(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session | ChatLog]:
-    """Yield the conversations; a file that is no such export is a DataError."""
+    """Yield the conversations; any other file is a DataError."""
     for number, conversation in decode_each(file, _Conversation):
         nodes = conversation.mapping
         tree = plant({name: node.parent or "" for name, node in nodes.items()}, conversation.current_node or "")

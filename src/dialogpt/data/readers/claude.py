@@ -1,10 +1,10 @@
-"""Claude's data export, `conversations.json` -> a session a conversation: the branch of the last message.
+"""Claude's data export, `conversations.json` -> a session per conversation: the branch of the last message.
 
     {"uuid": "c1", "name": "Greetings", "chat_messages": [{"uuid": "m1", "sender": "human", "text": "Hi", "content":
         [{"type": "text", "text": "Hi"}], "parent_message_uuid": "00000000-0000-4000-8000-000000000000"}, ...]}
 
 Messages of older exports name no parent: each answers the one above it. Of `content` only texts are read; thoughts,
-calls of tools and their results are not, nor are attachments. Anthropic documents none of this: it is what several
+calls of tools and their results are not, nor are attachments. Anthropic does not document this: it is what several
 public readers of such files agree on.
 """
 
@@ -36,11 +36,11 @@ class _Message(msgspec.Struct):
 class _Conversation(msgspec.Struct):
     chat_messages: list[_Message]
     uuid: str = ""
-    current_leaf_message_uuid: str | None = None  # only where a page of claude.ai was saved
+    current_leaf_message_uuid: str | None = None  # only in saved pages of claude.ai
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session | ChatLog]:
-    """Yield the conversations; a file that is no such export is a DataError."""
+    """Yield the conversations; any other file is a DataError."""
     for number, conversation in decode_each(file, _Conversation):
         messages: dict[str, _Message] = {}
         parents: dict[str, str] = {}
@@ -61,7 +61,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 def _turn(message: _Message, dropped: Counter[str]) -> Turn | None:
     """The turn in a message, or None and a count; what a human says without words is a turn without text."""
-    blocks = message.content or [_Block("text", message.text)]  # `text` holds a line in the place of a tool's call
+    blocks = message.content or [_Block("text", message.text)]  # `text` has a line in place of a tool call
     text = "\n".join(block.text for block in blocks if block.type == "text" and block.text)
     if text.strip():
         return Turn(text, message.sender)

@@ -1,4 +1,4 @@
-"""The halves of the day as the clocks of telephones write them: PM, p. m., ص, 下午, 오후."""
+"""The halves of the day as phones write them: PM, p. m., ص, 下午, 오후."""
 
 import re
 
@@ -23,6 +23,6 @@ _AFTER_NOON = {letters(word): after_noon for word, after_noon in _HALVES.items()
 
 
 def hour_of_day(hour: int, half: str) -> int:
-    """The hour, from 0, of a clock with two halves; one whose half is not known, or is "", stays as it is."""
+    """The hour, from 0, of a clock with two halves; one whose half is unknown or "" stays as it is."""
     after_noon = _AFTER_NOON.get(letters(half)) if half else None
     return hour if after_noon is None or hour > 12 else hour % 12 + 12 * after_noon

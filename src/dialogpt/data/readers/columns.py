@@ -1,4 +1,4 @@
-"""Which columns of a table hold the speaker, the text and the scene, by the names that people give them."""
+"""Which columns of a table hold the speaker, the text and the scene, by their usual names."""
 
 import re
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ LINKS = (
     "parent_id", "reply_to", "reply_to_id", "in_reply_to", "in_reply_to_id", "in_reply_to_status_id",
     "in_response_to_tweet_id",
 )  # fmt: skip
-MORE = {"instruction": ("input", "context")}  # what a question goes on with
+MORE = {"instruction": ("input", "context")}  # further parts of a question
 
 
 class Columns(NamedTuple):
@@ -70,12 +70,12 @@ def find_columns(header: Sequence[str]) -> Columns | None:
 
 
 def refuse_links(header: Sequence[str], columns: Columns, path: Path) -> None:
-    """DataError for rows that say what they answer and not which conversation they are of."""
+    """DataError for rows that say what they answer, but not which conversation they belong to."""
     links = set(map(fold_name, LINKS))
     for name in header:
         if not columns.scene and fold_name(name) in links:
             raise DataError(
-                f"{path}: rows say what they answer ({name}), which is not read: they follow each other as they stand",
+                f"{path}: its rows say what they answer (column {name}), which is not read: rows are taken in order",
                 "add a column conversation_id; Reddit's posts go through `extract`, as JSON; to read the rows of a "
                 "CSV as one conversation: --columns SPEAKER,TEXT",
             )
@@ -99,5 +99,5 @@ def find_pair(header: Sequence[str]) -> Pair | None:
 
 
 def fold_name(name: str) -> str:
-    """A name without what people write or leave out (`fold`): blanks, hyphens, quotation marks; dialogueID is one."""
+    """A name folded (`fold`), without blanks, hyphens and quotation marks: dialogueID is Dialogue_ID."""
     return "".join(re.split(r"[\s_-]+", fold(tidy(name)).strip(" '\"*")))

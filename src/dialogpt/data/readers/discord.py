@@ -1,4 +1,4 @@
-"""DiscordChatExporter's JSON (one channel a file) -> a chat log.
+"""DiscordChatExporter's JSON (one channel per file) -> a chat log.
 
 Messages of a type other than Default and Reply, messages without words, and bots are left out and counted; a bot stays
 when it is the wanted speaker. People are known by their nickname, mentions stay text.
@@ -46,10 +46,10 @@ class _Export(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the channel; a file that is no such export is a DataError."""
+    """Yield the channel; any other file is a DataError."""
     export = decode_document(file, _Export)
     turns = list(_turns(export, file, options.speaker, dropped))
-    turns.sort(key=lambda turn: turn.time_s or 0.0)  # an export may run from the newest to the oldest
+    turns.sort(key=lambda turn: turn.time_s or 0.0)  # an export may begin with the newest message
     yield ChatLog(turns, id=f"{file.source}/{export.channel.id}".rstrip("/"), source=file.source)
 
 
@@ -77,5 +77,7 @@ def _time_s(message: _Message, file: TextFile) -> float:
     try:
         time = datetime.fromisoformat(message.timestamp)
     except ValueError as error:
-        raise DataError(f"{file.path}: message {message.id}: no date: {error}", "2021-12-31T21:15:07+00:00") from error
+        raise DataError(
+            f"{file.path}: message {message.id}: its date cannot be read: {error}", "2021-12-31T21:15:07+00:00"
+        ) from error
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

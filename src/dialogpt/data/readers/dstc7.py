@@ -2,7 +2,7 @@
 
     hash, subreddit, conversation, score, turn number, `START EOS first turn EOS second turn`, response
 
-Each line teaches its response alone: the turns before it are the responses of other lines. The facts files and the
+Each line teaches only its response: the turns before it are the responses of other lines. The facts files and the
 tables of the evaluation (`InstanceID ...`) hold no conversations.
 """
 
@@ -20,14 +20,18 @@ _BETWEEN = re.compile(r"(?:^| )EOS(?: |$)")
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
-    """Yield a session a line; test sets' responses that were not disclosed are left out and counted."""
+    """Yield a session per line; test sets' responses that were not disclosed are left out and counted."""
     for number, line in file.lines():
         if not line.strip():
             continue
         session = parse(line, number)
         if session is None:
-            what = "a table of the evaluation" if is_evaluation(line) else f"no conversation: {line[:60]!r}"
-            raise DataError(f"{file.path}:{number}: {what}", f"a line of seven columns is needed: {COLUMNS}")
+            what = (
+                "a table of the evaluation, not of conversations"
+                if is_evaluation(line)
+                else f"not a conversation: {line[:60]!r}"
+            )
+            raise DataError(f"{file.path}:{number}: {what}", f"a line has seven columns: {COLUMNS}")
         if session.response.text.strip("_ ").upper() == "UNDISCLOSED":
             dropped["undisclosed response"] += 1
         else:
@@ -35,7 +39,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 
 def parse(line: str, number: int) -> Session | None:
-    """The session of one line, or None when it has another form."""
+    """The session of one line, or None if it has another form."""
     columns = line.split("\t")
     if len(columns) != 7 or not columns[4].strip().isdecimal():
         return None

@@ -1,11 +1,11 @@
-"""Google Chat's `messages.json`, a file a chat, as Google Takeout gives it -> a chat log.
+"""Google Chat's `messages.json`, a file per chat, as Google Takeout gives it -> a chat log.
 
     {"messages": [{"creator": {"name": "Ann", "user_type": "Human"}, "text": "Hi", "topic_id": "t1", "message_id":
         "t1/m1", "created_date": "Thursday, November 3, 2016 at 11:59:50 AM UTC"}, ...]}
 
-A message answers the one before it of the same topic. Left out and counted: media (captions stay), messages without
-words, and bots, but for the wanted speaker. Dates in other languages than English are not read: then no silence is
-known. Google documents none of this: it is what several public readers of such files agree on.
+A message answers the one before it in the same topic. Left out and counted: media (captions stay), messages without
+words, and bots, except the wanted speaker. Dates in other languages than English are not read: then silences are
+unknown. Google does not document this: it is what several public readers of such files agree on.
 """
 
 import logging
@@ -45,7 +45,7 @@ class _Export(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the chat; a file that is no such export is a DataError."""
+    """Yield the chat; any other file is a DataError."""
     turns, newest, undated = [], dict[str, str](), ""
     for number, message in enumerate(decode_document(file, _Export).messages):
         name = tidy(message.creator.name or message.creator.email)
@@ -60,12 +60,12 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
             turns.append(ChatTurn(message.text, name, time_s=time_s, id=id, reply_to=newest.get(topic, "")))
             newest[topic] = id
     if undated:
-        log.warning("import %s: dates are not read, so nothing is cut at silences: %s", file.path, undated)
+        log.warning("import %s: dates cannot be read, so conversations are not cut at silences: %s", file.path, undated)
     yield ChatLog(turns, id=f"{file.path.absolute().parent.name}/{file.source}", source=file.source)
 
 
 def _time_s(written: str) -> float | None:
-    """The time of `Thursday, November 3, 2016 at 11:59:50 AM UTC`, or None where it is written in another way."""
+    """The time of `Thursday, November 3, 2016 at 11:59:50 AM UTC`, or None if it is written differently."""
     try:
         time = datetime.strptime(_BLANKS.sub(" ", written), "%A, %B %d, %Y at %I:%M:%S %p UTC")
     except ValueError:

@@ -1,4 +1,4 @@
-"""JSON conversations -> sessions: an object a line, or one document that is an object or a list of them.
+"""JSON conversations -> sessions: an object per line, or one document that is an object or a list of them.
 
 {"id": "7", "turns": [["A", "Hi"], ["B", "Hello"]]}                  [speaker, text] pairs
 {"turns": ["Hi", "Hello"]}                                           texts alone
@@ -37,7 +37,7 @@ _WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, 
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
-    """Yield the conversations; a line or record that is none is a DataError with its place."""
+    """Yield the conversations; any other line or record is a DataError with its place."""
     for place, record in _records(file):
         number = place.rpartition(":")[2]
         try:
@@ -63,7 +63,7 @@ def as_session(record: Any, id: str, source: str, dropped: Counter[str]) -> Sess
 def decode_each(file: TextFile, type: type[T]) -> Iterator[tuple[int, T]]:
     """Number, from 1, and value of each record: of a list, of a file of lines, or of one that is the document.
 
-    They are decoded one by one; what does not fit is a DataError with its line, or its number in the list.
+    They are decoded one by one; an invalid one is a DataError with its line, or its number in the list.
     """
     first = next((line for line in file.head() if line.strip()), "")
     if is_document(first) and not first.lstrip().startswith("["):
@@ -105,7 +105,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_document(first: str) -> bool:
-    """Whether a file with this first line is one JSON document, not an object a line."""
+    """Whether a file with this first line is one JSON document, not an object per line."""
     return first.strip() == "{" or first.lstrip().startswith("[")
 
 
@@ -144,7 +144,7 @@ def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
 
 
 def _message(message: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
-    """The turn in a chat message, or nothing and a count; `weight` 0 is OpenAI's word for no loss."""
+    """The turn in a chat message, or nothing and a count; `weight` 0 is OpenAI's way to say no loss."""
     role, text = ("from", "value") if "from" in message else ("role", "content")
     text = next((name for name in (text, "value", "text") if name in message), text)
     if (speaker := str(message[role])) in SYSTEM:
@@ -171,7 +171,7 @@ def _pair(record: dict[str, Any]) -> Iterator[Turn]:
     question, answer = [names[place] for place in pair.question], names[pair.answer]
     for before in record.get("history") or ():
         if not isinstance(before, list):
-            raise TypeError("its 'history' holds other than pairs of a question and an answer")
+            raise TypeError("its 'history' holds something other than pairs of a question and an answer")
         asked, answered = before
         yield from (Turn(_text(asked), question[0]), Turn(_text(answered), answer))
     yield Turn(" ".join(_text(_either(record[name], "")) for name in question), question[0])
@@ -198,7 +198,7 @@ def _names(keys: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _is_messages(record: Any) -> bool:
-    """Whether a value is a list of chat messages alone."""
+    """Whether a value is a list of chat messages only."""
     return (
         isinstance(record, list)
         and bool(record)

@@ -6,9 +6,9 @@
     [홍길동] [오후 1:23] 안녕                   Windows, below ------- 2023년 1월 2일 월요일 -------
     2023-01-02 13:23:45,"홍길동","안녕"         macOS, below Date,User,Message
 
-Lines without a time belong to the message above them, but for those of KakaoTalk itself (entries, leavings). Left out
+Lines without a time belong to the message above them, except KakaoTalk's own (people join, leave). Left out
 and counted: those, deleted messages, calls, payments, and placeholders of media (사진, 이모티콘, Photo). Kakao
-documents none of this: it is what several public readers of such files agree on, and the examples in their tests.
+does not document this: it is what several public readers of such files agree on, and the examples in their tests.
 """
 
 import csv
@@ -38,7 +38,7 @@ _NOTICE = re.compile(
 _DELETED = re.compile(
     r"(?:삭제된 메시지입니다|(?:이 )?메시지[가는] 삭제되었습니다|채팅방 관리자가 메시지를 가렸습니다)\.?"
 )
-NOTICE_LENGTH = 500  # the pattern takes the square of a line's length
+NOTICE_LENGTH = 500  # the pattern takes time quadratic in a line's length
 _MEDIA = re.compile(
     r"사진(?: \d+장)?|동영상(?: \d+개)?|\(?이모티콘\)?|음성 ?메시지|파일: .+\.\w{1,5}|Photos?(?: \d+)?|Videos?"
     r"|\(?Emoticons?\)?|Voice (?:Note|Message)|File: .+\.\w{1,5}|\S+\.(?:jpe?g|png|gif|webp|mp4|mov|m4a)"
@@ -53,7 +53,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the chat; a file without messages, or a row of a CSV that is none, is a DataError."""
+    """Yield the chat; a file without messages, or an invalid row of a CSV, is a DataError."""
     table = tidy(next((line for line in file.head() if line.strip()), "")) == HEADER
     turns = _rows(file, dropped) if table else _turns(file, dropped)
     yield ChatLog(turns, id=file.source, source=file.source)
@@ -72,7 +72,7 @@ def is_export(head: Sequence[str]) -> bool:
 
 
 def _day_s(fields: Sequence[str | None]) -> float | None:
-    """The day in seconds of the six fields of a date, or None when there is none such."""
+    """The day in seconds of the six fields of a date, or None if there is no such day."""
     year, month, day = fields[:3]
     if year is None:
         name, day, year = fields[3:]
@@ -106,7 +106,7 @@ def _turns(file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
     if held:
         yield from _message(held.name, "\n".join([held.words, *more]), held.time_s, dropped)
     if not messages:
-        raise DataError(f"{file.path}: no message: no line is of KakaoTalk's form", "[홍길동] [오후 1:23] 안녕")
+        raise DataError(f"{file.path}: no messages: no line looks like KakaoTalk's", "[홍길동] [오후 1:23] 안녕")
 
 
 class _Begun(NamedTuple):
@@ -118,14 +118,14 @@ class _Begun(NamedTuple):
 
 
 class _Lines:
-    """Reads lines one after the other; the first message says whether those of telephones or of Windows begin some."""
+    """Reads lines one after the other; the first message decides whether phones' or Windows' lines begin messages."""
 
     def __init__(self) -> None:
         self._form: re.Pattern[str] | None = None
         self._day_s = 0.0
 
     def begun(self, line: str, last_s: float | None) -> _Begun | None:
-        """What the line begins after a message of `last_s`, or None where it goes on with that."""
+        """What the line begins after a message of `last_s`, or None if it continues that."""
         if self._form is not _WINDOWS and (stamp := _STAMP.match(line)):
             if (day_s := _day_s(stamp.group(1, 2, 3, 4, 5, 6))) is None:
                 return None
@@ -160,7 +160,7 @@ def _rows(file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
 
 
 def _message(name: str, text: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTurn]:
-    """The turn in a message, or nothing and a count; nothing at all where a day begins."""
+    """The turn in a message, or nothing and a count; nothing at all if a day begins."""
     text = text.strip()
     if _DELETED.fullmatch(text):
         dropped["deleted message"] += 1

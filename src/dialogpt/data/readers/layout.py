@@ -1,7 +1,7 @@
 """How a table is to be read, by its first lines: delimiter, columns, header.
 
-A header that is known decides, or columns that were named, `SPEAKER,TEXT` or `SPEAKER,TEXT,CONVERSATION`: by the
-header's names, or, where there is none, by numbers from 1. Nothing stands for a speaker where nobody is named.
+A known header decides, or columns that the user names, `SPEAKER,TEXT` or `SPEAKER,TEXT,CONVERSATION`: by the header's
+names or, without a header, by numbers from 1. An empty name means that the table has no speakers.
 """
 
 import csv
@@ -14,13 +14,13 @@ from dialogpt.errors import UsageError
 
 DELIMITERS = ",;\t|"
 _HEAD_ROWS = 100
-_FIELD_LINES = 100  # of a quoted field in a table with tabs; what goes on longer is a stray quote
-_FEW_ROWS = 10  # among so many, a name that is one comes again
+_FIELD_LINES = 100  # lines of a quoted field in a table with tabs; a longer one is a stray quote
+_FEW_ROWS = 10  # among this many rows, real names occur again
 _EXCEL = re.compile(r"sep=(.)")
 
 
 class Layout(NamedTuple):
-    """How a table is to be read; `pair` are the columns of a question and its answer, where a row is both."""
+    """How a table is to be read; `pair` are the columns of a question and its answer, if a row is both."""
 
     delimiter: str
     columns: Columns
@@ -30,10 +30,10 @@ class Layout(NamedTuple):
 
 
 def find_layout(head: Sequence[str]) -> Layout | None:
-    """How the table with these first lines is to be read, or None when it is no script.
+    """How the table with these first lines is to be read, or None when it is not a script.
 
     A header that is known decides. Without one, a row must have two fields, or more where its line holds delimiters; of
-    several delimiters for which that holds, the one with the fewest different names is right: people speak again.
+    several delimiters that fit, the one with the fewest different names is right, since people speak more than once.
     """
     told, head = _begin(head)
     if not head:
@@ -51,7 +51,7 @@ def find_layout(head: Sequence[str]) -> Layout | None:
 
 
 def named_layout(head: Sequence[str], named: str) -> Layout:
-    """How the table with these first lines is to be read by the columns named; UsageError when they are not there."""
+    """How the table with these first lines is to be read by the columns named; UsageError when they are missing."""
     wanted = [name.strip() for name in re.split("[,،]", named)]
     if not 2 <= len(wanted) <= 3 or not wanted[1]:
         raise UsageError(f"--columns {named!r} does not name two or three columns", "SPEAKER,TEXT[,CONVERSATION]")
@@ -77,13 +77,13 @@ def named_layout(head: Sequence[str], named: str) -> Layout:
 
 
 def names_nobody_twice(head: Sequence[str], layout: Layout) -> bool:
-    """Whether the first column of a table without a header is none of names: of many rows all have another."""
+    """Whether the first column of a table without a header has no names: all of its many rows differ."""
     names = _first_column(head, layout)
     return len(names) > _FEW_ROWS and len(set(names)) == len(names)
 
 
 def may_have_header(head: Sequence[str], layout: Layout) -> bool:
-    """Whether the first row of a table without a known header may be one: its name does not come again, others do."""
+    """Whether the first row of a table without a known header may be one: its name does not occur again, others do."""
     first, *others = _first_column(head, layout)
     return first not in others and len(set(others)) < len(others)
 
@@ -117,7 +117,7 @@ def parse_rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list
 
 
 def _tab_rows(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """A line is a row, but a last field that opens with a quote goes on to the line that closes it, as Excel writes it.
+    """A line is a row, but a last field that opens with a quote continues to the line that closes it, as in Excel.
 
     Where a tab, the end or too many lines come first, the quote was text.
     """
@@ -140,7 +140,7 @@ def _tab_rows(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _begin(head: Sequence[str]) -> tuple[str, list[str]]:
-    """The delimiter that is told and the lines below; blank ones are left out, and the last one, which may be cut."""
+    """The delimiter given by `sep=` and the lines below, without blank ones and the last one, which may be cut."""
     lines = [line for line in head[:-1] if line.strip()] or list(head)
     told = told_delimiter(lines)
     return told, (lines[1:] if told else lines)[:_HEAD_ROWS]
@@ -154,12 +154,12 @@ def _sample(lines: Sequence[str], delimiter: str) -> list[list[str]]:
             if any(row):
                 rows.append(row)
     except csv.Error:
-        pass  # a quoted field may go on beyond the sample; the whole file is read strictly
+        pass  # a quoted field may continue beyond the sample; the whole file is read strictly
     return rows
 
 
 def _names(lines: Sequence[str], delimiter: str) -> int:
-    """How many different first fields the rows have, or 0 where they are not rows of a name and a line."""
+    """How many different first fields the rows have, or 0 if they are not rows of a name and a line."""
     rows = _sample(lines, delimiter)
     if min(map(len, rows), default=0) != 2 or any(len(row[0]) > 60 for row in rows):
         return 0

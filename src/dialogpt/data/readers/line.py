@@ -1,13 +1,14 @@
-"""LINE's text exports, made on a telephone, in any language -> a chat log.
+"""LINE's text exports, made on a phone, in any language -> a chat log.
 
-    [LINE] Chat history with Ann      two lines of a head
+    [LINE] Chat history with Ann      a head of two lines
     2024/01/15(月)                    a day, or 2024/01/15（一）, 2026/1/30周五, Mon, 1/15/2024, 2024.01.15 Monday
-    10:21<tab>Ann<tab>Hello           or 午後3:21, 3:21 PM; lines below are of the message, which then stands in quotes
+    10:21<tab>Ann<tab>Hello           or 午後3:21, 3:21 PM; further lines follow below, the message then in quotes
     10:25<tab>Ann joined the group.   or with a second tab: a line of LINE itself
 
 Left out and counted: those lines, messages that were unsent, calls (☎), and placeholders of media ([Sticker], [写真]).
-A day stands above a message; elsewhere it is text. Computers divide names from words by a blank: that is an error. LINE
-documents none of this: it is what several public readers of such files agree on, and the examples in their tests.
+A day is the line above a message; elsewhere it is text. Computers put a blank between names and words: that is an
+error. LINE does not document this: it is what several public readers of such files agree on, and the examples in their
+tests.
 """
 
 import re
@@ -25,7 +26,7 @@ _YEAR_FIRST = re.compile(r"(\d{4})([/.])(\d{1,2})\2(\d{1,2})\s?(?:[(（][^()（�
 _WEEKDAY_FIRST = re.compile(r"[^\W\d_][^\d/\t]{1,14}[\s,](\d{1,2})/(\d{1,2})/(\d{4})")
 _STAMP = re.compile(r"(?:([^\W\d_][^\d:\t]{0,9}?)\s?)?(\d{1,2}):(\d{2})(?:[^\S\t]?([^\W\d_][^\d:\t]{0,9}))?\t")
 _BY_BLANKS = re.compile(r"\d{1,2}:\d{2} \S+ \S")
-# [Sticker], [スタンプ]; of one letter, as [笑], it is a person's
+# [Sticker], [スタンプ]; with one letter, as [笑], a person typed it
 _PLACEHOLDER = re.compile(r"\[[^\[\]\n]{2,30}\]")
 _PLACE = re.compile(
     r"\[(?:位置情報|アルバム|ノート|投票|ファイル|連絡先|イベント|Location|Albums?|Notes?|Polls?|File|Contact|位置|位置資訊"
@@ -36,17 +37,17 @@ _UNSENT = re.compile(
     "(?:.* )?(?:unsent a message|[Mm]essage unsent)[.]?|(?:.+が)?メッセージの送信を取り消しました。?"
     "|.*(?:已收回訊息|收回了訊息|撤回了一条消息)。?"
 )
-_EMOJI = "(emoji)"  # what stands for one of LINE's own
+_EMOJI = "(emoji)"  # stands for a line of LINE's own
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the chat; a file without messages, or one that a computer has written, is a DataError."""
+    """Yield the chat; a file without messages, or one written on a computer, is a DataError."""
     order = _order(file) if options.date_order == "auto" else options.date_order
     yield ChatLog(_turns(file, order, dropped), id=file.source, source=file.source)
 
 
 def is_export(head: Iterable[str]) -> bool:
-    """Whether a day with a message below it is among the first lines; names may be divided by blanks, too."""
+    """Whether a day with a message below it is among the first lines; names may also be followed by blanks."""
     return any(
         _is_day(line) and (_STAMP.match(after) or (line[4:5] == "." and _BY_BLANKS.match(after)))
         for _, (line, after) in zip(range(50), pairwise(head), strict=False)
@@ -70,10 +71,10 @@ def _order(file: TextFile) -> str:
     if not stamps and by_blanks:
         raise DataError(
             f"{file.path}: LINE's export from a computer, which does not say where a name ends and the words begin",
-            "export the chat on a telephone: its file has tabs between them",
+            "export the chat on a phone: its file has tabs between them",
         )
     if not stamps:
-        raise DataError(f"{file.path}: no message: no line begins with a time and a tab", "10:21<tab>Ann<tab>Hello")
+        raise DataError(f"{file.path}: no messages: no line begins with a time and a tab", "10:21<tab>Ann<tab>Hello")
     return order
 
 

@@ -1,10 +1,10 @@
-"""Facebook Messenger's and Instagram's JSON, a file a chat (`message_1.json`) -> a chat log, the oldest message first.
+"""Facebook Messenger's and Instagram's JSON, a file per chat (`message_1.json`) -> a chat log, oldest message first.
 
     {"sender_name": "Bo", "timestamp_ms": 1500000000000, "content": "caf\\u00c3\\u00a9", ...}    Meta's archives
     {"senderName": "Bo", "timestamp": 1500000000000, "text": "café", "type": "text", ...}       encrypted chats
 
-In the first form the bytes of UTF-8 stand as characters of their own; they are put together. Left out and counted:
-calls and other events, reactions that are messages, what was unsent, and media, whose captions stay.
+In the first form each byte of UTF-8 is a character of its own; they are put together. Left out and counted: calls and
+other events, reactions sent as messages, unsent messages, and media, whose captions stay.
 """
 
 import re
@@ -58,11 +58,11 @@ class _Export(msgspec.Struct, rename={"thread_name": "threadName"}):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the chat; a file that is no such export is a DataError."""
+    """Yield the chat; any other file is a DataError."""
     export = decode_document(file, _Export)
     messages = [(_time_ms(message, number, file), message) for number, message in enumerate(export.messages, 1)]
     if messages and messages[0][0] > messages[-1][0]:
-        messages.reverse()  # so that what was said in one moment stays in order
+        messages.reverse()  # so that messages of the same moment stay in order
     messages.sort(key=lambda timed: timed[0])
     turns = [turn for time_ms, message in messages for turn in _turn(message, time_ms, dropped)]
     thread = export.thread_path or export.thread_name
@@ -94,7 +94,7 @@ def _turn(message: _Message, time_ms: int, dropped: Counter[str]) -> Iterator[Ch
 
 
 def as_written(text: str) -> str:
-    """A text whose characters are the bytes of UTF-8 as that; any other as it is."""
+    """The text decoded from UTF-8 if its characters are bytes of that; any other as it is."""
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:

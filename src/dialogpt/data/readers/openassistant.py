@@ -1,12 +1,13 @@
-"""OpenAssistant's trees of messages (OASST1, OASST2), `*.trees.jsonl.gz` or `*.messages.jsonl.gz` -> a session a tree.
+"""OpenAssistant's message trees (OASST1, OASST2), `*.trees.jsonl.gz` or `*.messages.jsonl.gz` -> a session per tree.
 
     {"message_tree_id": "t1", "tree_state": "ready_for_export", "prompt": {"message_id": "t1", "text": "Hi", "role":
         "prompter", "replies": [{"message_id": "m2", "text": "Hello", "role": "assistant", "rank": 0, ...}]}}
     {"message_id": "m2", "parent_id": "t1", "message_tree_id": "t1", "text": "Hello", "role": "assistant", "rank": 0}
 
-The second form, a message a line, is that of the Parquet files, too. Of several replies the one with the lowest rank is
-chosen, which people liked best; those without a rank come last. Left out and counted: what is deleted or failed its
-review, with all below it, and trees that were aborted or halted. From the data sets' cards and LAION's `oasst_data`.
+The second form, a message per line, is also that of the Parquet files. Of several replies the one with the lowest
+rank is chosen, which people liked best; those without a rank come last. Left out and counted: what is deleted or
+failed its review, with all below it, and trees that were aborted or halted. From the data sets' cards and LAION's
+`oasst_data`.
 """
 
 import math
@@ -59,18 +60,18 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 def from_rows(
     rows: Iterable[dict[str, Any]], file: TextFile, options: ReadOptions, dropped: Counter[str]
 ) -> Iterator[Session | ChatLog]:
-    """Yield the conversations of a table with COLUMNS, a message a row; a row that is none is a DataError."""
+    """Yield the conversations of a table with COLUMNS, a message per row; any other row is a DataError."""
     try:
         messages = [msgspec.convert(row, _Message) for row in rows]
     except msgspec.ValidationError as error:
-        raise DataError(f"{file.path}: no messages of OpenAssistant: {error}", "see --from") from error
+        raise DataError(f"{file.path}: not messages of OpenAssistant: {error}", "see --from") from error
     yield from _linked(messages, file.source, options, dropped)
 
 
 def _linked(
     messages: Iterable[_Message], source: str, options: ReadOptions, dropped: Counter[str]
 ) -> Iterator[Session | ChatLog]:
-    """The conversations of messages in any order; one that answers what is not there begins a tree."""
+    """The conversations of messages in any order; one whose parent is missing begins a tree."""
     found = {message.message_id: message for message in messages}
     roots = []
     for message in found.values():

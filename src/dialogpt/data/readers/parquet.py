@@ -24,7 +24,7 @@ MAGIC = b"PAR1"
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session | ChatLog]:
-    """Yield the conversations; a file or row that does not fit is a DataError, a missing pyarrow a UsageError."""
+    """Yield the conversations; an invalid file or row is a DataError, a missing pyarrow a UsageError."""
     try:
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
@@ -61,11 +61,13 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
                 ]
                 yield from _flat(file, _batches(table, wanted, file), names, columns)
     except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:  # a damaged footer fails in many ways
-        raise DataError(f"{file.path}: no readable Parquet: {error}", "the file is damaged; fetch it again") from error
+        raise DataError(
+            f"{file.path}: not readable as Parquet: {error}", "the file is damaged; fetch it again"
+        ) from error
 
 
 def _batches(table: Any, wanted: list[str], file: TextFile) -> Iterator[dict[str, Any]]:
-    """The rows one by one; the progress of bytes is told by row groups."""
+    """The rows one by one; progress in bytes is reported by row groups."""
     for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
         yield from batch.to_pylist()
         file.on_read(round(file.path.stat().st_size * batch.num_rows / table.metadata.num_rows))
@@ -77,7 +79,7 @@ def _listed(file: TextFile, rows: Iterator[dict[str, Any]], dropped: Counter[str
             yield as_session(row, f"{file.source}/{number}", file.source, dropped)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
-                f"{file.path}: row {number} is no conversation: {reason(error)}",
+                f"{file.path}: row {number} is not a conversation: {reason(error)}",
                 "turns are texts, pairs of speaker and text, or structs of text and speaker, or of role and content",
             ) from error
 

@@ -1,4 +1,4 @@
-"""Scripts as tables, a line of dialogue a row (CSV, TSV) -> sessions, a scene each.
+"""Scripts as tables, a line of dialogue per row (CSV, TSV) -> sessions, one per scene.
 
     name,line                      the header may have other names (speaker, text ...; see `columns`), more columns,
     Ann,"Hello, you!"              or be absent from a table of two columns
@@ -37,7 +37,7 @@ NAME_THEM = "name those of speaker and text: --columns NAME,NAME, or by numbers 
 
 
 class _Row(NamedTuple):
-    """What a row holds; `text` is empty where it has no line."""
+    """What a row holds; `text` is empty if it has no line."""
 
     speaker: str
     text: str
@@ -45,7 +45,7 @@ class _Row(NamedTuple):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
-    """Yield a session a scene; a row that does not fit, or a wrong quote, is a DataError with its line."""
+    """Yield a session per scene; an invalid row, or a wrong quote, is a DataError with its line."""
     layout = named_layout(file.head(), options.columns) if options.columns else find_layout(file.head())
     if layout is None:
         raise unknown_columns(file)
@@ -66,8 +66,8 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
     times = set(map(fold_name, TIMES))
     if not layout.columns.scene and (unread := [tidy(name) for name in header if fold_name(name) in times]):
         log.warning(
-            "import %s: its column %s is not read: the table is one conversation, but where a row is empty or a column "
-            "such as conversation_id changes", file.path, ", ".join(unread),
+            "import %s: its column %s is not read: the table is one conversation, except where a row is empty or a "
+            "column such as conversation_id changes", file.path, ", ".join(unread),
         )  # fmt: skip
     key, turns, scenes = "", list[Turn](), 0
     for number, fields in rows:
@@ -87,22 +87,22 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 def unknown_columns(file: TextFile) -> DataError:
     """A table whose columns are not known: what they are called, and how to name them."""
     columns = shown(file.head())
-    return DataError(f"{file.path}:1: no column of names and no column of lines is known: {columns}", NAME_THEM)
+    return DataError(f"{file.path}:1: no column of names or of lines was recognised: {columns}", NAME_THEM)
 
 
 def _tell_of_no_header(file: TextFile, layout: Layout) -> None:
-    """Say how a table without a known header is read; DataError where its first column holds no names."""
+    """Warn how a table without a known header is read; DataError if its first column holds no names."""
     head = file.head()
     if names_nobody_twice(head, layout):
-        raise DataError(f"{file.path}:1: the first column names nobody twice: {shown(head)}", NAME_THEM)
+        raise DataError(f"{file.path}:1: no name occurs twice in the first column: {shown(head)}", NAME_THEM)
     if may_have_header(head, layout):
         log.warning(
-            "import %s: no header is known there; its first row, %s, is read as a turn: if it names the columns, say "
+            "import %s: no header was recognised; its first row, %s, is read as a turn: if it names the columns, say "
             "which are speaker and text, --columns NAME,NAME",
             file.path, shown(head),
         )  # fmt: skip
     else:
-        log.info("import %s: no header is known there; its first row is a turn", file.path)
+        log.info("import %s: no header was recognised; its first row is a turn", file.path)
 
 
 def _pairs(
@@ -112,7 +112,7 @@ def _pairs(
     rows: Iterator[tuple[int, list[str]]],
     dropped: Counter[str],
 ) -> Iterator[Session]:
-    """A session a row, its turns called by the names of their columns."""
+    """A session per row, with the columns' names as speakers."""
     names = [tidy(header[place]) for place in (pair.question[0], pair.answer)]
     log.info("import %s: each row is a question, %s, and its answer, %s", file.path, *names)
     for number, row in rows:

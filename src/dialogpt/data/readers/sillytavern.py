@@ -1,9 +1,9 @@
-"""SillyTavern's chats, a line of JSON a message, as tools write Character.AI's chats, too -> sessions, a file each.
+"""SillyTavern's chats, a line of JSON per message, as tools also write Character.AI's -> sessions, one per file.
 
     {"user_name": "You", "character_name": "Mara", "create_date": "2026-10-05 @09h 30m 00s", "chat_metadata": {}}
     {"name": "Mara", "is_user": false, "mes": "Hello.", "send_date": "October 5, 2025 9:30am", "swipes": ["Hello."]}
 
-`mes` is the reply that was chosen; other `swipes` are not read. Another line such as the first begins another session.
+`mes` is the reply that was chosen; other `swipes` are not read. Another header line begins another session.
 Left out and counted: system messages, which the character never saw.
 """
 

@@ -4,9 +4,9 @@
         {"from": "8:bo", "displayName": "Bo", "messagetype": "RichText", "content": "see <a href=\\"..\\">this</a>",
          "originalarrivaltime": "2020-01-01T10:00:00.123Z"}, ...]}]}
 
-Messages are there from the newest to the oldest. Marks of their texts go, what they quote does, too. Left out and
-counted: media, calls and other events, messages without words (the deleted ones), and bots, but for the wanted speaker.
-Microsoft documents none of this: it is what several public readers of such files agree on.
+Messages run from the newest to the oldest. Markup and quotes are removed from their texts. Left out and counted: media,
+calls and other events, messages without words (the deleted ones), and bots, except the wanted speaker. Microsoft does
+not document this: it is what several public readers of such files agree on.
 """
 
 import html
@@ -24,7 +24,7 @@ from dialogpt.errors import DataError
 
 WORDS = ("RichText", "Text")
 MEDIA = ("RichText/UriObject", "RichText/Media", "RichText/Location", "RichText/Contacts")
-BOT = "28:"  # before ids of bots; 8: is before those of people
+BOT = "28:"  # prefix of bots' ids; people's have 8:
 _QUOTE = re.compile(r"<quote\b(?:(?!<quote\b).)*?</quote>", re.DOTALL)
 _TAG = re.compile(r"</?[A-Za-z]\w*(?:\s[^<>]*)?/?>")
 
@@ -47,7 +47,7 @@ class _Export(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the conversations; a file that is no such export is a DataError."""
+    """Yield the conversations; any other file is a DataError."""
     for chat in decode_document(file, _Export).conversations:
         yield ChatLog(_turns(chat, file, options.speaker, dropped), id=f"{file.source}/{chat.id}", source=file.source)
 
@@ -71,7 +71,7 @@ def _turns(chat: _Conversation, file: TextFile, wanted: str, dropped: Counter[st
 
 
 def as_read(content: str) -> str:
-    """A text of Skype's without its marks and what it quotes: <ss type="smile">:)</ss> is :), &lt; is <."""
+    """A text of Skype's without markup and quotes: <ss type="smile">:)</ss> is :), &lt; is <."""
     return html.unescape(_TAG.sub("", _QUOTE.sub(" ", content)))
 
 
@@ -79,5 +79,5 @@ def _time_s(message: _Message, place: str) -> float:
     try:
         time = datetime.fromisoformat(message.originalarrivaltime)
     except ValueError as error:
-        raise DataError(f"{place}: no date: {error}", "2021-12-31T21:15:07.123Z") from error
+        raise DataError(f"{place}: its date cannot be read: {error}", "2021-12-31T21:15:07.123Z") from error
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

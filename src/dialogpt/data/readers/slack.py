@@ -1,11 +1,11 @@
-"""Slack's exports, a folder a channel, a file of JSON a day (`general/2024-01-05.json`) -> chat logs.
+"""Slack's exports, a folder per channel, a JSON file per day (`general/2024-01-05.json`) -> chat logs.
 
     [{"type": "message", "user": "U1", "ts": "1704441600.000100", "text": "Hi <@U2>", "thread_ts": "1704441500.0001"}]
 
-The channel is a log and each thread one of its own, which no silence cuts and which begins with the message that it
-answers, as context, where that is of the same day. Names are those of `users.json` beside the channel's folder, else of
+The channel is a log and so is each thread, which is not cut at silences and begins with the message that it answers,
+as context, if that is of the same day. Names are those of `users.json` beside the channel's folder, else of
 the message itself; mentions and links are as people read them. Left out and counted: service messages, messages without
-words, and bots, but for the wanted speaker. From Slack's help pages on exports and its API's types of messages.
+words, and bots, except the wanted speaker. From Slack's help pages on exports and its API's types of messages.
 """
 
 import re
@@ -49,7 +49,7 @@ class _Message(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the channel's day and the threads in it; a file that is no such export is a DataError."""
+    """Yield the channel's day and the threads in it; any other file is a DataError."""
     names = _names(file.path.absolute().parent.parent / "users.json")
     messages = sorted(decode_document(file, list[_Message]), key=lambda message: _time_s(message, file))
     channel: list[ChatTurn] = []
@@ -58,7 +58,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
         for turn in _turn(message, names, file, options.speaker, dropped):
             if message.thread_ts in (None, message.ts):
                 channel.append(turn)
-                if message.thread_ts:  # its answers come later
+                if message.thread_ts:  # its replies come later
                     threads[message.ts] = [ChatTurn(turn.text, turn.speaker, learn=False)]
             else:
                 threads.setdefault(message.thread_ts or "", []).append(ChatTurn(turn.text, turn.speaker))
@@ -71,7 +71,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 
 @lru_cache(4)
 def _names(path: Path) -> Mapping[str, str]:
-    """What people are called, by their ids; nothing where there is no such file."""
+    """People's names by their ids; empty without such a file."""
     if not path.is_file():
         return {}
     users = decode_document(TextFile(path), list[_User])
@@ -99,7 +99,7 @@ def _turn(
 
 
 def as_read(text: str, names: Mapping[str, str]) -> str:
-    """A text of Slack's without its marks: <@U1> is @Ann, <https://a.b|there> is there, &lt; is <."""
+    """A text of Slack's without its markup: <@U1> is @Ann, <https://a.b|there> is there, &lt; is <."""
 
     def shown(mark: re.Match[str]) -> str:
         kind, target, label = mark[1], mark[2], mark[3]
@@ -116,4 +116,6 @@ def _time_s(message: _Message, file: TextFile) -> float:
     try:
         return float(message.ts)
     except ValueError as error:
-        raise DataError(f"{file.path}: message {message.ts}: no time: {error}", '"ts": "1704441600.000100"') from error
+        raise DataError(
+            f"{file.path}: message {message.ts}: its time cannot be read: {error}", '"ts": "1704441600.000100"'
+        ) from error

@@ -1,8 +1,8 @@
 """Telegram Desktop's JSON exports -> chat logs: one chat (`result.json`), or all of an account (`chats.list`).
 
 A text is a string or a list of strings and entities such as {"type": "bold", "text": "so"}. Left out and counted:
-service messages, messages without words, what was forwarded, which somebody else said, and of an account the chats
-with bots, but for the wanted speaker's.
+service messages, messages without words, forwarded ones (somebody else's words), and an account's chats with bots,
+except the wanted speaker's.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ class _Message(msgspec.Struct, rename={"sender": "from"}):
 
 
 class _Chat(msgspec.Struct):
-    messages: list[msgspec.Raw]  # decoded one by one: a long chat is many times its file otherwise
+    messages: list[msgspec.Raw]  # decoded one by one: a whole chat would take many times its file's size
     name: str | None = None
     id: int | str = ""
     type: str = ""
@@ -54,7 +54,7 @@ class _Export(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the chats; a file that is no such export is a DataError."""
+    """Yield the chats; any other file is a DataError."""
     export = decode_document(file, _Export)
     chats = [chat for part in (export.chats, export.left_chats) if part for chat in part.chats]
     if export.messages is not None:
@@ -103,4 +103,6 @@ def _time_s(message: _Message, file: TextFile) -> float | None:
             return float(message.date_unixtime)
         return datetime.fromisoformat(message.date).replace(tzinfo=UTC).timestamp() if message.date else None
     except ValueError as error:
-        raise DataError(f"{file.path}: message {message.id}: no date: {error}", "2021-12-31T21:15:07") from error
+        raise DataError(
+            f"{file.path}: message {message.id}: its date cannot be read: {error}", "2021-12-31T21:15:07"
+        ) from error

@@ -96,7 +96,7 @@ class TextFile:
 
     def _check_text(self) -> None:
         if b"\0" in self._start and self.is_utf8:
-            message = f"{self.path}:1: zero bytes: UTF-16 without its mark, or no text at all"
+            message = f"{self.path}:1: zero bytes: UTF-16 without its mark, or not text at all"
             raise DataError(message, "try --encoding utf-16-le")
 
     def _decoded_lines(self, on_read: Callable[[int], object]) -> Iterator[tuple[int, str]]:
@@ -109,7 +109,7 @@ class TextFile:
                 number += 1
                 yield number, line.removesuffix("\r").removeprefix("\ufeff" if number == 1 else "")
             if len(rest) > LINE_BYTES:
-                raise DataError(f"{self.path}: no line end in {LINE_BYTES >> 20} MiB", "a file of lines is needed")
+                raise DataError(f"{self.path}: no line end in {LINE_BYTES >> 20} MiB", "name a file of lines")
         if rest:
             yield number + 1, rest.removesuffix("\r").removeprefix("\ufeff" if number == 0 else "")
 

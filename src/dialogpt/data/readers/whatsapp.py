@@ -126,20 +126,22 @@ def find_layout(file: TextFile, date_order: str) -> Layout:
     most = max(form.stamps for form in forms.values())
     used = {close: form for close, form in forms.items() if form.stamps * FEW > most}
     if len(used) > 1:
-        log.warning("import %s: stamps of several forms: %s", file.path, ", ".join(f.example for f in used.values()))
+        log.warning(
+            "import %s: time stamps in several formats: %s", file.path, ", ".join(f.example for f in used.values())
+        )
     dates = {fields: number for form in used.values() for fields, number in form.dates.items()}
     order = _order(file, dates) if date_order == "auto" else date_order
     if order is None:
         form = next(iter(used.values()))
         order = "mdy" if any(form.halves for form in used.values()) and "/" in form.example else "dmy"
         log.warning(
-            "import %s: dates such as %s may be day or month first; they are read as %s (--date-order says otherwise)",
+            "import %s: dates such as %s may be day or month first; they are read as %s (--date-order changes it)",
             file.path, form.example, order,
         )  # fmt: skip
     if wrong := [fields for fields in dates if as_day(fields, order) is None]:
         log.warning(
-            "import %s: %d dates are no days as %s, such as %s in line %d; lines that begin with them are text of the "
-            "message above", file.path, len(wrong), order, "/".join(wrong[0]), dates[wrong[0]],
+            "import %s: %d dates do not exist when read as %s, such as %s in line %d; lines that begin with them are "
+            "read as text of the message above", file.path, len(wrong), order, "/".join(wrong[0]), dates[wrong[0]],
         )  # fmt: skip
     return Layout(frozenset(used), order)
 
@@ -188,7 +190,8 @@ def _order(file: TextFile, dates: dict[tuple[str, ...], int]) -> str | None:
     if len(proofs[less]) * FEW > len(proofs[more]):  # a few may stand in messages that quote a chat
         places = " and ".join(f"{'/'.join(found[0])} in line {dates[found[0]]}" for found in proofs.values())
         raise DataError(
-            f"{file.path}: both orders of day and month: {places}", "split the file, or choose with --date-order"
+            f"{file.path}: dates in both orders of day and month: {places}",
+            "split the file, or choose with --date-order",
         )
     if proofs[more]:
         return more

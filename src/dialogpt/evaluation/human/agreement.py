@@ -1,6 +1,6 @@
 """A tally -> how far the judges agree: Krippendorff's alpha at three levels, and Fleiss' kappa.
 
-A unit is a reply, or a pair of replies, of one item; of a judge who judged it twice the first judgement counts.
+A unit is a reply, or a pair of replies, of one item; if a judge judged it twice, the first judgement counts.
 """
 
 from collections.abc import Iterator

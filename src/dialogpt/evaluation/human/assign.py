@@ -1,7 +1,7 @@
 """Which item a judge is given next: rows of a study's tables -> an assignment. For use inside a transaction.
 
-Items that have most judges already come first, so that items become complete early; among those the order is random,
-another one for each judge. No item has more judges than the study wants: reserved ones count until they expire.
+Items that already have most judges come first, so that items become complete early; among equals the order is random,
+a different one for each judge. No item has more judges than the study wants: reserved ones count until they expire.
 """
 
 import random
@@ -68,7 +68,7 @@ class Desk:
         return self._insert(judge, number, position, self._side(number, now), None, now)
 
     def may_keep(self, waiting: Assignment, now: float) -> bool:
-        """Whether the judge may still answer: what has expired may have gone to others."""
+        """Whether the judge may still answer: an expired item may have gone to others."""
         if waiting.asked_for is not None or waiting.reserved > now - RESERVED_S:
             return True
         others = self._count(
@@ -91,7 +91,7 @@ class Desk:
         return answered, max(total, answered + waits), held
 
     def answers(self) -> dict[int, int]:
-        """How many answers each item has that has any, checks apart."""
+        """The number of answers of each item that has any, without checks."""
         rows = self._db.execute(
             "SELECT item, count(*) FROM assignments WHERE asked_for IS NULL AND answered NOT NULL GROUP BY item"
         )
@@ -109,9 +109,9 @@ class Desk:
         return rows.fetchall()
 
     def _check_on(self, judge: int, position: int, items: Sequence[Item]) -> int:
-        """An item to make a check of: one that the judge has judged, so that the check spoils none.
+        """An item to make a check of: one that the judge has already judged, so that no item is spoilt.
 
-        It is not the last one, nor of a context that was a check before, where there is a choice.
+        If there is a choice, it is not the last one, nor from a context that was a check before.
         """
         rows = self._db.execute(
             "SELECT item, asked_for FROM assignments WHERE judge = ? ORDER BY position", (judge,)
@@ -122,7 +122,7 @@ class Desk:
         return self._draw("check", judge, position).choice(fresh[:-1] or fresh)
 
     def _side(self, item: int, now: float) -> bool:
-        """Whether the second system's reply stands first: what was rarer so far for this item, else by lot."""
+        """Whether the second system's reply comes first: whichever was rarer so far for this item, else at random."""
         rows = self._db.execute(
             f"SELECT swapped FROM assignments WHERE item = :item AND {_COUNTS}",
             {"item": item, "since": now - RESERVED_S},

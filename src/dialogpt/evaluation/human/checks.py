@@ -1,7 +1,7 @@
-"""Attention checks: where in a judge's items they stand, and how an item is made into one.
+"""Attention checks: where they are among a judge's items, and how an item is made into one.
 
-A check looks like an item, but one of its replies asks for a certain answer to every question. Among `every` items of
-a judge one is a check, at a random place that is never the first. All of it is a function of the study's seed.
+A check looks like an item, but one of its replies asks for a certain answer to every question. One in `every` items of
+a judge is a check, at a random place that is never the first. All of it is a function of the study's seed.
 """
 
 import random
@@ -32,7 +32,7 @@ def is_check(position: int, every: int, seed: int, judge: int) -> bool:
 
 
 def with_checks(items: int, every: int, seed: int, judge: int) -> int:
-    """How many items a judge sees until `items` of them were no checks."""
+    """How many items a judge sees until `items` of them were not checks."""
     if not every or not items:
         return items
     block, place = divmod(items - 1, every - 1)
@@ -51,7 +51,7 @@ def drawn_answer(kind: Kind, number: int, seed: int) -> int:
 def instructed(item: Item, answer: int) -> Item:
     """The item with the reply that `answer` chooses replaced by the instruction to choose it.
 
-    It is in Arabic where the item is, which whoever judges it can read, and which does not stand out.
+    It is in Arabic if the item is, so that its judges can read it and it does not stand out.
     """
     replies = list(item.replies)
     kind: Kind = "pairs" if len(replies) == 2 else "ratings"

@@ -18,7 +18,7 @@ LOST, TIED, WON = range(3)  # places of the values of pairs
 
 
 def compare(tally: Tally, basis: Basis) -> list[Finding]:
-    """Everything that is to be said of the systems."""
+    """All findings about the systems."""
     drawn = tally.resampled(basis.samples, basis.seed) if basis.samples and len(tally.items) > 1 else None
     return [*(_pairs if tally.kind == "pairs" else _ratings)(tally, drawn, basis)]
 
@@ -137,7 +137,7 @@ def _places(means: Floats) -> Floats:
 def _differences(
     tally: Tally, criterion: str, means: Floats, samples: Floats | None, basis: Basis
 ) -> Iterator[Finding]:
-    """Each system against the one that stands next below it."""
+    """Each system against the next lower one."""
     order = [place for place in np.argsort(-means, kind="stable") if not np.isnan(means[place])]
     upper, lower = order[:-1], order[1:]
     differences = means[upper] - means[lower]

@@ -33,8 +33,8 @@ FEWEST_SYSTEMS = 3  # through two points there is always a line
 class Matched:
     """The tally and the replies of the same items, in the same order.
 
-    `systems` are those that have both, in the order of the replies; of pairs the tally knows others, too. `leaked` are
-    those left out since their replies are among the references.
+    `systems` are those that have both, in the order of the replies; with pairs the tally may have others, too. `leaked`
+    are those left out because their replies are among the references.
     """
 
     tally: Tally
@@ -92,10 +92,10 @@ def _wanted(config: JudgeReportConfig) -> list[str]:
 
 
 def match(tally: Tally, inputs: Inputs) -> Matched:
-    """What judges and files have in common; what they have not is counted in warnings."""
+    """What judges and files have in common; the rest is counted in warnings."""
     systems, leaked = _systems(tally, inputs)
     ids = [segment.id for segment in inputs.segments]
-    if not all(ids) or len(set(ids)) < len(ids):  # a study numbers its contexts then
+    if not all(ids) or len(set(ids)) < len(ids):  # then a study numbers its contexts
         ids = [str(number) for number in range(1, len(ids) + 1)]
     places = {name: place for place, name in enumerate(ids)}
     items = [at for at, name in enumerate(tally.items) if name in places]
@@ -117,8 +117,8 @@ def _systems(tally: Tally, inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, 
     if len(shared) < 2:
         names = ", ".join(system.name for system in inputs.systems)
         raise DataError(
-            f"judged are {', '.join(tally.systems)}; replies are of {names}",
-            "name the files, or their SystemID, as the judged systems: two are needed at least",
+            f"the judged systems are {', '.join(tally.systems)}; replies are of {names}",
+            "name the files, or their SystemID, like the judged systems: at least two are needed",
         )
     if len(shared) - len(leaked) < 2:
         raise DataError(
@@ -177,7 +177,7 @@ def _of_systems(
                 if human_draws is not None and metric_draws is not None:
                     drawn = coefficient(metric_draws[..., metric_at], human_draws[..., at])
                     how, (low, high) = "interval:bootstrap", bounds(drawn)
-                elif name == "pearson" and isinstance(several[0], Jackknifed):  # ranks do not move smoothly
+                elif name == "pearson" and isinstance(several[0], Jackknifed):  # ranks do not change smoothly
                     low, high = _jackknife(matched, several, metric_at, at, value)
                     how = how if low is None else "interval:jackknife"
                 why = "fewer than 3 systems" if count < FEWEST_SYSTEMS else "constant" if np.isnan(value) else ""

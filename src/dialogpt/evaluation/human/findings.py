@@ -1,4 +1,4 @@
-"""The numbers of a report: what each is of, its interval and p-value, and how it was computed."""
+"""The numbers of a report: what each is about, its interval and p-value, and how it was computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from dialogpt.evaluation.ngrams import Floats
 from dialogpt.evaluation.significance import percentiles
 
-ALL = "all"  # in place of a criterion: the mean of all criteria
+ALL = "all"  # instead of a criterion: the mean of all criteria
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A number of a report; `signature` says how it was computed, and why there is no `value` where there is none.
 
-    `systems` are the one or two that it is of, none where it is of the judges or a metric. `low` and `high` are a 95%
+    `systems` are the one or two that it is about, none for the judges or a metric. `low` and `high` are a 95%
     interval, `p` is two-sided, `p_holm` the same, corrected for all tests of its name and criterion. `n` is how many
     judgements, items, units or systems it is of.
     """
@@ -34,7 +34,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What every number of a report rests on: bootstrap samples, their seed, and the end of all signatures."""
+    """What all numbers of a report share: bootstrap samples, their seed, and the end of all signatures."""
 
     samples: int
     seed: int

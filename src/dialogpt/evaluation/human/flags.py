@@ -1,7 +1,7 @@
 """Judgements -> the judges whose answers should be looked at, each with the reasons.
 
-Only failed attention checks leave a judge out (unless --keep-flagged): nothing but a question with a known answer tells
-carelessness from another opinion. The other reasons are named, and the reader decides.
+Only failed attention checks leave a judge out (unless --keep-flagged): only a question with a known answer tells
+carelessness from a different opinion. The other reasons are named, and the reader decides.
 """
 
 import math
@@ -15,11 +15,11 @@ from dialogpt.evaluation.human import Judgement
 from dialogpt.evaluation.human.judgements import Judged
 from dialogpt.evaluation.human.statistics import pearson
 
-FAILED_SHARE, FAILED_LEAST = 0.25, 2  # more than a quarter, and no single slip
+FAILED_SHARE, FAILED_LEAST = 0.25, 2  # more than a quarter, and more than a single slip
 PATTERN_ITEMS = 10  # the same side of ten by chance: 1 in 512
 FAST_S, FAST_ITEMS = 3.0, 5  # a context and a reply of some 10 words each are read in 5 s and more
 AGREEMENT_UNITS = 20
-ONE_SIDED = 1.645  # standard errors below 0 that chance passes once in twenty times
+ONE_SIDED = 1.645  # standard errors below 0, which chance exceeds once in twenty times
 
 
 class Flag(NamedTuple):

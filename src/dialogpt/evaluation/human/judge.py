@@ -1,6 +1,6 @@
 """The `judge` command: replies -> a study's file -> judges, on a web page or in the terminal.
 
-A study that is there is gone on with. Settings that are given then must be those that it was made with.
+An existing study is continued; settings that are given must then be those that it was made with.
 """
 
 import logging
@@ -18,7 +18,7 @@ STORED = ("kind", "criteria", "against", "items", "judges", "check_every", "seed
 
 
 def judge(config: JudgeConfig) -> str:
-    """Make the study or go on with it, and ask its judges; returns how far it is then, and what to do next."""
+    """Make or continue the study, and ask its judges; returns how far it has come, and what to do next."""
     _check(config)
     if not config.terminal:
         server.check_installed()  # before a file is written
@@ -45,19 +45,21 @@ def _check(config: JudgeConfig) -> None:
     if config.kind == "ratings" and config.against == "all":
         raise UsageError("--against all is for pairs", "ratings have one reply at a time: leave it out")
     if config.terminal and config.names:
-        raise UsageError("--terminal and --names together", "the terminal is one judge's, links are for the page")
+        raise UsageError(
+            "--terminal and --names together", "the terminal is for one judge, links are for the page: leave one out"
+        )
     if len(set(config.criteria)) < len(config.criteria) or not all(name.strip() for name in config.criteria):
         raise UsageError(f"--criteria {' '.join(config.criteria)}: one is blank or named twice", "name each once")
     names = [tidy_name(name) for name in (*config.names, *filter(None, [config.terminal]))]
     if len({name.casefold() for name in names}) < len(names):
-        raise UsageError(f"--names {' '.join(names)}: one is there twice", "a judge's name is one judge's")
+        raise UsageError(f"--names {' '.join(names)}: a name occurs twice", "give each judge a name of their own")
 
 
 def _opened(config: JudgeConfig) -> Store:
     """The study, made of the replies when there is none yet."""
     if not config.study.exists():
         if not config.hyps:
-            raise UsageError(f"{config.study} does not exist", "make it of systems' replies: --hyps A.jsonl B.jsonl")
+            raise UsageError(f"{config.study} does not exist", "make it from systems' replies: --hyps A.jsonl B.jsonl")
         return Store.create(config.study, _made(config))
     store = Store.open(config.study)
     try:
@@ -73,7 +75,7 @@ def _opened(config: JudgeConfig) -> Store:
 
 def _made(config: JudgeConfig) -> Study:
     if config.kind == "pairs" and len(config.hyps) < 2:
-        raise UsageError("pairs need two systems", "name two files of replies at least, or --kind ratings")
+        raise UsageError("pairs need two systems", "name at least two files of replies, or --kind ratings")
     inputs = read_replies(config.hyps, config.refs)
     warn_of(inputs.dropped)
     return make_study(config, inputs)
@@ -84,22 +86,22 @@ def _compare(config: JudgeConfig, store: Store, made: Study) -> None:
     there = store.settings
     if made.settings.systems != there.systems:
         raise UsageError(
-            f"{config.study} is of {', '.join(there.systems)}, --hyps of {', '.join(made.settings.systems)}",
-            "name another file for another study; to go on with this one leave out --hyps",
+            f"{config.study} is about {', '.join(there.systems)}, --hyps about {', '.join(made.settings.systems)}",
+            "name another file for another study; to continue this one, leave out --hyps",
         )
     for name in STORED:
         _same(config, name, getattr(made.settings, name), getattr(there, name))
     if list(made.items) != store.items:
         raise UsageError(
             f"{config.study} was made with other replies or contexts of {', '.join(there.systems)}",
-            "name another file for another study; to go on with this one leave out --hyps",
+            "name another file for another study; to continue this one, leave out --hyps",
         )
 
 
 def _compare_settings(config: JudgeConfig, there: Settings) -> None:
     """UsageError for a setting that was given, and is not the one that the study was made with."""
     if config.refs:
-        raise UsageError(f"--refs, but {config.study} is there already", "leave it out to go on with the study")
+        raise UsageError(f"--refs is given, but {config.study} exists already", "leave it out to continue the study")
     for field in fields(config):
         if field.name in STORED and getattr(config, field.name) != field.default:
             _same(config, field.name, getattr(config, field.name), getattr(there, field.name))
@@ -110,7 +112,7 @@ def _same(config: JudgeConfig, name: str, given: object, there: object) -> None:
         shown, made = (" ".join(value) if isinstance(value, tuple) else value for value in (given, there))
         raise UsageError(
             f"--{name.replace('_', '-')} {shown}, but {config.study} was made with {made}",
-            "leave it out to go on with the study, or name another file",
+            "leave it out to continue the study, or name another file",
         )
 
 
@@ -122,4 +124,4 @@ def _describe(store: Store) -> None:
         settings.contexts, len(store.items), settings.judges,
     )  # fmt: skip
     if settings.ties_left_out:
-        log.info("%d pairs have the same reply twice: ties, which nobody is asked about", settings.ties_left_out)
+        log.info("%d pairs have the same reply twice: ties, about which nobody is asked", settings.ties_left_out)

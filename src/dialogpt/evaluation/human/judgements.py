@@ -1,7 +1,7 @@
 """A file of judgements -> `Judged`: a study of `judge`, a TSV of ratings as DSTC-7 published it, or JSONL of Judgement.
 
-The first line of a TSV names its columns: JudgeID, InstanceID, SystemID, and one for each criterion. Lines that do not
-fit, and ratings that are none, are named by file and line; nothing is left out without being counted.
+The first line of a TSV names its columns: JudgeID, InstanceID, SystemID, and one for each criterion. Malformed
+lines and invalid ratings are named by file and line; nothing is left out without being counted.
 """
 
 from collections import Counter
@@ -20,15 +20,15 @@ from dialogpt.files import decode_text, open_input, read_lines
 COLUMNS = ("judgeid", "instanceid", "systemid")
 PAIR_VALUES = (-1, 0, 1)
 SQLITE = b"SQLite format 3"
-NAMED = 5  # lines that one message names
+NAMED = 5  # most lines that one message names
 FORMS = "a study of `dialogpt judge`, a TSV with JudgeID, InstanceID, SystemID and criteria, or JSONL of judgements"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is known of the systems: all judgements of a file, attention checks apart.
+    """All judgements of a file, with attention checks set apart.
 
-    Of a pair the systems stand in the order of `systems`. `dropped` counts by reason what was read and left out.
+    A pair's systems are in the order of `systems`. `dropped` counts by reason what was read and left out.
     """
 
     kind: Kind
@@ -75,7 +75,7 @@ def judged(
     systems: Sequence[str] = (),
     criteria: Sequence[str] = (),
 ) -> Judged:
-    """The judgements, each with its place, put in order; DataError where they tell nothing of two systems.
+    """The judgements, each with its place, put in order; DataError if they do not compare at least two systems.
 
     `systems` and `criteria` are in the order wanted; those not named follow in the order of the judgements.
     """
@@ -83,10 +83,10 @@ def judged(
     wrong = [place for place, judgement in placed if len(judgement.systems) not in (1, 2) or _same_twice(judgement)]
     if wrong:
         raise DataError(
-            f"{_named(wrong)}: a judgement is of one system or of two", '"systems": ["A"] or "systems": ["A", "B"]'
+            f"{_named(wrong)}: a judgement is about one system or two", '"systems": ["A"] or "systems": ["A", "B"]'
         )
     if len(kinds) > 1:
-        raise DataError(f"{path} holds ratings and comparisons of pairs", "make a file of each")
+        raise DataError(f"{path} holds ratings and comparisons of pairs", "put each into a file of its own")
     kind: Kind = "ratings" if kinds == {1} else "pairs"
     allowed = RATINGS if kind == "ratings" else PAIR_VALUES
     good = [each for _, each in placed if each.passed is not None or each.value in allowed]
@@ -110,7 +110,9 @@ def _say_if_nothing(path: Path, kept: Sequence[Judgement], systems: Sequence[str
         raise DataError(f"{path} holds no judgement", "let `dialogpt judge` ask some judges first")
     seen = {system for each in kept for system in each.systems}
     if len(seen) < 2:
-        raise DataError(f"{path}: all judgements are of one system, {seen.pop()!r}", "a comparison needs two at least")
+        raise DataError(
+            f"{path}: all judgements are about one system, {seen.pop()!r}", "a comparison needs at least two"
+        )
 
 
 def _same_twice(judgement: Judgement) -> bool:
@@ -118,7 +120,7 @@ def _same_twice(judgement: Judgement) -> bool:
 
 
 def _oriented(judgement: Judgement, order: Sequence[str]) -> Judgement:
-    """The same judgement with its systems in order: what stood where stays as it was."""
+    """The same judgement with its systems in order; which was shown first stays recorded."""
     if len(judgement.systems) == 1 or order.index(judgement.systems[0]) < order.index(judgement.systems[1]):
         return judgement
     return msgspec.structs.replace(
@@ -129,7 +131,7 @@ def _oriented(judgement: Judgement, order: Sequence[str]) -> Judgement:
 def _count_repeated(kept: Iterable[Judgement], dropped: Counter[str]) -> None:
     times = Counter((each.judge, each.item, each.criterion, frozenset(each.systems)) for each in kept)
     if repeated := sum(times.values()) - len(times):
-        dropped["judgements of what the same judge had judged, which count, but not in agreement"] += repeated
+        dropped["repeated judgements by the same judge, which count, but not in the agreement"] += repeated
 
 
 def _study(path: Path) -> Judged:
@@ -154,7 +156,7 @@ def _json_judgements(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[_
 
 
 def _tsv_judgements(path: Path, lines: Sequence[tuple[int, str]], dropped: Counter[str]) -> Iterator[_Placed]:
-    """A judgement for each cell of a criterion; blank cells and cells that are no rating are counted."""
+    """A judgement for each cell of a criterion; blank cells and invalid ratings are counted."""
     header = [name.strip().casefold() for name in lines[0][1].split("\t")]
     criteria = _criteria(path, header)
     ids = [header.index(column) for column in COLUMNS]
@@ -167,7 +169,7 @@ def _tsv_judgements(path: Path, lines: Sequence[tuple[int, str]], dropped: Count
     if wrong:
         raise DataError(
             f"{_named(wrong)}: not {len(header)} cells with judge, instance and system",
-            "every line has the columns of the first, with tabs between",
+            "every line has the first one's columns, separated by tabs",
         )
     no_ratings: list[str] = []
     for number, cells in rows:
@@ -188,21 +190,21 @@ def _tsv_judgements(path: Path, lines: Sequence[tuple[int, str]], dropped: Count
 
 
 def _criteria(path: Path, header: Sequence[str]) -> list[tuple[int, str]]:
-    """The columns that are no ids, with their names."""
+    """The columns other than ids, with their names."""
     if missing := [column for column in COLUMNS if column not in header]:
-        raise DataError(f"{path}: its first line names no column {missing[0]}", f"name {FORMS}")
+        raise DataError(f"{path}: its first line has no column {missing[0]}", f"name {FORMS}")
     found = [(place, name) for place, name in enumerate(header) if name not in COLUMNS]
     if not found:
         raise DataError(
-            f"{path} has no column of a criterion", "such as Relevance, after JudgeID, InstanceID, SystemID"
+            f"{path} has no column for a criterion", "such as Relevance, after JudgeID, InstanceID, SystemID"
         )
     if twice := [name or "(blank)" for name, count in Counter(header).items() if count > 1 or not name]:
-        raise DataError(f"{path}: column {twice[0]} has no name of its own", "names of columns must differ")
+        raise DataError(f"{path}: column {twice[0]} has no name of its own", "columns need different names")
     return found
 
 
 def _rating(cell: str) -> int | None:
-    """The rating, also where a spreadsheet wrote 3.0; None for what is none."""
+    """The rating, even if a spreadsheet wrote 3.0; None if it is not one."""
     try:
         value = float(cell)
     except ValueError:

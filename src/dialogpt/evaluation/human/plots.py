@@ -1,6 +1,6 @@
 """Findings -> a drawing: wins, ties and losses, or mean ratings with intervals, and metrics against the judges.
 
-One file, PNG, SVG or PDF by its ending. Colours are told apart by colour-blind readers, and in grey.
+One file, PNG, SVG or PDF by its ending. The colours can be told apart by colour-blind readers, and in grey.
 """
 
 from collections.abc import Sequence
@@ -125,5 +125,5 @@ def _dress(axes: Any, *, grid: str) -> None:
 
 
 def _text(name: str) -> str:
-    """A name as it is: matplotlib reads what stands between dollars as mathematics."""
+    """A name as it is: matplotlib would read text between dollar signs as mathematics."""
     return name.replace("$", r"\$")

@@ -1,7 +1,7 @@
 """Findings -> text: tables for 100 columns, the same as LaTeX, or JSON and TSV with every number as it is.
 
-Pairs are in the paper's form: A, wins, ties, wins, B. A star stands at p-values that are below 0.05 when corrected for
-the number of tests (Holm). Correlations are shown of the mean of all criteria; JSON and TSV hold each criterion.
+Pairs are in the paper's form: A, wins, ties, wins, B. A star marks p-values below 0.05 after correction for the number
+of tests (Holm). Correlations are shown for the mean of all criteria; JSON and TSV have each criterion.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ def _ratings(findings: Sequence[Finding]) -> Iterator[Grid]:
 
 
 def _fitting(columns: Grid, width: int) -> int:
-    """How many of the columns stand in the width, one at least."""
+    """How many of the columns fit into the width, at least one."""
     used, count = 0, 0
     for column in columns:
         used += 2 + max(map(len, column))
@@ -184,7 +184,7 @@ def _tabular(grid: Grid) -> str:
 
 
 def _notes(findings: Sequence[Finding]) -> list[str]:
-    """A line for each signature, with what has it; what all of them end with stands once."""
+    """A line for each signature, with what has it; their common end is shown once."""
     owners: dict[str, dict[str, None]] = {}
     for each in findings:
         if not each.name.startswith("flagged:"):

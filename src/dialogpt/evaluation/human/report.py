@@ -1,4 +1,4 @@
-"""The `judge report` command: a file of judgements -> who wins, how sure that is, how far judges and metrics agree."""
+"""The `judge report` command: a file of judgements -> who wins, how certainly, how far judges and metrics agree."""
 
 import logging
 
@@ -47,7 +47,7 @@ def report(config: JudgeReportConfig) -> str:
 
 
 def _check(config: JudgeReportConfig) -> None:
-    """What is wrong with the settings is said before anything is read."""
+    """Errors in the settings are reported before anything is read."""
     check_least(config, samples=0, seed=0)
     hint = "to correlate metrics: --hyps replies.jsonl --refs references.jsonl"
     if config.hyps and not config.refs:

@@ -5,8 +5,8 @@
     GET  /api/j/TOKEN           the item to answer, and how far the judge is; ?back=1: the last answer again
     POST /api/j/TOKEN/answers   {"assignment": ..., "values": {criterion: value}, "seconds": ...} -> as above
 
-What goes wrong is {"error": ..., "hint": ...}: 404 for a token that nobody has, 409 for a name or an item that others
-have, 413 and 422 for bodies that are too large or no answers, 503 when the study's file cannot be written.
+Errors are {"error": ..., "hint": ...}: 404 for an unknown token, 409 for a name or an item that others have, 413 and
+422 for bodies that are too large or invalid, 503 when the study's file cannot be written.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 BODY_BYTES = 1 << 16
 BODY_S = 30.0
-LOOKS = ["GET", "HEAD"]  # the latter is what monitors and previews of links ask
+LOOKS = ["GET", "HEAD"]  # HEAD is for monitors and link previews
 FILES = {"page.css": "text/css"} | dict.fromkeys(
     ("page.js", "texts.js", "texts-en.js", "texts-ar.js"), "text/javascript"
 )
@@ -95,7 +95,7 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
         if not names:
             sys.stdout.write(f"{address}/\n")
         sys.stdout.flush()
-        log.info("Ctrl-C ends; what was answered is kept")
+        log.info("Ctrl-C ends the server; answers are kept")
         settings = uvicorn.Config(
             make_app(store, joining=not names),
             log_config=None,
@@ -107,7 +107,7 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
             ws="none",
             timeout_graceful_shutdown=3,
         )
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped: as by Ctrl-C
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # services are stopped by it
         try:
             uvicorn.Server(settings).run(sockets=[listening])
         except KeyboardInterrupt:
@@ -117,7 +117,7 @@ def serve(store: Store, host: str, port: int, names: Sequence[str] = ()) -> None
 
 
 def make_app(store: Store, *, joining: bool) -> "FastAPI":
-    """The FastAPI application of a study; without `joining` only who has a link may judge."""
+    """The FastAPI application of a study; without `joining` only people with a link may judge."""
     from fastapi import FastAPI, Request
 
     app = FastAPI(openapi_url=None, redirect_slashes=False)
@@ -186,7 +186,7 @@ def _respond(content: bytes | dict[str, Any], kind: str = "application/json", st
 
 
 def _nobody(request: Any, files: dict[str, bytes]) -> Any:
-    """That nobody is at an address, whose page finds its files as many folders above as the address has."""
+    """The page for an unknown address, which finds its files as many folders up as the address is deep."""
     up = b"../" * (request.scope["raw_path"].count(b"/") - 1)
     return _respond(files["unknown.html"].replace(b'"../', b'"' + up), "text/html", 404)
 
@@ -218,7 +218,7 @@ def _answered(store: Store, token: str, answer: Answer) -> dict[str, Any]:
 def _known(store: Store, token: str) -> Judge:
     judge = store.judge_with(token)
     if judge is None:
-        raise Unknown("this link is of no judge of this study", "open the link that was sent to you")
+        raise Unknown("this link belongs to no judge of this study", "open the link that was sent to you")
     return judge
 
 
@@ -233,7 +233,9 @@ async def _body(request: Any, kind: type[T]) -> T:
                     raise TooLarge(f"more than {BODY_BYTES} bytes", "an answer is a few hundred")
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, RecursionError, TimeoutError) as error:
-        raise DataError(f"not what is asked for: {error or 'too slow'}", "see how the page does it") from error
+        raise DataError(
+            f"the request cannot be read: {error or 'it came too slowly'}", "send what the page sends"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -244,12 +246,12 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(
             f"cannot listen at {host}, port {port}: {error.strerror or error}",
-            "name another --port, or end what uses it; --host is an address of this machine",
+            "name another --port, or stop what uses it; --host is an address of this machine",
         ) from error
 
 
 def _visible(host: str) -> str:
-    """The host as it stands in a link: an address that means all of this machine's is no place to go to."""
+    """The host as shown in a link: an address that stands for all of this machine's cannot be opened."""
     if host in ("0.0.0.0", "::", ""):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host

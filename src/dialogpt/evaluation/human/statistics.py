@@ -1,8 +1,8 @@
 """Counts of judgements -> tests, agreement and correlations: arrays in, numbers out, each with its source.
 
-Units (a reply that was rated, a pair of replies) stand in rows, values (1 to 5; worse, tie, better) in columns, so that
-judges may be any number and any may be missing. What is undefined is NaN. Leading axes, written `...`, are bootstrap
-samples or criteria.
+Units (a reply that was rated, a pair of replies) are rows, values (1 to 5; worse, tie, better) are columns, so there
+may be any number of judges, and any may be missing. What is undefined is NaN. Leading axes, written `...`, are
+bootstrap samples or criteria.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def sign_test(wins: int, losses: int) -> float:
     Dixon and Mood (1946), The Statistical Sign Test: twice the binomial tail, at most 1.
     """
     count = wins + losses
-    ways, tail = 1, 0  # of `count` coins, in whole numbers: thousands of judgements are no trouble
+    ways, tail = 1, 0  # of `count` coins, in whole numbers, exact for thousands of judgements
     for heads in range(min(wins, losses) + 1):
         tail += ways
         ways = ways * (count - heads) // (heads + 1)
@@ -31,7 +31,7 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:
-    """The p-values of one family corrected for their number; NaN, undefined, is no member.
+    """The p-values of one family corrected for their number; NaN, undefined, does not count.
 
     Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure.
     """
@@ -135,14 +135,14 @@ def kendall(x: Floats, y: Floats) -> Floats:
 
 
 def middle_ranks(groups: Ints, weights: Floats) -> Floats:
-    """Ranks of points that stand several times each: group numbers by size and weights, (n,), -> ranks less 1/2."""
+    """Ranks of points that occur several times each: group numbers by size and weights, (n,), -> ranks less 1/2."""
     in_group = np.bincount(groups, weights=weights)
     found: Floats = (np.cumsum(in_group) - in_group / 2)[groups]
     return found
 
 
 def _centred(x: Floats) -> Floats:
-    """x less its mean; NaN where x is constant, but for what sums in another order make of it."""
+    """x less its mean; NaN where x is constant, up to rounding."""
     size = np.abs(x).max(axis=-1, keepdims=True)
     varied = np.ptp(x, axis=-1, keepdims=True) > TINY * size
     return np.where(varied, x - x.mean(axis=-1, keepdims=True), np.nan)

@@ -1,6 +1,6 @@
 """A study's one file: SQLite with its settings, items, judges, what was given to whom, and what they said.
 
-Several threads and processes may use the file at once. What a call has returned from is on the disk. An item given to a
+Several threads and processes may use the file at once. When a call returns, its change is on disk. An item given to a
 judge is reserved for half an hour; then others may have it, as long as it is not answered.
 """
 
@@ -27,15 +27,15 @@ LONGEST_S = 86_400.0
 
 
 class TooLate(DataError):
-    """An answer that is no longer asked for."""
+    """An answer that comes too late."""
 
 
 class NameTaken(UsageError):
-    """Somebody judges under that name already."""
+    """Somebody already judges under that name."""
 
 
 class Judge(NamedTuple):
-    """Who judges; the token is known to nobody else."""
+    """A judge; nobody else knows the token."""
 
     number: int
     name: str
@@ -43,7 +43,7 @@ class Judge(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An item as a judge sees it, its replies in the order in which they stand there, A and B.
+    """An item as a judge sees it, its replies in the order shown, A and B.
 
     `position` counts the judge's items from 0. `values` are what the judge said of it, by criterion and relative to
     what is seen: 1 for A, 0 for a tie, -1 for B, or the rating; empty before.
@@ -59,7 +59,7 @@ class Shown(NamedTuple):
 class Share(NamedTuple):
     """How far a judge is: `answered` of `total` items, the checks among them.
 
-    Others' answers make the total smaller. `held` are items that others have before them now.
+    Others' answers make the total smaller. `held` are items that others are working on now.
     """
 
     answered: int
@@ -97,7 +97,7 @@ class Store:
     def create(cls, path: Path, study: Study, clock: Callable[[], float] = time.time) -> Self:
         """Write a new study and open it; UsageError when there is a file already."""
         if path.exists():
-            raise UsageError(f"{path} exists", "name another file, or go on with it: leave out --hyps")
+            raise UsageError(f"{path} exists", "name another file, or continue it: leave out --hyps")
         try:
             with atomic_file(path) as partial:
                 write_study(partial, study)
@@ -107,7 +107,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, clock: Callable[[], float] = time.time) -> Self:
-        """Open a study; DataError for a file that is none, or that another version wrote."""
+        """Open a study; DataError for a file that is not one, or that another version wrote."""
         return cls(path, clock)
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, how: str = "DEFERRED") -> Iterator[None]:
-        """All or nothing of what is done inside; SQLite's errors become DataErrors that name the file."""
+        """A transaction, all or nothing; SQLite's errors become DataErrors that name the file."""
         try:
             with self._lock:
                 self._db.execute(f"BEGIN {how}")
@@ -140,12 +140,12 @@ class Store:
     # Judges
 
     def add_judge(self, name: str) -> Judge:
-        """A new judge; NameTaken where somebody has the name, UsageError where it is none."""
+        """A new judge; NameTaken if somebody has the name, UsageError for an invalid one."""
         name = tidy_name(name)
         token = secrets.token_urlsafe(16)
         with self._transaction("IMMEDIATE"):
             if self._judge("folded", name.casefold()):
-                raise NameTaken(f"somebody judges as {name!r} already", "name another, or go on by your own link")
+                raise NameTaken(f"somebody judges as {name!r} already", "choose another name, or open your own link")
             row = self._db.execute(
                 "INSERT INTO judges (name, folded, token) VALUES (?, ?, ?)", (name, name.casefold(), token)
             )
@@ -180,24 +180,24 @@ class Store:
     def answer(self, judge: Judge, assignment: int, values: Mapping[str, int], seconds: float) -> None:
         """Keep what the judge says of an item, relative to what is seen, as `Shown.values`.
 
-        The same again changes nothing; another answer to the item that was answered last takes its place, and the
-        seconds add up. TooLate for any other, or when the item has gone to other judges; DataError for wrong values.
+        Repeating it changes nothing; another answer to the last item replaces the first one, and the seconds
+        add up. TooLate for any other, or when the item has gone to other judges; DataError for wrong values.
         """
         self._check(values, seconds)
         late = ""
         with self._transaction("IMMEDIATE"):
             given = self._desk.find(judge.number, assignment)
             if given is None or not (given.answered or self._desk.may_keep(given, self._clock())):
-                late = "this one has gone to another judge, as it waited long for an answer"
+                late = "this item has gone to another judge, as it waited too long for an answer"
             else:
                 sign = -1 if given.swapped else 1
                 kept = {criterion: sign * value for criterion, value in values.items()}
                 late = self._keep(given, kept, min(seconds, LONGEST_S))
         if late:
-            raise TooLate(late, "go on with the next one")
+            raise TooLate(late, "continue with the next one")
 
     def _keep(self, given: Assignment, values: Mapping[str, int], seconds: float) -> str:
-        """Write an answer; returns why not."""
+        """Write an answer; returns why not, or nothing."""
         if given.answered:
             if self._values(given) == values:
                 return ""
@@ -220,7 +220,9 @@ class Store:
             raise DataError(f"an answer to {', '.join(values) or 'nothing'}", self._asked())
         for criterion, value in values.items():
             if type(value) is not int or value not in allowed:
-                raise DataError(f"{criterion}: {value!r} is no answer", f"one of {', '.join(map(str, allowed))}")
+                raise DataError(
+                    f"{criterion}: {value!r} is not an answer", f"answer with one of {', '.join(map(str, allowed))}"
+                )
         if not 0 <= seconds < float("inf"):
             raise DataError(f"{seconds} seconds", "0 or more")
 
@@ -290,7 +292,7 @@ def tidy_name(name: str) -> str:
     """A judge's name, its blanks made single; UsageError for one that is empty, too long, or no text."""
     tidied = " ".join(unicodedata.normalize("NFC", name).split())
     if not tidied or len(tidied) > LONGEST_NAME:
-        raise UsageError(f"a name has 1 to {LONGEST_NAME} letters, this one {len(tidied)}", "say another name")
+        raise UsageError(f"a name has 1 to {LONGEST_NAME} letters, this one {len(tidied)}", "choose another name")
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn") for letter in tidied):
-        raise UsageError(f"{tidied!r} is no name", "letters, digits and signs make a name")
+        raise UsageError(f"{tidied!r} is not a name", "use letters, digits and punctuation")
     return tidied

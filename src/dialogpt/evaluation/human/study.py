@@ -1,8 +1,8 @@
 """Systems' replies to the same contexts -> a study: its settings, and the items that judges are asked about.
 
 An item is a context with the replies of a pair of systems, or with one reply to be rated. Pairs whose replies are the
-same are ties by construction: nobody is asked, and how many they are is kept beside the judgements. Which contexts are
-drawn is a function of the seed.
+same are ties by construction: nobody is asked, and their number is kept beside the judgements. The seed decides which
+contexts are drawn.
 """
 
 import random
@@ -17,7 +17,7 @@ from dialogpt.evaluation.human import PAIR_CRITERIA, RATING_CRITERIA, JudgeConfi
 from dialogpt.evaluation.inputs import Inputs
 from dialogpt.evaluation.segments import Segment
 
-# What a criterion asks of a pair, and what it means, as the judges are told; others are asked by their names.
+# For each criterion the question about a pair, and its meaning; other criteria are asked by their names.
 QUESTIONS = {
     "relevance": ("Which reply is more relevant?", "It fits what was said before, and follows from it."),
     "informativeness": (

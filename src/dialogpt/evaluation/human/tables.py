@@ -17,8 +17,8 @@ import msgspec
 from dialogpt.errors import DataError
 from dialogpt.evaluation.human.study import Item, Settings, Study
 
-APPLICATION, VERSION = 0x4A554447, 1  # "JUDG", and the form of the tables
-WAIT_S = 30.0  # for other processes' writing
+APPLICATION, VERSION = 0x4A554447, 1  # "JUDG", and the version of the tables
+WAIT_S = 30.0  # to wait for other processes' writing
 
 _TABLES = """
 CREATE TABLE study (settings TEXT NOT NULL);
@@ -44,17 +44,17 @@ CREATE TABLE judgements (
 
 
 class Unusable(DataError):
-    """The file cannot be read or written now: a full disk, rights, damage."""
+    """The file cannot be read or written now: a full disk, permissions, damage."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a study's file for reading and writing, in any thread; what is in it is not looked at."""
+    """Open a study's file for reading and writing, in any thread, without checking what it contains."""
     if not path.is_file():
-        raise DataError(f"{path} is no file", "name a study, which `dialogpt judge` makes from --hyps")
+        raise DataError(f"{path} is not a file", "name a study, which `dialogpt judge` makes from --hyps")
     try:
         uri = f"{path.resolve().as_uri()}?mode=rw"
         db = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")  # what was acknowledged outlives the power, too
+        db.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power failure, too
         db.execute("PRAGMA foreign_keys = ON")
     except sqlite3.Error as error:
         raise unusable(path, error) from error
@@ -65,15 +65,16 @@ def read_settings(db: sqlite3.Connection, path: Path) -> Settings:
     """The study's settings; DataError for a file that holds no study, or one of another version."""
     application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if application != APPLICATION:
-        raise DataError(f"{path} is an SQLite file, but no study", "name a file that `dialogpt judge` made")
+        raise DataError(f"{path} is an SQLite file, but not a study", "name a file that `dialogpt judge` made")
     if version != VERSION:
         raise DataError(
-            f"{path} is a study of version {version}, this is version {VERSION}", "use the dialogpt that made it"
+            f"{path} is a study of version {version}, this is version {VERSION}",
+            "use the version of dialogpt that made it",
         )
     try:
         return msgspec.json.decode(db.execute("SELECT settings FROM study").fetchone()[0], type=Settings)
     except (msgspec.DecodeError, TypeError) as error:
-        raise DataError(f"{path}: its settings are damaged: {error}", "take a copy of it, if there is one") from error
+        raise DataError(f"{path}: its settings are damaged: {error}", "use a copy of it, if you have one") from error
 
 
 def write_study(path: Path, study: Study) -> None:
@@ -104,7 +105,7 @@ def read_items(db: sqlite3.Connection, path: Path) -> list[Item]:
     try:
         return [Item(row[0], *map(decode, row[1:])) for row in rows]
     except (msgspec.DecodeError, TypeError) as error:
-        raise DataError(f"{path}: its items are damaged: {error}", "take a copy of it, if there is one") from error
+        raise DataError(f"{path}: its items are damaged: {error}", "use a copy of it, if you have one") from error
 
 
 def _json(value: Any) -> str:
@@ -114,5 +115,5 @@ def _json(value: Any) -> str:
 def unusable(path: Path, error: sqlite3.Error) -> DataError:
     """What SQLite says of a study's file, in words."""
     if "not a database" in str(error):
-        return DataError(f"{path} is no study", "name a file that `dialogpt judge` made")
-    return Unusable(f"{path}: {error}", "check its folder, space and rights, and that it is whole")
+        return DataError(f"{path} is not a study", "name a file that `dialogpt judge` made")
+    return Unusable(f"{path}: {error}", "check its folder, disk space and permissions, and that it is undamaged")

@@ -1,6 +1,6 @@
 """Judgements -> how often each value was given to each unit: all that the statistics count.
 
-A unit is what one judgement is of: the system of a rating, or the two of a pair.
+A unit is what one judgement is about: the system of a rating, or the two of a pair.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ MOST_COUNTS = 1 << 27  # a gibibyte
 class Tally:
     """Counts of I items, U units, C criteria and V values.
 
-    `counts` and `first`, (I, U, C, V), are of all judgements, and of each judge's first one of a unit: agreement is
-    between judges. `values` are 1 to 5, or -1, 0, 1: the first system of a pair lost, tied, won.
+    `counts` and `first`, (I, U, C, V), count all judgements, and only each judge's first one of a unit, since agreement
+    is between judges. `values` are 1 to 5, or -1, 0, 1: the first system of a pair lost, tied, won.
     """
 
     kind: Kind
@@ -66,7 +66,7 @@ class Tally:
 
 
 def tally(judged: Judged) -> Tally:
-    """Count the judgements, of which there are some; DataError for more systems than anybody compares."""
+    """Count the judgements (at least one); DataError for absurdly many systems."""
     items = {name: place for place, name in enumerate(dict.fromkeys(each.item for each in judged.judgements))}
     given = {each.systems for each in judged.judgements}
     order = {name: place for place, name in enumerate(judged.systems)}

@@ -1,6 +1,6 @@
 """A study in the terminal, or in a pipe: an item, then a line for each criterion; `<` goes back by one, `q` ends.
 
-An item's answers are kept at once when all its criteria have one. What is typed wrongly is asked again.
+An item's answers are kept as soon as all its criteria have one. An invalid answer is asked for again.
 """
 
 import logging
@@ -44,7 +44,9 @@ def ask(store: Store, name: str) -> None:
         shown = _next(store, judge, shown, answer, time.monotonic() - started)
     if not shown:
         held = store.progress(judge).held
-        screen.say("That is all. Thank you!" if not held else f"That is all now; others have {held} items before them.")
+        screen.say(
+            "That is all. Thank you!" if not held else f"That is all for now; other judges are working on {held} items."
+        )
 
 
 def _next(store: Store, judge: Judge, shown: Shown, answer: dict[str, int], seconds: float) -> Shown | None:
@@ -56,7 +58,7 @@ def _next(store: Store, judge: Judge, shown: Shown, answer: dict[str, int], seco
 
 
 class Screen:
-    """Shows items and reads answers, a line each, in whatever the terminal can."""
+    """Shows items and reads answers, a line each, on any terminal."""
 
     def __init__(self, store: Store) -> None:
         from rich.console import Console
@@ -89,7 +91,7 @@ class Screen:
         for question in self._questions:
             typed = self._line(question, shown)
             while typed not in (*self._keys, BACK, QUIT):
-                self.say(f"{typed!r} is no answer: {', '.join(self._keys)}, {BACK} or {QUIT}")
+                self.say(f"{typed!r} is not an answer: {', '.join(self._keys)}, {BACK} or {QUIT}")
                 typed = self._line(question, shown)
             if typed in (BACK, QUIT):
                 return typed
@@ -104,12 +106,12 @@ class Screen:
         )
         line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
-            self._console.print()  # nobody has typed the line's end
+            self._console.print()  # the end of input does not end the line
         return line.strip().casefold() if line else QUIT
 
 
 def _printable(text: str) -> str:
-    """The text without signs that would steer the terminal."""
+    """The text without control characters, which could steer the terminal."""
     return "".join(
         letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "\N{REPLACEMENT CHARACTER}"
         for letter in text

@@ -1,7 +1,7 @@
 """A replier whose hypotheses another engine makes; guards, drawing again, the polite line and reranking are here.
 
 Requests to the engine run in the event loop of a thread of their own. A second thread judges and orders, so that a
-backward model's work holds up no stream. Whoever goes away takes his request to the engine along.
+backward model's work holds up no stream. When a client goes away, its request to the engine is cancelled.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Backend:
     """Asks the engine for up to `most_rows` hypotheses at a time, until it is closed.
 
     rankers: loads them, when MMI is first asked for; None where there are none. always: the rankers of every job.
-    tokenizer: the engine's, where it is known: contexts are then cut to what the engine reads before they are sent,
+    tokenizer: the engine's, if known: contexts are then cut to what the engine reads before they are sent,
     else when it refuses them.
     """
 
@@ -75,19 +75,19 @@ class Backend:
 
     @property
     def waiting(self) -> int:
-        return max(0, len(self._jobs) - self._begun)  # a job may begin before it stands among them
+        return max(0, len(self._jobs) - self._begun)  # a job may begin before it is listed here
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
 
     def gauges(self) -> list[Gauge]:
-        """What is asked for, and what has come of it so far."""
+        """What is under way, and what came of it so far."""
         return [
-            Gauge("dialogpt_rows", "Hypotheses that the backend is asked for", lambda: self.rows),
-            Gauge("dialogpt_waiting", "Requests that wait for a place", lambda: self.waiting),
-            Gauge("dialogpt_tokens_total", "Tokens that the backend has made", lambda: self.tokens_made),
-            Gauge("dialogpt_backend_failures_total", "Replies that the backend failed", lambda: self.failures),
+            Gauge("dialogpt_rows", "Hypotheses that the backend is working on", lambda: self.rows),
+            Gauge("dialogpt_waiting", "Requests waiting for a place", lambda: self.waiting),
+            Gauge("dialogpt_tokens_total", "Tokens made by the backend", lambda: self.tokens_made),
+            Gauge("dialogpt_backend_failures_total", "Replies that failed at the backend", lambda: self.failures),
         ]
 
     def attend(self) -> None:
@@ -102,7 +102,7 @@ class Backend:
         future.add_done_callback(lambda _: self._forget(job))
 
     def cancel(self, job: Job) -> None:
-        """Give a job up, and what is asked of the engine for it."""
+        """Give a job up, and cancel its requests to the engine."""
         job.cancelled = True
         with self._lock:
             future = self._jobs.get(job)
@@ -116,7 +116,7 @@ class Backend:
         asking = asyncio.run_coroutine_threadsafe(self._client.models(), self._loop)
         try:
             asking.result(HEALTH_S)
-        except MissingError:  # it tells no models, but it answers
+        except MissingError:  # it lists no models, but it answers
             return None
         except BackendError as error:
             return error.message
@@ -150,7 +150,7 @@ class Backend:
         await self._client.close()
 
     async def _work(self, job: Job) -> None:
-        """Make a job's reply and tell it; what goes wrong is the job's own error."""
+        """Make a job's reply and report it; what goes wrong is the job's own error."""
         done: Reply | Exception
         try:
             async with self._places(job.config.hypotheses):
@@ -165,7 +165,7 @@ class Backend:
 
     @asynccontextmanager
     async def _places(self, rows: int) -> AsyncIterator[None]:
-        """Wait for so many rows' places; who came first is first, and whoever asks for more than there are is alone."""
+        """Wait for that many rows, first come, first served; a job that wants more rows than there are runs alone."""
         async with self._door:
             while self.rows and self.rows + rows > self._most_rows:
                 self._left.clear()
@@ -199,7 +199,7 @@ class Backend:
         return await self._loop.run_in_executor(self._judge, work, *arguments)
 
     def _turns(self, job: Job) -> list[Turn]:
-        """What is sent of the context."""
+        """The part of the context that is sent."""
         if self._tokenizer is None or self.n_ctx is None:
             return list(job.context)
         return fitting(self._tokenizer, job.context, self.n_ctx, job.config.max_new_tokens)

@@ -2,7 +2,7 @@
 
 503  it cannot be reached, or says so itself      429  it is busy; its Retry-After is passed on
 504  it takes too long, or says so itself         400  it refuses what was asked, and why
-502  anything else: an error of its own, a connection that breaks off, an answer that is none
+502  anything else: an error of its own, a connection that breaks off, an unreadable answer
 """
 
 import re
@@ -18,15 +18,15 @@ from dialogpt.chat.serving.replier import ReplyError
 
 T = TypeVar("T")
 CONNECT_S = 5.0
-IDLE_S = 2.0  # a connection is kept so long: less than servers keep theirs, or a request may meet one that is closing
-RETRIES = 2  # of a connection that is refused
+IDLE_S = 2.0  # how long a connection is kept: less than servers keep theirs, or a request may meet one that is closing
+RETRIES = 2  # when a connection is refused
 LONGEST_LINE = 1 << 24  # bytes of a streamed event
-LONGEST_TOLD = 300  # characters of what an engine says of its error
+LONGEST_TOLD = 300  # characters of an engine's error that are passed on
 TOO_LONG = re.compile(r"context.?(length|size|window)|maximum model length|too long|max_model_len", re.IGNORECASE)
 
 
 class BackendError(ReplyError):
-    """What an engine did not do; `lasting`: it would not do it the next time either."""
+    """What an engine failed to do; `lasting`: it would fail the next time, too."""
 
     def __init__(
         self, message: str, hint: str = "", *, status: int = 502, retry_after: str = "", lasting: bool = False
@@ -44,19 +44,19 @@ class MissingError(BackendError):
 
 
 class RefusedError(BackendError):
-    """What an engine will not do, with its reason: what was asked is not right for it."""
+    """A request that an engine does not accept, with its reason."""
 
     def __init__(self, said: str) -> None:
         self.too_long = TOO_LONG.search(said) is not None  # the prompt is longer than it reads
-        hint = "shorten the message" if self.too_long else "ask for something else"
-        super().__init__(f"the backend refuses: {said}", hint, status=400, lasting=True)
+        hint = "shorten the message" if self.too_long else "change the request as it says"
+        super().__init__(f"the backend refuses the request: {said}", hint, status=400, lasting=True)
 
 
 class Client:
     """An engine's HTTP side, for one event loop."""
 
     def __init__(self, url: str, key: str, timeout_s: float) -> None:
-        """timeout_s: between two signs of life."""
+        """timeout_s: the longest silence."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_S)
         self.url = url
         self._http = httpx.AsyncClient(
@@ -101,16 +101,16 @@ class Client:
                 yield response
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise BackendError(
-                f"the backend at {self.url} cannot be reached", "try again in a while", status=503, retry_after="5"
+                f"the backend at {self.url} cannot be reached", "try again later", status=503, retry_after="5"
             ) from error
         except httpx.TimeoutException as error:
-            raise BackendError("the backend takes too long", "try again in a while", status=504) from error
-        except httpx.RequestError as error:  # a connection that broke, or what is no HTTP
+            raise BackendError("the backend takes too long", "try again later", status=504) from error
+        except httpx.RequestError as error:  # a broken connection, or something other than HTTP
             raise _broken_off() from error
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The data of server-sent events; their lines end by newlines alone, whatever else Unicode takes for an end."""
+    """The data of server-sent events; their lines end only at newlines, not at Unicode's other line ends."""
     rest = b""
     async for part in response.aiter_bytes():
         *lines, rest = (rest + part).split(b"\n")
@@ -148,12 +148,10 @@ def _refusal(response: httpx.Response, content: bytes) -> BackendError:
     if status in (400, 413, 422) or (status == 500 and "completion choice" in said):  # llama.cpp's answer to n > 1
         return RefusedError(said)
     if status == 429:
-        return BackendError(
-            f"the backend is busy: {said}", "try again in a while", status=429, retry_after=after or "1"
-        )
+        return BackendError(f"the backend is busy: {said}", "try again later", status=429, retry_after=after or "1")
     if status in (401, 403):
-        hint = "set DIALOGPT_BACKEND_KEY to the right one where the server is started"
-        return BackendError("the backend does not take this server's key", hint, lasting=True)
+        hint = "start the server with the right DIALOGPT_BACKEND_KEY"
+        return BackendError("the backend rejects this server's key", hint, lasting=True)
     if status in (404, 405):
         return MissingError(said)
     passed_on = status if status in (503, 504) else 502
@@ -170,7 +168,7 @@ def _said(error: Any) -> str:
 
 
 def _broken_off() -> BackendError:
-    return BackendError("the backend broke off", "try again")
+    return BackendError("the backend broke off its answer", "try again")
 
 
 def _not_ours() -> BackendError:

@@ -1,7 +1,7 @@
-"""A context -> hypotheses of an engine, in one request, or one for each where it takes no `n`.
+"""A context -> hypotheses of an engine, in one request, or one for each if it does not support `n`.
 
-What the engine does not read is left out by whole turns, the oldest first: exactly, where its tokenizer and its n_ctx
-are known; else the older half of the turns each time it refuses what is too long.
+What does not fit is left out by whole turns, oldest first: exactly, if the engine's tokenizer and n_ctx are known;
+otherwise the older half of the turns, each time it refuses the context as too long.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from dialogpt.tokens.bpe import Tokenizer
 
 
 class Draw(NamedTuple):
-    """Hypotheses of a context, and how many tokens of it were read; 0 where the engine does not tell."""
+    """Hypotheses of a context, and how many tokens of it were read; 0 if the engine does not say."""
 
     hypotheses: list[Drawn]
     prompt_tokens: int
@@ -29,7 +29,7 @@ class Draw(NamedTuple):
 async def draw(
     client: Client, facts: Facts, wish: Wish, attempt: int, on_text: Callable[[str], object] | None
 ) -> Draw:  # fmt: skip
-    """As many hypotheses as are wished for, by other seeds in each attempt; `on_text` hears the pieces of one."""
+    """As many hypotheses as wanted, with other seeds in each attempt; `on_text` gets the pieces if it is one."""
     while True:
         try:
             if on_text is not None:
@@ -42,7 +42,7 @@ async def draw(
 
 
 async def _drawn(client: Client, facts: Facts, wish: Wish, attempt: int) -> Draw:
-    """All in one request, or one in each, also where it takes an `n`, but not so large a one."""
+    """All in one request, or each in its own, also if the engine supports `n` but not one that large."""
     if wish.n == 1 or facts.many:
         try:
             return await _asked(client, facts, _seeded(wish, attempt, 0))
@@ -84,7 +84,7 @@ async def _streamed(client: Client, facts: Facts, wish: Wish, on_text: Callable[
 
 
 async def _all(requests: Sequence[Coroutine[Any, Any, Draw]]) -> Draw:
-    """All of the requests, at once; the first that fails ends the others."""
+    """All the requests at once; the first that fails ends the others."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(request) for request in requests]

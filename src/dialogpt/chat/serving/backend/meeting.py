@@ -1,7 +1,7 @@
-"""At the start: wait until the engine answers, then find out which model it has and what it can.
+"""At the start: wait until the engine answers, then find out which model it has and what it supports.
 
-It is asked for one token of two replies, with everything that may be asked for; what it refuses is left out, as little
-as it takes (`wire.FEATURES`), and not asked for again.
+It is asked for one token of two replies, with every parameter that may be needed; if it refuses, as few features as
+possible are left out (`wire.FEATURES`), and not used again.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 async def meet(
     url: str, key: str, *, model: str, route: Route, end_text: str, timeout_s: float, wait_s: float
 ) -> Facts:  # fmt: skip
-    """What there is to know of the engine at the address.
+    """What is known of the engine at the address.
 
-    It may take `wait_s` seconds to answer; BackendError when it does not, or never will, UsageError when it has not
-    the model. end_text: ends turns, unless the engine tells its model's own.
+    It may take `wait_s` seconds to answer; BackendError when it does not, or never will, UsageError when it does
+    not have the model. end_text: ends turns, unless the engine names its model's own.
     """
     client = Client(url, key, timeout_s)
     until, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
@@ -53,13 +53,13 @@ async def _introduced(client: Client, asked: Facts) -> Facts:
     except MissingError:
         if not model:
             raise
-        return asked  # it does not tell its models, but may have this one
+        return asked  # it does not list its models, but may have this one
     found = [card for card in cards if model in ("", card.id)]
     if not found:
         names = ", ".join(repr(card.id) for card in cards[:8]) or "none"
         raise UsageError(f"the backend has no model {model!r}", f"it has {names}: see --backend-model")
     if len(found) > 1:
-        log.info("of the backend's %d models %s is asked", len(cards), found[0].id)
+        log.info("the backend has %d models; using %s", len(cards), found[0].id)
     card = found[0]
     end_text = (card.dialogpt and card.dialogpt.end_token) or asked.end_text
     return replace(asked, model=card.id, kind=card.owned_by or "", n_ctx=_n_ctx(card), end_text=end_text)
@@ -72,7 +72,7 @@ def _n_ctx(card: Card) -> int | None:
 
 
 async def _tried(client: Client, facts: Facts) -> Facts:
-    """What it can: the first way to ask that it does not refuse."""
+    """What it supports: the first form of request that it does not refuse."""
     config = ReplyConfig(max_new_tokens=1, temperature=1.0)
     wish = Wish(turns=[Turn("hi")], config=config, seed=1, n=2)
     if facts.kind == OURS:
@@ -89,7 +89,7 @@ async def _tried(client: Client, facts: Facts) -> Facts:
         if len(hypotheses_of(answer)) < 2:
             now = replace(now, lacks=now.lacks | {"n"})
         if now.lacks:
-            log.info("the backend does without: %s", ", ".join(sorted(now.lacks)))
+            log.info("the backend does not support: %s", ", ".join(sorted(now.lacks)))
         return now
     assert refused is not None
     raise refused

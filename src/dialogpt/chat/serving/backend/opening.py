@@ -22,13 +22,13 @@ from dialogpt.tokens.opening import END_TEXT
 def open_backend(config: ServeConfig) -> tuple[Backend, str]:
     """Wait for the engine; returns the replier, and what the model is called.
 
-    MODEL, where it is named, gives the tokenizer; UsageError for an address that is none.
+    MODEL, if it is named, gives the tokenizer; UsageError for an invalid address.
     """
     frugal_with_memory()
     url, key = backend_url(config.backend), os.environ.get("DIALOGPT_BACKEND_KEY", "").strip()
     tokenizer = Tokenizer.load(tokenizer_folder(config.model)) if config.model else None
     guards = default_guards(config.blocklist)
-    loaded = load_rankers(config) if config.mmi else []  # at once, where every reply asks for them
+    loaded = load_rankers(config) if config.mmi else []  # at once, if every reply needs them
 
     def rankers() -> Rankers:
         return loaded or load_rankers(config)
@@ -48,14 +48,14 @@ def open_backend(config: ServeConfig) -> tuple[Backend, str]:
 
 
 def backend_url(text: str) -> str:
-    """The address that routes are appended to, without its /v1; UsageError when it is none."""
+    """The address that routes are appended to, without its /v1; UsageError for an invalid one."""
     try:
         parts = urlsplit(text)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         right = False
     if not right or parts.query or parts.fragment:
-        raise UsageError(f"--backend {text} is no address of a server", "name one such as http://127.0.0.1:8000")
+        raise UsageError(f"--backend {text} is not a server's address", "name one such as http://127.0.0.1:8000")
     if parts.username or parts.password:
-        raise UsageError("--backend holds a password", "set DIALOGPT_BACKEND_KEY in the environment")
+        raise UsageError("--backend contains a password", "set DIALOGPT_BACKEND_KEY in the environment")
     return text.rstrip("/").removesuffix("/v1")

@@ -1,7 +1,7 @@
 """OpenAI's text and chat completions as an engine's client sees them: a wish -> a body; an answer -> hypotheses.
 
-The prompt is made here, each turn ended by the end token, as our models read it. What engines call a thing differs:
-extras that one does not know it passes over, or refuses, which is found out at the start (`meeting`).
+The prompt is made here, each turn ended by the end token, as our models read it. Engines use different names:
+an extra that an engine does not know is ignored or refused, which is found out at the start (`meeting`).
 """
 
 import math
@@ -19,13 +19,13 @@ from dialogpt.tokens.opening import END_TEXT
 
 Route = Literal["completions", "chat"]
 PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
-FEATURES = ("n", "logprobs", "extras")  # what an engine may refuse, in the order in which it is done without
+FEATURES = ("n", "logprobs", "extras")  # what an engine may refuse, in the order in which it is left out
 OURS = "dialogpt"  # who owns the models of our own servers
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an engine: its model, whose kind it is, the most tokens together, what it refuses.
+    """What is known of an engine: its model and kind, the most tokens of context and reply, what it refuses.
 
     end_text: the token that ends each turn of a prompt.
     """
@@ -39,7 +39,7 @@ class Facts:
 
     @property
     def many(self) -> bool:
-        """Whether several hypotheses may be asked for in one request."""
+        """Whether one request may ask for several hypotheses."""
         return self.kind == OURS or "n" not in self.lacks
 
 
@@ -56,7 +56,7 @@ class Wish:
 
 
 class Drawn(Hypothesis, frozen=True, kw_only=True):
-    """A hypothesis that another engine made: it tells how many tokens, not which, and maybe not how likely they are."""
+    """A hypothesis of another engine, which says how many tokens it has, not which, and perhaps how likely they are."""
 
     tokens: tuple[int, ...] = ()
     logprob: float = math.nan
@@ -106,7 +106,7 @@ class Usage(msgspec.Struct):
 
 
 class Told(msgspec.Struct):
-    """A hypothesis, as our own servers tell it."""
+    """A hypothesis, as our own servers give it."""
 
     text: str
     tokens: int
@@ -124,13 +124,13 @@ class Answer(msgspec.Struct):
 
 
 class Ours(msgspec.Struct):
-    """What our own servers tell of a model beside."""
+    """What our own servers add about a model."""
 
     end_token: str | None = None
 
 
 class Card(msgspec.Struct):
-    """A model, as /v1/models tells it; `max_model_len` is vLLM's and ours, `meta` llama.cpp's."""
+    """A model, as /v1/models describes it; `max_model_len` is vLLM's and ours, `meta` llama.cpp's."""
 
     id: str
     owned_by: str | None = None
@@ -166,7 +166,7 @@ class Reading:
         return said
 
     def hypotheses(self) -> list[Drawn]:
-        """What was made: as our own servers tell it, or the one reply that came."""
+        """What was made: as our own servers give it, or the one reply that came."""
         if self.told is not None:
             return drawn_of(self.told)
         count = self.usage.completion_tokens if self.usage else 0
@@ -178,7 +178,7 @@ def drawn_of(told: Sequence[Told]) -> list[Drawn]:
 
 
 def hypotheses_of(answer: Answer) -> list[Drawn]:
-    """The replies of a whole answer; none where there are none in it."""
+    """The replies of a whole answer; none if there are none in it."""
     if answer.hypotheses is not None:
         return drawn_of(answer.hypotheses)
     count = answer.usage.completion_tokens if answer.usage and len(answer.choices) == 1 else 0
@@ -224,7 +224,7 @@ def _ours(wish: Wish) -> dict[str, Any]:
 
 
 def _extras(wish: Wish) -> dict[str, Any]:
-    """By vLLM's names and llama.cpp's, each of which passes over the other's."""
+    """By vLLM's and llama.cpp's names; each engine ignores the other's."""
     config = wish.config
     extras = {"top_k": config.top_k or -1, "min_p": config.min_p, "min_tokens": config.min_new_tokens,
               "repetition_penalty": config.repetition_penalty, "repeat_penalty": config.repetition_penalty}  # fmt: skip
@@ -237,7 +237,7 @@ def prompt_of(turns: Sequence[Turn], end_text: str) -> str:
 
 
 def messages_of(turns: Sequence[Turn], end_text: str) -> list[dict[str, str]]:
-    """The turns as messages; those of nobody known take turns, the last one the user's."""
+    """The turns as messages; those of unknown speakers alternate, and the last one is the user's."""
     roles = {USER: "user", BOT: "assistant"}
     last = len(turns) - 1
     in_turn = ("user", "assistant")

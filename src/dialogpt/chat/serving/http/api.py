@@ -1,7 +1,7 @@
 """The HTTP server as an application: OpenAI's routes, /health, /metrics, and the page.
 
-A request becomes a job of the replier; what the job tells, in the replier's thread, reaches the request by its event
-loop. Whoever goes away takes his job along.
+A request becomes a job of the replier; the job's news, from the replier's thread, reach the request through its event
+loop. When a client goes away, its job is cancelled.
 """
 
 import asyncio
@@ -47,18 +47,18 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parents[1] / "page"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-ERRORS: dict[int | str, dict[str, Any]] = {  # of replies, as the document tells them
+ERRORS: dict[int | str, dict[str, Any]] = {  # for the OpenAPI document
     status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
-    for status, text in ((400, "what is asked cannot be done"), (401, "the key is missing or another one"),
-                         (404, "another model is served"),
-                         (413, "the request is too large"), (422, "the request has not the right form"),
-                         (429, "too many requests wait"), (500, "an error of the server"),
-                         (502, "the backend has failed"), (503, "what makes the replies cannot be reached"),
+    for status, text in ((400, "the request cannot be carried out"), (401, "the key is missing or wrong"),
+                         (404, "this model is not served here"),
+                         (413, "the request is too large"), (422, "the request is malformed"),
+                         (429, "too many requests are waiting"), (500, "an error in the server"),
+                         (502, "the backend has failed"), (503, "replies cannot be made now"),
                          (504, "the backend takes too long"))
 }  # fmt: skip
 TOLD: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "the reply; with `stream` as events of its pieces",
+        "description": "the reply; with `stream`, events with its pieces",
         "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
     }
 }
@@ -89,7 +89,7 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     )
     app.get("/metrics", dependencies=needs_key, response_class=Response, responses={401: ERRORS[401]})(metrics.page)
     app.get("/health", responses={503: {"description": "no replies are being made, and why"}})(server.health)
-    app.head("/health", include_in_schema=False)(server.health)  # which balancers and monitors ask
+    app.head("/health", include_in_schema=False)(server.health)  # for load balancers and monitors
     app.api_route("/health/", methods=["GET", "HEAD"], include_in_schema=False)(server.health)
     app.get("/docs", include_in_schema=False)(_docs)
     add_handlers(app)
@@ -101,12 +101,12 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
             expose_headers=["Retry-After"],
         )  # fmt: skip
     if config.page and PAGE.is_dir():
-        app.router.default = _Page(directory=PAGE, html=True)  # a mount would take a route's other methods, too
+        app.router.default = _Page(directory=PAGE, html=True)  # a mount would catch other methods of a route, too
     return app
 
 
 async def _docs() -> Response:
-    """The routes, to try; FastAPI's own page asks for the document at the root of a proxy."""
+    """The routes, to try out; FastAPI's own page looks for the document at the root of a proxy."""
     return get_swagger_ui_html(openapi_url="openapi.json", title="DialoGPT", swagger_favicon_url="icon.svg")
 
 
@@ -142,7 +142,7 @@ class _Server:
         return await self._complete(body, request, chat=False)
 
     async def models(self) -> dict[str, Any]:
-        """The one model that is served, and how it replies where a request says nothing."""
+        """The one model that is served, and its defaults for requests."""
         return {"object": "list", "data": [await self.model(self.name)]}
 
     async def model(self, name: str) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class _Server:
 
 
 class _Stream(Response):
-    """Replies as server-sent events, in pieces as they are made; at the end why, and what was asked for.
+    """Replies as server-sent events, in pieces as they are made; at the end the reason, and requested extras.
 
     Those of several prompts come one after the other, though they are made together.
     """
@@ -213,7 +213,7 @@ class _Stream(Response):
         self._talks, self._first, self._answer, self._body, self._metrics = talks, first, answer, body, metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send them. Whoever goes away is noticed by the talks: no task has to stand beside this one."""
+        """Send them. The talks notice when the client goes away, so no second task is needed."""
         answer = self._answer
         head = [answer.piece(index, None) for index in range(self._body.n)] if answer.chat else []
         usages: list[dict[str, int]] = []
@@ -246,7 +246,7 @@ class _Stream(Response):
                 talk.leave()
 
     def _last(self, told: Told, said: str, place: int) -> Iterator[dict[str, Any]]:
-        """What of the prompt at that place has not been said yet."""
+        """What has not been sent yet of the reply to the prompt at that place."""
         answer, body = self._answer, self._body
         texts, reasons, _ = told.some(body.n)
         for number, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
@@ -266,6 +266,6 @@ def _key_check(key: str) -> Any:
         scheme, _, rest = authorization.partition(" ")
         sent = rest.lstrip() if scheme.lower() == "bearer" else authorization
         if not hmac.compare_digest(sent.encode("latin-1", "replace"), key.encode()):  # as it came over the wire
-            raise HTTPException(401, "the API key is missing or another one")
+            raise HTTPException(401, "the API key is missing or wrong")
 
     return check

@@ -11,12 +11,14 @@ from dialogpt.chat.serving.replier import ReplyError
 from dialogpt.errors import DialoGPTError
 
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}  # of the others below 500: invalid_request_error
-ONE_OBJECT = "send one JSON object in UTF-8; where a shell changes quotes or letters, from a file: curl --data @FILE"
-ROUTES = "the base URL of clients ends in /v1, its routes are chat/completions, completions and models"
+ONE_OBJECT = (
+    "send one JSON object in UTF-8; if your shell changes quotes or letters, send it from a file: curl --data @FILE"
+)
+ROUTES = "a client's base URL ends in /v1; the routes are chat/completions, completions and models"
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have the application answer so."""
+    """Have the application answer errors this way."""
     app.add_exception_handler(DialoGPTError, _explained)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
@@ -30,7 +32,7 @@ async def _explained(request: Request, error: DialoGPTError) -> JSONResponse:
 
 
 def status_of(error: Exception) -> tuple[int, str]:
-    """The status of an error, and what may be told of it."""
+    """The status of an error, and what clients may be told about it."""
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     if not isinstance(error, DialoGPTError):
@@ -41,33 +43,33 @@ def status_of(error: Exception) -> tuple[int, str]:
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """A body that has not the right form."""
+    """A malformed body."""
     faults = [_fault(fault) for fault in error.errors()]
-    if isinstance(error.body, bytes):  # which FastAPI reads as JSON only where it is called so
-        faults = ["the body is not read as JSON: send it with the header Content-Type: application/json"]
+    if isinstance(error.body, bytes):  # FastAPI reads it as JSON only if it is declared so
+        faults = ["the body is not declared as JSON: send the header Content-Type: application/json"]
     return JSONResponse(error_body(422, "; ".join(faults)), status_code=422)
 
 
 def _fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "json_invalid":
-        return f"the body is no JSON, at character {fault['loc'][-1]}: {fault['ctx']['error']} ({ONE_OBJECT})"
+        return f"the body is not JSON, at character {fault['loc'][-1]}: {fault['ctx']['error']} ({ONE_OBJECT})"
     if fault["loc"] == ("body",):
         if fault["type"] == "missing":
             return f"the body is empty ({ONE_OBJECT})"
-        if fault["type"] == "value_error":  # ours, which says what
+        if fault["type"] == "value_error":  # our own message
             return str(fault["ctx"]["error"])
     where = ".".join(str(part) for part in fault["loc"] if part != "body")
-    return f"{where or 'the body'}: {fault['msg'].removeprefix('Value error, ')}"  # which pydantic puts before ours
+    return f"{where or 'the body'}: {fault['msg'].removeprefix('Value error, ')}"  # pydantic's prefix to our messages
 
 
 async def _refused(request: Request, error: HTTPException) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else error.headers
     message = str(error.detail)
     if error.status_code == 404:
-        message = f"nothing is at {request.url.path} ({ROUTES})"
+        message = f"there is nothing at {request.url.path} ({ROUTES})"
     elif error.status_code == 405:
-        message = f"{request.method} is not for {request.url.path} (send {(headers or {}).get('Allow', 'GET')})"
-    elif error.status_code == 400:  # FastAPI's, of letters that are not UTF-8, and of what is nested too deep
+        message = f"{request.method} is not allowed at {request.url.path} (send {(headers or {}).get('Allow', 'GET')})"
+    elif error.status_code == 400:  # FastAPI's error for text that is not UTF-8, or nested too deep
         message = f"the body cannot be read ({ONE_OBJECT})"
     return JSONResponse(error_body(error.status_code, message), status_code=error.status_code, headers=headers)
 

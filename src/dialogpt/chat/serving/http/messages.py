@@ -1,7 +1,7 @@
 """What clients send and get: OpenAI's chat and text completions, and what this server adds to them.
 
 Beyond OpenAI's: `top_k`, `min_p`, `repetition_penalty`, `no_repeat_ngram`, `mmi`, `num_hypotheses`, `safety`; with
-`hypotheses` the answer tells what the reply was chosen from. What the model cannot do is an error, not passed over.
+`hypotheses` the answer includes what the reply was chosen from. What the model cannot do is an error, not ignored.
 """
 
 import math
@@ -22,29 +22,29 @@ from dialogpt.session import Turn
 from dialogpt.tokens.opening import END_TEXT
 
 MOST = 16  # replies, or hypotheses, or stops, of a request
-LONGEST_STOP = 256  # characters: each token of a reply is looked at for every stop
+LONGEST_STOP = 256  # characters: every stop is checked at each token
 MOST_PROMPTS = 64
 LEAVE_OUT = "leave it out"
 NOT_HERE = {  # what the model cannot do, and what to do instead
     "tools": "leave them out: the model calls none", "functions": "leave them out: the model calls none",
-    "logit_bias": "leave it out; `stop`, `repetition_penalty` and `no_repeat_ngram` are there",
-    "logprobs": "leave it out; `hypotheses` tells the log-probability of each reply", "top_logprobs": LEAVE_OUT,
-    "presence_penalty": "leave it out, or 0; `repetition_penalty` is there",
-    "frequency_penalty": "leave it out, or 0; `repetition_penalty` is there",
+    "logit_bias": "leave it out; there are `stop`, `repetition_penalty` and `no_repeat_ngram`",
+    "logprobs": "leave it out; `hypotheses` gives the log-probability of each reply", "top_logprobs": LEAVE_OUT,
+    "presence_penalty": "leave it out, or send 0; there is `repetition_penalty`",
+    "frequency_penalty": "leave it out, or send 0; there is `repetition_penalty`",
     "audio": "leave it out: replies are text", "echo": "leave it out, and put the prompt before the reply",
-    "suffix": "leave it out: replies follow what is before them", "min_tokens": LEAVE_OUT, "ignore_eos": LEAVE_OUT,
+    "suffix": "leave it out: replies follow what comes before them", "min_tokens": LEAVE_OUT, "ignore_eos": LEAVE_OUT,
     "mirostat": LEAVE_OUT, "mirostat_mode": LEAVE_OUT, "grammar": LEAVE_OUT, "json_schema": LEAVE_OUT,
     "guided_json": LEAVE_OUT, "guided_regex": LEAVE_OUT, "guided_choice": LEAVE_OUT, "guided_grammar": LEAVE_OUT,
     "structured_outputs": LEAVE_OUT, "stop_token_ids": "leave them out; `stop` takes texts",
 }  # fmt: skip
-UNREAD = ("tool", "function")  # roles of messages that nobody has said
-PLAIN = {"type": "text"}  # the one form of a response that there is
+UNREAD = ("tool", "function")  # roles whose messages are left out
+PLAIN = {"type": "text"}  # the only response format
 
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 
 
 def _setting(name: str) -> Any:
-    """The field of a setting that a request may leave out, in the range that it has everywhere."""
+    """An optional field for a setting, with the range that it has everywhere."""
     least, most, above = RANGES[name]
     from_, beyond = (None, least) if above else (least, None)
     return Field(None, ge=from_, gt=beyond, le=most if math.isfinite(most) else None)
@@ -61,13 +61,13 @@ class Message(BaseModel):
 
     @model_validator(mode="after")
     def _said(self) -> "Message":
-        if self.content is None and self.role not in ("assistant", *UNREAD):  # who has called tools has said nothing
-            raise ValueError(f"a message of role {self.role} needs its content, a text")
+        if self.content is None and self.role not in ("assistant", *UNREAD):  # a message that only called tools
+            raise ValueError(f"a message of role {self.role} needs a text as its content")
         return self
 
 
 class Request(BaseModel):
-    """What both kinds of completions share."""
+    """Fields of both kinds of completions."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -109,10 +109,10 @@ class Request(BaseModel):
         return self
 
     def drawn_with(self, other: int) -> int:
-        """The seed that was asked for, else the other one; so it is for -1, as clients of llama.cpp mean it."""
+        """The requested seed, else the other one; -1 means none, as in llama.cpp."""
         if self.seed is None or self.seed == -1:
             return other
-        return self.seed if self.seed >= 0 else self.seed % 2**31  # which every engine behind takes
+        return self.seed if self.seed >= 0 else self.seed % 2**31  # a size that every engine accepts
 
     @property
     def stops(self) -> list[str]:
@@ -124,8 +124,8 @@ class Request(BaseModel):
         return bool((self.stream_options or {}).get("include_usage"))
 
     def settings(self, made: ReplyConfig) -> ReplyConfig:
-        """The reply's settings: the server's, and what the request says; UsageError where they contradict."""
-        mine = self.model_fields_set & SETTINGS  # what else a request says is nobody's setting
+        """The reply's settings: the server's, changed by the request; UsageError for contradictions."""
+        mine = self.model_fields_set & SETTINGS  # unknown fields are ignored
         asked = {name: value for name in mine if (value := getattr(self, name)) is not None}
         if self.max_tokens is not None:
             asked["max_new_tokens"] = self.max_tokens
@@ -160,9 +160,11 @@ class ChatRequest(Request):
         return self
 
     def contexts(self, end_text: str = END_TEXT) -> list[list[Turn]]:
-        """The one conversation, without what the system and tools say: a model of dialogue would reply to it."""
+        """The one conversation, without system and tool messages: a dialogue model would reply to them."""
         if (last := self.messages[-1].role) in UNREAD:
-            raise DataError(f"the last message is of role {last}, which is not read", "end with what to reply to")
+            raise DataError(
+                f"the last message is of role {last}, which is not read", "end with the message to reply to"
+            )
         turns = []
         for number, message in enumerate(self.messages, 1):
             if message.role in ("user", "assistant") and (text := tidy(_text(message, number))):
@@ -170,7 +172,9 @@ class ChatRequest(Request):
         if not tidy(_text(self.messages[-1], len(self.messages))):
             raise DataError("the last message is empty", "a reply needs a message to reply to")
         if not turns:
-            raise DataError("all messages are the system's, which are not read", "a reply needs a message of the user")
+            raise DataError(
+                "all messages are the system's, which the model does not read", "a reply needs a message from the user"
+            )
         return [turns]
 
 
@@ -183,7 +187,7 @@ class TextRequest(Request):
     @classmethod
     def _some_texts(cls, said: Any) -> Any:
         if isinstance(said, list) and any(isinstance(each, int | list) for each in said):
-            raise ValueError("tokens are not read here: send texts, which the model's own tokenizer reads")
+            raise ValueError("prompts of token ids are not supported: send texts")
         if isinstance(said, list) and not 1 <= len(said) <= MOST_PROMPTS:
             raise ValueError(f"there are {len(said)}: a request has 1 to {MOST_PROMPTS}")
         return said
@@ -191,7 +195,7 @@ class TextRequest(Request):
     @model_validator(mode="after")
     def _hypotheses_of_one(self) -> "TextRequest":
         if self.hypotheses and not isinstance(self.prompt, str) and len(self.prompt) > 1:
-            raise ValueError("hypotheses are told of one prompt: send a request for each")
+            raise ValueError("hypotheses are given for one prompt only: send a request for each prompt")
         return self
 
     def contexts(self, end_text: str = END_TEXT) -> list[list[Turn]]:
@@ -217,7 +221,7 @@ def _text(message: Message, number: int) -> str:
 
 
 class Answer:
-    """One request's answer, whole or in pieces, in the form of its kind."""
+    """One request's answer, whole or in pieces, in the format of its kind."""
 
     def __init__(self, model: str, chat: bool) -> None:
         self.model, self.chat = model, chat
@@ -232,7 +236,7 @@ class Answer:
         return {**self._head(""), "choices": choices, "usage": usage, **more}
 
     def piece(self, index: int, text: str | None, reason: str | None = None, **more: Any) -> dict[str, Any]:
-        """A piece of a streamed reply; the first one, None, tells whose it is."""
+        """A piece of a streamed reply; the first one, None, says who speaks."""
         if not self.chat:
             said: dict[str, Any] = {"text": text or ""}
         elif text is None:
@@ -243,7 +247,7 @@ class Answer:
         return {**self._head(".chunk"), "choices": [choice], **more}
 
     def usage(self, usage: dict[str, int]) -> dict[str, Any]:
-        """The last piece of a stream that was asked to count."""
+        """The last piece of a stream with `include_usage`."""
         return {**self._head(".chunk"), "choices": [], "usage": usage}
 
     def _head(self, piece: str) -> dict[str, Any]:
@@ -257,7 +261,7 @@ def summed(usages: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def told_of(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
-    """What a reply was chosen from: the best first, the rejected ones last; `forward` where its engine tells it."""
+    """What a reply was chosen from: best first, rejected ones last; `forward` if its engine reports it."""
     return [
         {"text": h.text, **({} if math.isnan(h.logprob) else {"forward": round(h.logprob, 4)}),
          "tokens": h.size, "ended": h.ended,
@@ -267,7 +271,7 @@ def told_of(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
 
 
 def defaults_of(config: ServeConfig) -> dict[str, Any]:
-    """What a request gets that says nothing, by what it may say; no `num_hypotheses` means: 16 with MMI, else 1."""
+    """The defaults of a request's fields; `num_hypotheses` None means 16 with MMI, else 1."""
     return {
         **{name: getattr(config, name) for name in sorted(SETTINGS | {"seed"})},
         "max_tokens": config.max_new_tokens, "num_hypotheses": config.num_hypotheses or None, "mmi": bool(config.mmi),

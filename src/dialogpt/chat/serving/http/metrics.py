@@ -12,16 +12,19 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """Counts of one server; the replier's are read when they are asked for."""
+    """Counts of one server; the replier's are read when needed."""
 
     def __init__(self, replier: Replier) -> None:
         self._registry = CollectorRegistry()
         self._replier = replier
         self.first_token = Histogram(
-            "dialogpt_first_token_seconds", "From a request to its first text", buckets=SECONDS, registry=self._registry
+            "dialogpt_first_token_seconds",
+            "Time from a request to its first text",
+            buckets=SECONDS,
+            registry=self._registry,
         )
         self.reply = Histogram(
-            "dialogpt_reply_seconds", "From a request to its whole reply", buckets=SECONDS, registry=self._registry
+            "dialogpt_reply_seconds", "Time from a request to its whole reply", buckets=SECONDS, registry=self._registry
         )
         for name, what, read in replier.gauges():
             Gauge(name, what, registry=self._registry).set_function(read)
@@ -34,7 +37,7 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self.broken = Counter(
-            "dialogpt_broken_streams", "Streams that were begun and not completed, by what their status would be",
+            "dialogpt_broken_streams", "Streams begun but not completed, by the status they would have had",
             ["status"], registry=self._registry,
         )  # fmt: skip
 
@@ -47,7 +50,7 @@ class Metrics:
 
 
 class Counted:
-    """Counts an application's answers to requests for replies; 499 where the client has gone away before."""
+    """Counts an application's answers to requests for replies; 499 if the client left before its answer."""
 
     def __init__(self, app: Any, metrics: Metrics) -> None:
         self._app, self._answers = app, metrics.answers

@@ -1,4 +1,4 @@
-"""Between one request and its job: what the replier's thread tells, heard in the event loop.
+"""Between one request and its job: passes news from the replier's thread to the event loop.
 
 When the client goes away the job is cancelled, and its rows leave the batch before the next token.
 """
@@ -34,7 +34,7 @@ class Told:
     prompt_tokens: int
 
     def some(self, n: int) -> tuple[list[str], list[str], dict[str, int]]:
-        """The best n texts, why each ended, and the tokens; a fixed line where too few may be said."""
+        """The best n texts, why each ended, and the tokens; a fixed line if too few may be said."""
         said = [hypothesis for hypothesis in self.hypotheses if hypothesis.rejected is None][:n]
         texts = [hypothesis.text for hypothesis in said]
         reasons = ["stop" if hypothesis.ended else "length" for hypothesis in said]
@@ -60,7 +60,7 @@ Event = str | Told | Exception
 
 
 class Mail:
-    """Brings what a replier's thread tells to the event loop, which is woken once for all that has come meanwhile."""
+    """Brings news from a replier's thread to the event loop, which is woken once for all that has come."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -75,14 +75,14 @@ class Mail:
             self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._woken = False  # first: what comes from now on wakes again
+        self._woken = False  # first: what comes from now on wakes the loop again
         while self._came:
             hear, event = self._came.popleft()
             hear(event)
 
 
 class Talk:
-    """One request's job and what it tells: pieces of text, and at last the reply or an error."""
+    """One request's job and its events: pieces of text, and finally the reply or an error."""
 
     def __init__(self, replier: Replier, metrics: Metrics, mail: Mail) -> None:
         self._replier, self._metrics, self._mail = replier, metrics, mail
@@ -94,8 +94,8 @@ class Talk:
         self._heard = False
 
     def begin(self, job: Job, request: Request) -> None:
-        """Hand the job over; BusyError when too many wait. Should the client go away, that is the last event."""
-        self._job = job  # before it is handed over: it may be done at once
+        """Hand the job over; BusyError when too many wait. If the client goes away, that is the last event."""
+        self._job = job  # before handing it over: it may be done at once
         try:
             self._replier.submit(job)
         except DialoGPTError:
@@ -169,11 +169,11 @@ class Talk:
 
 
 def shown(error: Exception) -> Exception:
-    """The error as a client may see it: what is not meant for users tells nothing of its inside."""
+    """The error as a client may see it: one not meant for users shows nothing of its inside."""
     return error if isinstance(error, DialoGPTError | HTTPException) else HTTPException(500, "the reply failed")
 
 
 def _note(error: Exception) -> None:
-    """Write where an error came from into the log; not its message, which may hold what was said."""
+    """Log where an error came from; not its message, which may contain what was said."""
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("a reply failed: %s\n%s", type(error).__name__, where.rstrip())
