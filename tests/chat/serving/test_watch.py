@@ -220,7 +220,7 @@ def test_one_that_is_stopped_is_killed_and_another_begins(
 
     with begun(config) as worker:
         run(worker, work)
-    assert "decoding hangs, and is killed: it has done nothing for 1 s" in caplog.text
+    assert "decoding hangs and is killed: it has done nothing for 1 s" in caplog.text
 
 
 @pytest.mark.usefixtures("quick")
