@@ -13,7 +13,7 @@ from dialogpt.errors import DialoGPTError
 
 
 class ReplyError(DialoGPTError):
-    """A reply that cannot be made now; `status` is HTTP's, `retry_after` in seconds or a date, "" where unknown."""
+    """A reply that is not made; `status` is HTTP's, `retry_after` in seconds or a date, "" where unknown."""
 
     def __init__(self, message: str, hint: str = "", *, status: int, retry_after: str = "") -> None:
         super().__init__(message, hint)

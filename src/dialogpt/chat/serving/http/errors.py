@@ -37,9 +37,7 @@ def status_of(error: Exception) -> tuple[int, str]:
         return error.status_code, str(error.detail)
     if not isinstance(error, DialoGPTError):
         return 500, "the reply failed"
-    if isinstance(error, ReplyError):
-        return error.status, str(error)
-    return 404 if str(error).startswith("no model ") else 400, str(error)
+    return error.status if isinstance(error, ReplyError) else 400, str(error)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dialogpt.chat.bot import BOT, USER
 from dialogpt.chat.serving import ServeConfig
+from dialogpt.chat.serving.replier import ReplyError
 from dialogpt.data.readers import tidy
 from dialogpt.decoding import RANGES, Hypothesis, ReplyConfig, settings_by_name
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError
 from dialogpt.session import Turn
 from dialogpt.tokens.opening import END_TEXT
 
@@ -279,6 +280,6 @@ def defaults_of(config: ServeConfig) -> dict[str, Any]:
 
 
 def check_model(asked: str, name: str) -> None:
-    """UsageError when a request names another model than the one that is served."""
+    """ReplyError when a request names another model than the one that is served."""
     if asked not in ("", name, "default"):
-        raise UsageError(f"no model {asked!r} here", f"name {name!r}, or none")
+        raise ReplyError(f"no model {asked!r} here", f"name {name!r}, or none", status=404)
