@@ -21,36 +21,40 @@ ARABIC = "صباح الخير، كيف حالك؟"
 def main() -> None:
     folder = Path(sys.argv[1] if sys.argv[1:] else "docs/images")
     with subprocess.Popen(SERVE, stderr=subprocess.PIPE, text=True) as server, sync_playwright() as driver:
-        assert server.stderr is not None
-        url = next(found[0] for line in server.stderr if (found := re.search(r"http://[\d.:]+", line)))
-        chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1120, "height": 760}, locale="en-GB")
-        page.goto(url)
-        for place, texts in enumerate(TALKS):
-            if place:
-                page.click("text=New conversation")
-            for text in texts:
-                say(page, text)
-        show_hypotheses(page)
-        page.screenshot(path=folder / "page.png")
-        kept = page.context.storage_state()
-        phone = chromium.new_page(
-            viewport={"width": 360, "height": 720}, device_scale_factor=1.5, has_touch=True, storage_state=kept,
-            locale="en-GB",
-        )  # fmt: skip
-        phone.goto(page.url)
-        show_hypotheses(phone)
-        phone.locator("#messages").evaluate("messages => messages.scrollTo(0, 0)")
-        phone.screenshot(path=folder / "page-narrow.png")
-        arabic = chromium.new_page(
-            viewport={"width": 900, "height": 640}, color_scheme="dark", storage_state=kept, locale="ar"
-        )
-        arabic.goto(url)
-        say(arabic, ARABIC)
-        say(arabic, "I like music. What about you?")
-        arabic.screenshot(path=folder / "page-arabic.png")
-        chromium.close()
-        server.terminate()
+        try:
+            assert server.stderr is not None
+            url = next(found[0] for line in server.stderr if (found := re.search(r"http://[\d.:]+", line)))
+            take(driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]), url, folder)
+        finally:
+            server.terminate()
+
+
+def take(chromium: Any, url: str, folder: Path) -> None:
+    page = chromium.new_page(viewport={"width": 1120, "height": 760}, locale="en-GB")
+    page.goto(url)
+    for place, texts in enumerate(TALKS):
+        if place:
+            page.click("text=New conversation")
+        for text in texts:
+            say(page, text)
+    show_hypotheses(page)
+    page.screenshot(path=folder / "page.png")
+    kept = page.context.storage_state()
+    phone = chromium.new_page(
+        viewport={"width": 360, "height": 720}, device_scale_factor=1.5, has_touch=True, storage_state=kept,
+        locale="en-GB",
+    )  # fmt: skip
+    phone.goto(page.url)
+    show_hypotheses(phone)
+    phone.locator("#messages").evaluate("messages => messages.scrollTo(0, 0)")
+    phone.screenshot(path=folder / "page-narrow.png")
+    arabic = chromium.new_page(
+        viewport={"width": 900, "height": 640}, color_scheme="dark", storage_state=kept, locale="ar"
+    )
+    arabic.goto(url)
+    say(arabic, ARABIC)
+    say(arabic, "I like music. What about you?")
+    arabic.screenshot(path=folder / "page-arabic.png")
 
 
 def show_hypotheses(page: Any) -> None:

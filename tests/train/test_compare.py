@@ -134,6 +134,17 @@ def test_perplexities_of_different_things_are_said_to_be(make_run: MakeRun, name
     assert "cannot be compared" not in compare([one, one])
 
 
+def test_shards_are_the_same_wherever_they_are(make_run: MakeRun) -> None:
+    runs = {
+        name: make_run(name, (5, 1.0), shards=place, shards_digest=digest)
+        for name, place, digest in (("a", "/x", "1"), ("moved", "/y", "1"), ("replaced", "/x", "2"))
+    }
+    assert "cannot be compared" not in compare([runs["a"], runs["moved"]])
+    assert "where shards differ" in compare([runs["a"], runs["replaced"]])
+    older = make_run("older", (5, 1.0), shards="/y")
+    assert "where shards differ" in compare([runs["a"], older])
+
+
 def test_columns_are_named_so_that_they_differ(make_run: MakeRun) -> None:
     plain, same, arabic = make_run("one/run"), make_run("two/run"), make_run("تجربة")
     assert compare([plain, arabic]).split()[:2] == ["run", "تجربة"]

@@ -19,6 +19,7 @@ from dialogpt.hub import model_folder
 from dialogpt.train.metrics import METRICS, MetricsFile, StepLine, ValidationLine, best_validation, perplexity
 
 SETTINGS = "settings.json"
+DIGEST = "shards_digest"  # beside the settings: what the shards hold, wherever they are
 REPORT = "report.html"
 UNKNOWN = "-"
 POINTS = 6  # numbers of target tokens at which runs are compared, besides each run's last
@@ -86,16 +87,23 @@ def compare(folders: Sequence[Path]) -> str:
         *((f"  {targets:,}", texts) for targets, texts in like.items()),
     ]
     lines = _table(rows)
-    if like and (others := [name for name in SAME_FOR_PERPLEXITY if name in differ]):
+    if like and (others := _other_data(runs)):
         lines.append(f"perplexities cannot be compared where {' and '.join(others)} differ: do not rank by them")
     return "\n".join(lines)
 
 
 def _settings_that_differ(runs: Sequence[TrainingRun]) -> dict[str, list[str]]:
-    """The texts of each setting that differs between runs, except `out`, which is the run's own name."""
-    names = dict.fromkeys(name for run in runs for name in run.settings if name != "out")
+    """The texts of each setting that differs between runs, except `out`, the run's own name, and the digest."""
+    names = dict.fromkeys(name for run in runs for name in run.settings if name not in ("out", DIGEST))
     texts = {name: [setting_text(run.settings, name) for run in runs] for name in names}
     return {name: values for name, values in texts.items() if len(set(values)) > 1}
+
+
+def _other_data(runs: Sequence[TrainingRun]) -> list[str]:
+    """The settings by which perplexities are of different things; shards are known by what they hold."""
+    known = all(DIGEST in run.settings for run in runs)
+    keys = {name: DIGEST if name == "shards" and known else name for name in SAME_FOR_PERPLEXITY}
+    return [name for name, key in keys.items() if len({setting_text(run.settings, key) for run in runs}) > 1]
 
 
 def setting_text(settings: Mapping[str, Any], name: str) -> str:

@@ -18,7 +18,7 @@ from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
-from dialogpt.train.compare import SETTINGS
+from dialogpt.train.compare import DIGEST, SETTINGS
 from dialogpt.train.metrics import (
     METRICS,
     MetricsFile,
@@ -35,7 +35,6 @@ from dialogpt.train.world import World
 log = logging.getLogger(__name__)
 
 STATE = "state.json"
-DIGEST = "shards_digest"
 MAY_CHANGE = {
     "out", "epochs", "steps", "device", "validate_every", "save_every", "keep", "log_every", "recompute", "shard",
     "compile", "patience", "samples", "tensorboard", DIGEST,
@@ -58,9 +57,9 @@ def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
 
 def _digest(shards: TokenShards) -> str:
     """Equal for a copy, and for the same sessions tokenized again; made of all lengths and a thousand sessions."""
-    told = hashlib.sha256(shards.lengths.tobytes())
-    for place in range(0, len(shards), len(shards) // 1000 + 1):
-        told.update(bytes(shards[place].learn) + b"".join(turn.tobytes() for turn in shards[place].turns))
+    told = hashlib.sha256(shards.lengths.data)
+    for session in map(shards.__getitem__, range(0, len(shards), len(shards) // 1000 + 1)):
+        told.update(bytes(session.learn) + b"".join(turn.tobytes() for turn in session.turns))
     return told.hexdigest()[:16]
 
 

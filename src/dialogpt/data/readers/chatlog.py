@@ -3,10 +3,13 @@
 Where a conversation begins and ends in a log is decided later, in `dialogpt.data.shaping`.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from dialogpt.session import Turn
+
+T = TypeVar("T")
 
 
 class ChatTurn(Turn, frozen=True, kw_only=True):
@@ -36,3 +39,24 @@ class ReadOptions(NamedTuple):
     speaker: str = ""
     columns: str = ""
     replies: bool = False
+
+
+def entries(
+    lines: Iterable[str], begin: Callable[[str], tuple[T, str] | None], dropped: Counter[str]
+) -> Iterator[tuple[T, str]]:
+    """What the lines of a text export begin, each with its text: the rest of its line, and the lines that continue it.
+
+    `begin` reads each line and gives what it begins and its rest, or None. Lines above the first are counted.
+    """
+    begun, held = None, list[str]()
+    for line in lines:
+        if (found := begin(line)) is not None:
+            if begun is not None:
+                yield begun, "\n".join(held)
+            begun, held = found[0], [found[1]]
+        elif begun is not None:
+            held.append(line)
+        elif line.strip():
+            dropped["line above the first message"] += 1
+    if begun is not None:
+        yield begun, "\n".join(held)

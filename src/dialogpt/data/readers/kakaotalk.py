@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
-from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions, entries
 from dialogpt.data.readers.clock import hour_of_day
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
@@ -91,20 +91,10 @@ def _clock_s(fields: Sequence[str | None]) -> float:
 
 def _turns(file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:
     """The turns of a text export; DataError when it has no message."""
-    reader, messages = _Lines(), 0
-    held: _Begun | None = None
-    more: list[str] = []
-    for _, line in file.lines():
-        if begun := reader.begun(line, held.time_s if held else None):
-            if held:
-                yield from _message(held.name, "\n".join([held.words, *more]), held.time_s, dropped)
-            held, more, messages = begun, [], messages + bool(begun.name)
-        elif held:
-            more.append(line)
-        elif line.strip():
-            dropped["line above the first message"] += 1
-    if held:
-        yield from _message(held.name, "\n".join([held.words, *more]), held.time_s, dropped)
+    messages = 0
+    for begun, text in entries((line for _, line in file.lines()), _Lines().begin, dropped):
+        messages += bool(begun.name)
+        yield from _message(begun.name, text, begun.time_s, dropped)
     if not messages:
         raise DataError(f"{file.path}: no messages: no line looks like KakaoTalk's", "[홍길동] [오후 1:23] 안녕")
 
@@ -114,7 +104,6 @@ class _Begun(NamedTuple):
 
     time_s: float
     name: str = ""
-    words: str = ""
 
 
 class _Lines:
@@ -123,25 +112,32 @@ class _Lines:
     def __init__(self) -> None:
         self._form: re.Pattern[str] | None = None
         self._day_s = 0.0
+        self._last_s: float | None = None
 
-    def begun(self, line: str, last_s: float | None) -> _Begun | None:
-        """What the line begins after a message of `last_s`, or None if it continues that."""
+    def begin(self, line: str) -> tuple[_Begun, str] | None:
+        """What the line begins and the words in it, or None if it continues the message above."""
+        if found := self._read(line, self._last_s):
+            self._last_s = found[0].time_s
+        return found
+
+    def _read(self, line: str, last_s: float | None) -> tuple[_Begun, str] | None:
         if self._form is not _WINDOWS and (stamp := _STAMP.match(line)):
             if (day_s := _day_s(stamp.group(1, 2, 3, 4, 5, 6))) is None:
                 return None
             self._form = _STAMP
             before, colon, words = line[stamp.end() :].partition(" : ")
-            return _Begun(day_s + _clock_s(stamp.group(7, 8, 9, 10)), *((before, words) if colon else ("", before)))
+            time_s = day_s + _clock_s(stamp.group(7, 8, 9, 10))
+            return (_Begun(time_s, before), words) if colon else (_Begun(time_s), before)
         if self._form is not _STAMP and (stamp := _WINDOWS.match(line)):
             self._form = _WINDOWS
-            return _Begun(self._day_s + _clock_s(stamp.group(2, 3, 4, 5)), stamp[1], line[stamp.end() :])
+            return _Begun(self._day_s + _clock_s(stamp.group(2, 3, 4, 5)), stamp[1]), line[stamp.end() :]
         if (day := _DAY.fullmatch(line)) and (day[1] or _WEEKDAY.search(line)):
             day_s = _day_s(day.group(2, 3, 4, 5, 6, 7))
             if day_s is not None and (last_s is None or day_s > last_s):  # else a message names it
                 self._day_s = day_s
-                return _Begun(day_s)
+                return _Begun(day_s), ""
         notice = last_s is not None and len(line) <= NOTICE_LENGTH and _NOTICE.fullmatch(line)
-        return _Begun(last_s or 0.0, "", line) if notice else None
+        return (_Begun(last_s or 0.0), line) if notice else None
 
 
 def _rows(file: TextFile, dropped: Counter[str]) -> Iterator[ChatTurn]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from itertools import chain, pairwise
 
-from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions, entries
 from dialogpt.data.readers.clock import hour_of_day
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
@@ -95,21 +95,25 @@ def _day_s(line: str, order: str) -> float | None:
 
 
 def _turns(file: TextFile, order: str, dropped: Counter[str]) -> Iterator[ChatTurn]:
-    day_s, time_s, lines = 0.0, None, list[str]()
-    for line, after in pairwise(chain((line for _, line in file.lines()), [""])):
-        if stamp := _STAMP.match(line):
-            if time_s is not None:
-                yield from _message("\n".join(lines), time_s, dropped)
-            hour = hour_of_day(int(stamp[2]), stamp[1] or stamp[4] or "")
-            time_s, lines = day_s + hour * 3600 + int(stamp[3]) * 60, [line[stamp.end() :]]
-        elif _STAMP.match(after) and (found := _day_s(line, order)) is not None:
-            day_s = found
-        elif time_s is not None:
-            lines.append(line)
-        elif line.strip():
-            dropped["line above the first message"] += 1
-    if time_s is not None:
-        yield from _message("\n".join(lines), time_s, dropped)
+    day_s = 0.0
+
+    def without_days() -> Iterator[str]:
+        nonlocal day_s
+        for line, after in pairwise(chain((line for _, line in file.lines()), [""])):
+            is_day = not _STAMP.match(line) and _STAMP.match(after)
+            if is_day and (found := _day_s(line, order)) is not None:
+                day_s = found
+            else:
+                yield line
+
+    def begin(line: str) -> tuple[float, str] | None:
+        if not (stamp := _STAMP.match(line)):
+            return None
+        hour = hour_of_day(int(stamp[2]), stamp[1] or stamp[4] or "")
+        return day_s + hour * 3600 + int(stamp[3]) * 60, line[stamp.end() :]
+
+    for time_s, body in entries(without_days(), begin, dropped):
+        yield from _message(body, time_s, dropped)
 
 
 def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTurn]:

@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from dialogpt.data.readers import whatsapp_phrases as phrases
-from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
+from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions, entries
 from dialogpt.data.readers.clock import hour_of_day
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
@@ -208,19 +208,8 @@ def _backward(dates: Iterable[tuple[str, ...]], order: str) -> int:
 
 
 def _turns(file: TextFile, stamps: Stamps, dropped: Counter[str]) -> Iterator[ChatTurn]:
-    time_s, lines = None, list[str]()
-    for _, line in file.lines():
-        stamped = stamps.read(line)
-        if stamped is not None:
-            if time_s is not None:
-                yield from _message("\n".join(lines), time_s, dropped)
-            time_s, lines = stamped[0], [stamped[1]]
-        elif time_s is not None:
-            lines.append(line)
-        elif line.strip():
-            dropped["line above the first message"] += 1
-    if time_s is not None:
-        yield from _message("\n".join(lines), time_s, dropped)
+    for time_s, body in entries((line for _, line in file.lines()), stamps.read, dropped):
+        yield from _message(body, time_s, dropped)
 
 
 def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTurn]:

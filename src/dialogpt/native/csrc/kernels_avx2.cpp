@@ -17,7 +17,7 @@ namespace dialogpt {
 namespace {
 
 struct Sums {
-  __m256i half[2];
+  __m256i part[2];
 };
 using Step = Sums;
 
@@ -30,11 +30,7 @@ inline Step step(const int8_t* weights) {
   const __m256i* from = reinterpret_cast<const __m256i*>(weights);
   return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)}};
 }
-inline Ints finish(const Sums& sums) {
-  Ints r;
-  EACH_PART r.part[i] = (IntPart)sums.half[i];
-  return r;
-}
+inline Ints finish(const Sums& sums) { return as_ints(sums); }
 
 #if defined(__AVXVNNI__)
 constexpr int kRows = 6, kBlocks = 1;  // 12 sums, 2 registers of weights, 1 of activations: of 16
@@ -44,7 +40,7 @@ using Four = __m256i;
 inline Sums start(const int32_t* offsets) { return step(reinterpret_cast<const int8_t*>(offsets)); }
 inline Four four(const uint8_t* x) { return in_all(x); }
 inline void add(Sums& sums, const Step& weights, const Four& x) {
-  for (int i = 0; i < 2; i++) sums.half[i] = _mm256_dpbusd_avx_epi32(sums.half[i], x, weights.half[i]);
+  for (int i = 0; i < 2; i++) sums.part[i] = _mm256_dpbusd_avx_epi32(sums.part[i], x, weights.part[i]);
 }
 #else
 constexpr int kRows = 4, kBlocks = 1;  // 8 sums, 2 registers of weights, 2 of activations, ones, room for products
@@ -60,8 +56,8 @@ inline Four four(const uint8_t* x) {
 }
 inline void add(Sums& sums, const Step& weights, const Four& x) {
   for (int i = 0; i < 2; i++) {
-    const __m256i pairs = _mm256_maddubs_epi16(x.size, _mm256_sign_epi8(weights.half[i], x.x));
-    sums.half[i] = _mm256_add_epi32(sums.half[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    const __m256i pairs = _mm256_maddubs_epi16(x.size, _mm256_sign_epi8(weights.part[i], x.x));
+    sums.part[i] = _mm256_add_epi32(sums.part[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
 }
 #endif

@@ -46,11 +46,7 @@ inline void add(Sums& sums, const Step& weights, Four x) {
 #endif
   }
 }
-inline Ints finish(const Sums& sums) {
-  Ints r;
-  EACH_PART r.part[i] = (IntPart)sums.part[i];
-  return r;
-}
+inline Ints finish(const Sums& sums) { return as_ints(sums); }
 
 }  // namespace
 }  // namespace dialogpt

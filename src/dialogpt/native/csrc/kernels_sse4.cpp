@@ -38,11 +38,7 @@ inline void add(Sums& sums, const Step& weights, const Four& x) {
     sums.part[i] = _mm_add_epi32(sums.part[i], _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
   }
 }
-inline Ints finish(const Sums& sums) {
-  Ints r;
-  EACH_PART r.part[i] = (IntPart)sums.part[i];
-  return r;
-}
+inline Ints finish(const Sums& sums) { return as_ints(sums); }
 
 }  // namespace
 }  // namespace dialogpt

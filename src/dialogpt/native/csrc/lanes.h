@@ -64,6 +64,13 @@ inline Ints load(const int32_t* p) {
   EACH_PART std::memcpy(&r.part[i], p + i * kWide, sizeof r.part[i]);
   return r;
 }
+// From registers of the same size and order, of whatever type.
+template <class Parts>
+inline Ints as_ints(const Parts& x) {
+  Ints r;
+  EACH_PART r.part[i] = (IntPart)x.part[i];
+  return r;
+}
 inline void store(float* p, const Floats& x) { EACH_PART std::memcpy(p + i * kWide, &x.part[i], sizeof x.part[i]); }
 
 // The first n, with zeros for the rest. All of them is the usual case, and copies of a size that the compiler does not know
@@ -121,11 +128,7 @@ inline Ints operator>>(const Ints& a, int by) {
   return r;
 }
 
-inline Ints bits(const Floats& x) {
-  Ints r;
-  EACH_PART r.part[i] = (IntPart)x.part[i];
-  return r;
-}
+inline Ints bits(const Floats& x) { return as_ints(x); }
 inline Floats from_bits(const Ints& x) {
   Floats r;
   EACH_PART r.part[i] = (FloatPart)x.part[i];
