@@ -30,7 +30,7 @@ replies() {
     python3 -c 'import json, sys
 for line in sys.stdin: print(" ".join(json.loads(line)["hypothesis"].split()))' <"$work/$name.jsonl" >"$work/$name.txt"
 }
-replies chat --mmi --forward-weight 20
+replies chat --mmi --forward-weight 20 --num-hypotheses 64
 replies drawn
 replies greedy --temperature 0
 
@@ -44,7 +44,7 @@ openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "
     echo
     echo "## Fifty prompts"
     echo
-    echo "| prompt | \`chat\`: the best of 16 by both models | \`--no-mmi\`: one draw | \`--temperature 0\` |"
+    echo "| prompt | \`chat\`: the best of 64 by both models | \`--no-mmi\`: one draw | \`--temperature 0\` |"
     echo "|---|---|---|---|"
     paste <(sed "s/$tab/ \/ /g" "$prompts") "$work"/{chat,drawn,greedy}.txt | sed "s/|/\\\\|/g; s/$tab/ | /g; s/^/| /; s/\$/ |/"
     for name in chat drawn greedy; do
@@ -54,7 +54,7 @@ openings=("Hello!" "Hi, how are you?" "Good morning!" "What did you do today?" "
     done
     if [ -n "${SESSIONS:-}" ]; then
         printf '\nAgainst the sessions it was trained on (`evaluate --training`; copy-4: 4-grams of the replies that occur there; copy-reply:\nwhole replies of four words or more that occur there as a turn):\n\n```\n'
-        $dialogpt evaluate "$work"/{chat,drawn,greedy}.jsonl --training "$SESSIONS" --samples 0 --trials 0 2>/dev/null | sed -n '1p; /^copy-[4r]/p'
+        $dialogpt evaluate "$work"/{chat,drawn,greedy}.jsonl --training "$SESSIONS" --samples 0 --trials 0 2>/dev/null | sed -n '/^ .*drawn/p; /^copy-[4r].*[%:]/p'
         echo '```'
     fi
     printf '\n## Ten conversations with itself\n'

@@ -54,7 +54,7 @@ def test_a_pipe_gets_a_line_for_each_line(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     ("more", "hypotheses", "scores"),
-    [((), 16, {"mmi", "forward a token", "unsaid"}), (("--no-mmi",), 1, set()), (("--mmi",), 16, {"mmi"}),
+    [((), 64, {"mmi", "forward a token", "unsaid"}), (("--no-mmi",), 1, set()), (("--mmi",), 16, {"mmi"}),
      (("--temperature", "0"), 1, set()), (("--num-hypotheses", "3"), 3, set())],
      ids=["by default", "no-mmi", "mmi", "greedy", "three"],
 )  # fmt: skip

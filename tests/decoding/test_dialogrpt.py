@@ -144,6 +144,15 @@ def test_a_ranker_takes_the_place_of_mmi_by_default() -> None:
     assert not with_companion(ReplyConfig(ranker="x"), None).mmi
 
 
+def test_a_small_model_chooses_from_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_companion(ReplyConfig(), None).hypotheses == 64
+    assert with_companion(ReplyConfig(num_hypotheses=4), None).hypotheses == 4
+    monkeypatch.setattr("dialogpt.decoding.loading.SMALL", 6_000_000)
+    large = with_companion(ReplyConfig(), None)
+    assert large.mmi
+    assert large.hypotheses == 16
+
+
 def test_a_weight_of_nothing() -> None:
     with pytest.raises(UsageError, match="--ranker-weight nan is out of range"):
         ReplyConfig(ranker_weight=math.nan)

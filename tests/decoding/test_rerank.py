@@ -41,6 +41,16 @@ def test_the_score_is_the_loss_on_the_source_alone(tiny_model: Pair, source: str
         assert score == pytest.approx(by_hand, abs=1e-3)
 
 
+def test_hypotheses_drawn_several_times_are_scored_once(tiny_model: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = tiny_model
+    engine, context = TorchEngine(model), [Turn("does money buy happiness?")]
+    alone = MMI(engine, tokenizer)(context, made("yes", "no"))
+    scored, nats_of = [], engine.nats
+    monkeypatch.setattr(engine, "nats", lambda pairs: scored.extend(pairs) or nats_of(pairs))
+    assert MMI(engine, tokenizer)(context, made("yes", "no", "yes", "yes")) == [alone[i] for i in (0, 1, 0, 0)]
+    assert len(scored) == 2
+
+
 def test_a_source_that_does_not_fit_is_cut_alike_for_all(tiny_model: Pair) -> None:
     model, tokenizer = tiny_model
     ranker = MMI(TorchEngine(model), tokenizer)

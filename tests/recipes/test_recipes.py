@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialogpt.artifact import read_manifest
-from dialogpt.decoding.loading import FORWARD_WEIGHT
+from dialogpt.decoding.loading import FORWARD_WEIGHT, MANY_HYPOTHESES
 
 ROOT = Path(__file__).parents[2]
 TINY = "--n-layer 1 --n-head 2 --n-embd 32 --n-ctx 64 --dropout 0"
@@ -229,7 +229,7 @@ def test_every_recipe_parses() -> None:
 
 def test_quality_shows_what_chat_does() -> None:
     recipe = (ROOT / "recipes" / "quality.sh").read_text(encoding="utf-8")
-    assert f"replies chat --mmi --forward-weight {FORWARD_WEIGHT:g}\n" in recipe
+    assert f"replies chat --mmi --forward-weight {FORWARD_WEIGHT:g} --num-hypotheses {MANY_HYPOTHESES}\n" in recipe
 
 
 def test_quality_says_what_is_missing(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:

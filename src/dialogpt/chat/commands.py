@@ -5,6 +5,7 @@ A command is a method of `Commands` named after it; its docstring is its help. A
 
 import dataclasses
 import typing
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,10 +67,14 @@ class Commands:
             raise DataError(
                 "there is nothing to show", "hypotheses are kept for the last reply, if it was chosen from several"
             )
+        drawn = Counter((hypothesis.text, hypothesis.rejected) for hypothesis in self.bot.hypotheses)
         for hypothesis in self.bot.hypotheses:
-            scores = "".join(f"  {name} {score:.1f}" for name, score in hypothesis.scores.items())
-            rejected = f"  [rejected: {hypothesis.rejected}]" if hypothesis.rejected else ""
-            self._say(f"    forward {hypothesis.logprob:.1f}{scores}  {' '.join(hypothesis.text.split())}{rejected}\n")
+            if times := drawn.pop((hypothesis.text, hypothesis.rejected), 0):
+                scores = "".join(f"  {name} {score:.1f}" for name, score in hypothesis.scores.items())
+                again = f"  [drawn {times} times]" if times > 1 else ""
+                rejected = f"  [rejected: {hypothesis.rejected}]" if hypothesis.rejected else ""
+                text = " ".join(hypothesis.text.split())
+                self._say(f"    forward {hypothesis.logprob:.1f}{scores}  {text}{again}{rejected}\n")
 
     def do_settings(self, rest: str) -> None:
         """how replies are chosen; `/settings temperature 0.9 top_k 40` changes it"""

@@ -80,11 +80,13 @@ class DecodingConfig:
 class ReplyConfig(DecodingConfig):
     """How a reply is chosen among hypotheses: by a backward model (MMI) or a ranker, without unsafe ones."""
 
-    num_hypotheses: Annotated[int, "hypotheses of a reply (0: 16 with --mmi or --ranker, else 1)"] = 0
+    num_hypotheses: Annotated[
+        int, "hypotheses of a reply (0: 16 with --mmi or --ranker, else 1; in `chat` and `bot` see --mmi)"
+    ] = 0
     mmi: Annotated[
         bool | None,
         "the reply is the hypothesis from which a backward model best predicts the source (MMI) (default: "
-        "in `chat` and `bot`, if the model has a backward companion)",
+        "in `chat` and `bot`, if the model has a backward companion; a small model's reply is the best of 64)",
     ] = None
     backward: Annotated[str, "backward model for --mmi, trained with --reverse (default: the model's companion)"] = ""
     mmi_source: Annotated[Literal["last", "all"], "what the backward model predicts: the last turn, or all"] = "last"

@@ -4,6 +4,7 @@ On a CPU that is the native engine, in 8 bits or 4, if this installation has it;
 """
 
 import logging
+import math
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from dialogpt.decoding.rerank import Ranker
 from dialogpt.engine import Engine
 from dialogpt.errors import UsageError, needs_torch
 from dialogpt.hub import model_path
-from dialogpt.model.config import check_vocabulary, load_tokenizer
+from dialogpt.model.config import check_vocabulary, expected_shapes, load_config, load_tokenizer
 from dialogpt.tokens.bpe import Tokenizer
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKWARD = "backward"  # the folder of the backward companion, inside a checkpoint's
-FORWARD_WEIGHT = 20.0  # used when MMI is on by default; chosen on recipes/bundled/references
+FORWARD_WEIGHT = 20.0  # used when MMI is on by default; chosen on recipes/bundled/references, as is the next
+MANY_HYPOTHESES = 64  # of models with at most so many parameters, for which they take no time that a person notices
+SMALL = 30_000_000
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL's, AMD's
 
 BITS = {"auto": 8, "int8": 8, "int4": 4}  # of the native engine's weights, by precision
@@ -121,9 +124,11 @@ def companion_of(model: str | None) -> Path | None:
 def with_companion(config: Config, model: str | None) -> Config:
     """The settings with MMI, if they leave it open, replies are drawn, and the model has a backward companion.
 
-    A ranker that is named takes its place.
+    A small model's replies are then chosen from many. A ranker that is named takes the companion's place.
     """
     plain = config.temperature == 0 or config.num_beams > 1 or config.num_hypotheses or config.ranker
     if config.mmi is not None or plain or companion_of(model) is None:
         return config
-    return replace(config, mmi=True, forward_weight=config.forward_weight or FORWARD_WEIGHT)
+    shapes = expected_shapes(load_config(model_path(model)))
+    many = MANY_HYPOTHESES if sum(map(math.prod, shapes.values())) <= SMALL else 0
+    return replace(config, mmi=True, forward_weight=config.forward_weight or FORWARD_WEIGHT, num_hypotheses=many)

@@ -57,9 +57,11 @@ class MMI:
         turns = context[-1:] if self.source == "last" else context[::-1]
         source = [token for turn in self.tokenizer.encode_turns(turns) for token in turn]
         longest = self.engine.n_ctx // 2  # as the context of a reply, a hypothesis that is too long keeps its end
-        made = [self.tokenizer.encode_turns([Turn(hypothesis.text)])[0][-longest:] for hypothesis in hypotheses]
+        made = [tuple(self.tokenizer.encode_turns([Turn(hypothesis.text)])[0][-longest:]) for hypothesis in hypotheses]
         room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, to be comparable
-        return [-nats for nats in self.engine.nats([(tokens, source[:room]) for tokens in made])]
+        different = list(dict.fromkeys(made))  # some are drawn several times
+        nats = dict(zip(different, self.engine.nats([(tokens, source[:room]) for tokens in different]), strict=True))
+        return [-nats[tokens] for tokens in made]
 
 
 @dataclass(frozen=True, slots=True)
