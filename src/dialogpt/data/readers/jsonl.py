@@ -33,6 +33,9 @@ DAMAGED = "the file is damaged, or of another kind (see --from)"
 SYSTEM = ("system", "developer")
 TOOLS = ("tool", "function", "ipython", "observation", "function_call", "function_response", "tool_response")
 T = TypeVar("T")
+# Escaped: a backslash, a surrogate pair, or half of one (group 1), where a program cut a text inside an emoji.
+_ESCAPED = re.compile(rb"\\(?:\\|u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..))")
+_UNSEEN = rb"\u200b"  # in a half's place, so that errors still find theirs; `tidy` leaves it out
 _WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -76,10 +79,22 @@ def decode_each(file: TextFile, type: type[T]) -> Iterator[tuple[int, T]]:
             yield number, decode_part(file, decoder, record, f"{file.path}:{number}")
 
 
+def decode(decoder: "msgspec.json.Decoder[T]", data: bytes | str | msgspec.Raw) -> T:
+    """As the decoder does, but half of a surrogate pair, an error to it, is a character that `tidy` leaves out."""
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError:
+        given = data.encode() if isinstance(data, str) else bytes(data)
+        whole = _ESCAPED.sub(lambda found: _UNSEEN if found[1] else found[0], given)
+        if whole == given:
+            raise
+    return decoder.decode(whole)
+
+
 def decode_part(file: TextFile, decoder: "msgspec.json.Decoder[T]", part: msgspec.Raw | str, place: str) -> T:
     """A part of a document, or a line, that was left undecoded; a DataError names its place, or a wrong byte's line."""
     try:
-        return decoder.decode(part)
+        return decode(decoder, part)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError) and file.is_utf8:
             file.decode(file.whole())  # raises
@@ -90,7 +105,7 @@ def decode_document(file: TextFile, type: Any = Any) -> Any:
     """The whole file as one JSON value; a DataError names the line."""
     data = file.whole()
     try:
-        return msgspec.json.decode(data, type=type)
+        return decode(msgspec.json.Decoder(type), data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError) and file.is_utf8:
             file.decode(data)  # raises, with the line
@@ -117,10 +132,11 @@ def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
         for number, record in enumerate(document if many else [document], 1):
             yield f"{file.path}:{number}", record
         return
+    decoder = msgspec.json.Decoder()
     for number, line in file.lines():
         if line.strip():
             try:
-                yield f"{file.path}:{number}", msgspec.json.decode(line)
+                yield f"{file.path}:{number}", decode(decoder, line)
             except (msgspec.DecodeError, RecursionError) as error:
                 raise DataError(f"{file.path}:{number}: not a conversation: {error}", FORMS) from error
 
