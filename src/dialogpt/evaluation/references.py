@@ -65,7 +65,7 @@ def _tsv_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
         if not cells:
             raise DataError(f"{path}:{number}: no tab", "a line is a context or id, then references, with tabs between")
         if all(SCORE.match(cell) for cell in cells if cell.strip()):
-            cells = [SCORE.sub("", cell, count=1) for cell in cells]
+            cells = [SCORE.sub("", cell) for cell in cells]
         context = () if has_ids else tuple(first.split(END_OF_TURN))
         segments.append(Segment(f"{path}:{number}", tuple(cells), context, first.strip() if has_ids else ""))
     return segments
