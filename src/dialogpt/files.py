@@ -151,9 +151,10 @@ def decode_text(line: bytes, path: Path, number: int) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
+        encoding = "UTF-16" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1256"
         raise DataError(
             f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1})",
-            "convert it, for example: iconv -f WINDOWS-1256 -t UTF-8",
+            f"convert it, for example: iconv -f {encoding} -t UTF-8",
         ) from error
 
 
