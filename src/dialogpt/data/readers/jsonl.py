@@ -22,6 +22,7 @@ from dialogpt.data.readers.chatlog import ReadOptions
 from dialogpt.data.readers.columns import find_columns, find_pair
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
+from dialogpt.files import without_halves
 from dialogpt.session import Session, Turn
 
 FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
@@ -33,9 +34,6 @@ DAMAGED = "the file is damaged, or of another kind (see --from)"
 SYSTEM = ("system", "developer")
 TOOLS = ("tool", "function", "ipython", "observation", "function_call", "function_response", "tool_response")
 T = TypeVar("T")
-# Escaped: a backslash, a surrogate pair, or half of one (group 1), where a program cut a text inside an emoji.
-_ESCAPED = re.compile(rb"\\(?:\\|u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..))")
-_UNSEEN = rb"\u200b"  # in a half's place, so that errors still find theirs; `tidy` leaves it out
 _WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -80,13 +78,12 @@ def decode_each(file: TextFile, type: type[T]) -> Iterator[tuple[int, T]]:
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", data: bytes | str | msgspec.Raw) -> T:
-    """As the decoder does, but half of a surrogate pair, an error to it, is a character that `tidy` leaves out."""
+    """As the decoder does, but half an emoji is an unseen character, which `tidy` leaves out (`without_halves`)."""
     try:
         return decoder.decode(data)
     except msgspec.DecodeError:
         given = data.encode() if isinstance(data, str) else bytes(data)
-        whole = _ESCAPED.sub(lambda found: _UNSEEN if found[1] else found[0], given)
-        if whole == given:
+        if (whole := without_halves(given)) == given:
             raise
     return decoder.decode(whole)
 
