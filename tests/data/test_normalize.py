@@ -22,6 +22,7 @@ GOLDEN = {
     "**bold and *it* in it**": "bold and it in it",
     "***both***": "both",
     "~~wrong~~ right": "wrong right",
+    "*so* \U000f0041": "so",  # an icon of some fonts, where escaped characters wait
     "use `print` here": "use print here",
     "># hm": "",
     ">!the butler!< did it": "the butler did it",

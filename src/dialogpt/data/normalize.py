@@ -67,6 +67,8 @@ def clean(text: str) -> str:
 
 def strip_markdown(text: str) -> str:
     """Remove Reddit's marks; line ends stay where they are."""
+    if not text.isascii():
+        text = _PROTECTED.sub("", text)  # icons of some fonts, which would come out as letters
     if "\\" in text:
         text = _SHRUG.sub(lambda _: _protect(r"¯\_(ツ)_/¯"), text)
         text = _ESCAPE.sub(lambda match: _protect(match[1]), text)
