@@ -174,7 +174,7 @@ def test_a_flag_goes_before_the_file_and_the_file_before_the_default(made: Made,
     "content, message, hint",
     [
         (b"haed = 2\n", "unknown setting 'haed'", "did you mean 'head'"),
-        (b"frobnicate = 2\n", "unknown setting 'frobnicate'", "known: files, out"),
+        (b"frobnicate = 2\n", "unknown setting 'frobnicate'", "known: files, out, from, "),
         (b"head = \n", "set.toml does not load", "name = value"),
         (b'out = "\xff\xfe"\n', "set.toml does not load", "name = value"),
         (b'head = "two"\n', "head = 'two' .*`int`", "quotes"),

@@ -106,3 +106,5 @@ def test_decode_text_names_file_and_line() -> None:
     assert decode_text(b"\xef\xbb\xbfa", Path("x"), 1) == "a"
     with pytest.raises(DataError, match=r"x:7: not UTF-8 \(byte 0xc7 at column 2\)"):
         decode_text(b"a\xc7\xe1", Path("x"), 7)
+    with pytest.raises(DataError, match="iconv -f UTF-16"):  # as Windows' PowerShell writes by `>`
+        decode_text("a".encode("utf-16"), Path("x"), 1)

@@ -287,7 +287,8 @@ def _config_option(kinds: dict[str, Any]) -> click.Option:
         values = {f"{key}_" if f"{key}_" in kinds else key: value for key, value in values.items()}
         for key, value in values.items():
             if key not in kinds:
-                hint = did_you_mean(key, kinds, f"known: {', '.join(kinds)}")
+                known = [name.rstrip("_") for name in kinds]
+                hint = did_you_mean(key, known, f"known: {', '.join(known)}")
                 raise UsageError(f"{path}: unknown setting {key!r}", hint)
             try:  # strictly: click takes 2.5 for an int
                 msgspec.convert(value, kinds[key], dec_hook=lambda kind, value: kind(value))

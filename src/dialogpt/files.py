@@ -7,6 +7,7 @@ one zstd frame with a window of up to 2 GiB; an archive that ends early is an er
 import bz2
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from dialogpt.errors import DataError
 CHUNK_BYTES = 1 << 15  # read at once: what comes of it fits the processor's cache, twice as fast as a megabyte
 LINE_BYTES = 1 << 26  # far beyond any line of data; without a bound, a binary file would be read whole as one line
 ZSTD_WINDOW_BYTES = 1 << 31  # what `zstd --long=31`, the dumps' setting, may demand
+
+
+# Escapes in JSON: a backslash, a surrogate pair, or half of one (group 1).
+_ESCAPED = re.compile(rb"\\(?:\\|u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..))")
 
 
 class Decompressor(Protocol):
@@ -151,10 +156,19 @@ def decode_text(line: bytes, path: Path, number: int) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
+        encoding = "UTF-16" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1256"
         raise DataError(
             f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1})",
-            "convert it, for example: iconv -f WINDOWS-1256 -t UTF-8",
+            f"convert it, for example: iconv -f {encoding} -t UTF-8",
         ) from error
+
+
+def without_halves(data: bytes) -> bytes:
+    """JSON with U+200B, which is not seen, for each half of a surrogate pair: parsers refuse such a half.
+
+    A program that cuts a text inside an emoji leaves one. The length stays, so that errors find their places.
+    """
+    return _ESCAPED.sub(lambda found: rb"\u200b" if found[1] else found[0], data)
 
 
 def compression(path: Path | str) -> str:

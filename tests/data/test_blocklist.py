@@ -172,6 +172,7 @@ def test_lists_have_comments_and_blank_lines(tmp_path: Path) -> None:
         (b"ok\n\xe3\xe4\n", r"mine\.txt:2: not UTF-8"),
         (b"ok\n:-(\n", r"mine\.txt:2: no word in ':-\('"),
         ("ok\nـــ\n".encode(), r"mine\.txt:2: no word"),
+        (b"[" * 100_000, r"mine\.txt:1: no word in '\[{60}' "),
     ],
 )
 def test_a_list_that_is_none_is_an_error(tmp_path: Path, content: bytes, reason: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import zstandard
 
 from dialogpt.data.dumps import Record, as_int, lack, parent_of, read_dump
+from dialogpt.data.normalize import clean
 from dialogpt.data.tally import Tally
 from dialogpt.errors import DataError
 
@@ -106,10 +107,12 @@ def test_old_and_new_fields(tmp_path: Path) -> None:
 
 
 def test_a_lone_surrogate_does_not_get_in(tmp_path: Path) -> None:
-    path = write(tmp_path / "RC", b'{"id": "1", "link_id": "t3_1", "body": "\\ud83d"}', COMMENT)
-    records, tally = read(path)
-    assert [record.body for record in records] == ["hi"]
-    assert tally.dropped.total() == 1
+    """Nor does it cost a comment, which the authors' extractor reads."""
+    bodies = (b"so\\ud83d", b"\\ude00 then", b"\\\\ud83d", b"\\ud83d\\ude00")
+    lines = (b'{"id": "1", "link_id": "t3_1", "body": "' + body + b'"}' for body in bodies)
+    records, tally = read(write(tmp_path / "RC", *lines, COMMENT))
+    assert [clean(record.body or "") for record in records] == ["so", "then", r"\ud83d", "😀", "hi"]
+    assert not tally.dropped
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_copies_are_the_weight_rounded_down_or_up(id: str, weight: float) -> Non
         ("weight = 1", "is not in a source's table", "below a"),
         ("[a", "does not load", "TOML"),
         ('[a]\nfile = ["a.jsonl"]', "unknown setting 'file'", "did you mean 'files'"),
-        ('[a]\nfiles = ["a.jsonl"]\nout = "x"', "unknown setting 'out'", ""),
+        ('[a]\nfiles = ["a.jsonl"]\nout = "x"', "unknown setting 'out'", "known: files, from, "),
         ('[a]\nfiles = ["a.jsonl"]\nhead = "2"', "head", "no quotes"),
         ('[a]\nfiles = ["a.jsonl"]\nweight = 0', "weight 0 is out of range", "above 0"),
         ('[a]\nfiles = ["a.jsonl"]\nweight = inf', "weight inf is out of range", "above 0"),

@@ -79,6 +79,7 @@ ITEM = EvalItem((Turn("what is up"), Turn("the sky")), "1", ("so they say", "clo
         ("one\n\n two three \r\n", ["one", " two three "]),
         ("id\tfirst one\t3|second: 2|b\t-2|third", ["id", "first one", "second: 2|b", "third"]),
         ("hello EOS hi\t0.5|yes", ["hello", "hi", "yes"]),
+        ("press 5|6 now\t-1|3|4", ["press 5|6 now", "3|4"]),  # a score is before the text, nowhere else
         ('{"turns": [{"text": "hi", "speaker": "A"}, {"text": "ho"}], "id": "7"}\n', ["hi", "ho"]),
         (msgspec.json.encode(ITEM).decode() + "\n", ["what is up", "the sky", "so they say", "clouds"]),
         ('\ufeff{"context": ["hi"], "references": ["ho"], "human": "he"}', ["hi", "ho", "he"]),

@@ -47,7 +47,7 @@ CONTEXTS = [("Hi", "Hello"), ("كيف",)]
         ({"ref0_txt": "a\nс\n", "ref1_txt": "b\n \n"}, [["a", "b"], ["с"]], [(), ()]),
         ({"ref0_txt": "a\nс"}, [["a"], ["с"]], [(), ()]),
         ({"ref_jsonl": JSONL}, [["a", "b"], ["с"]], CONTEXTS),
-        ({"ref_jsonl": "\ufeff" + JSONL + "\n"}, [["a", "b"], ["с"]], CONTEXTS),
+        ({"ref_jsonl": "\ufeff\n" + JSONL + "\n"}, [["a", "b"], ["с"]], CONTEXTS),
         ({"ref_jsonl_gz": gzip.compress(JSONL.encode())}, [["a", "b"], ["с"]], CONTEXTS),
         ({"ref_tsv": "Hi EOS Hello\t3|a\t-1|b\r\nكيف\t2|с\r\n"}, [["a", "b"], ["с"]], CONTEXTS),
         ({"ref_tsv": "context\tr1\tr2\nHi EOS Hello\ta\tb\nكيف\tс\t\n"}, [["a", "b"], ["с"]], CONTEXTS),
@@ -79,7 +79,7 @@ def reply(text: str, name: str | int = "", context: list[str] | None = None) -> 
     "hyps, expected",
     [
         (reply("x", "t3/1") + reply("y", "t3/2"), ("x", "y")),
-        (reply("y", "t3/2") + "\n" + reply("x", "t3/1"), ("x", "y")),  # matched by id
+        ("\n" + reply("y", "t3/2") + "\n" + reply("x", "t3/1"), ("x", "y")),  # matched by id
         (reply("x", "1") + reply("y", 2), ("x", "y")),  # what `generate` numbers where contexts have no id
         (reply("x") + reply("y"), ("x", "y")),
         ("x\ny\n", ("x", "y")),

@@ -12,7 +12,7 @@ import torch
 from dialogpt.errors import UsageError
 from dialogpt.evaluation import EvaluateConfig, published
 from dialogpt.evaluation.evaluate import evaluate
-from dialogpt.evaluation.inputs import read_inputs
+from dialogpt.evaluation.inputs import read_inputs, read_replies
 from dialogpt.evaluation.likelihood import nats_and_tokens
 from dialogpt.evaluation.plots import length_shares
 from dialogpt.model.engine import TorchEngine
@@ -111,11 +111,15 @@ def test_published_rows_stand_below(files: tuple[Path, Path], table: Any) -> Non
             assert 0 < score.value < 1
 
 
+def test_lengths_without_references(files: tuple[Path, Path]) -> None:
+    assert list(length_shares(read_replies(files[:1], in_context=False))) == ["ours"]
+
+
 def test_lengths_are_drawn(files: tuple[Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     shares = length_shares(read_inputs(files[:1], files[1:]))
     assert shares["ours"].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 0])
-    assert shares["references"].tolist() == pytest.approx([0, 3 / 6, 2 / 6, 1 / 6])
+    assert shares["the references"].tolist() == pytest.approx([0, 3 / 6, 2 / 6, 1 / 6])
     for name, begins in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("A.PDF", b"%PDF")):
         evaluate(EvaluateConfig(hyps=files[:1], refs=files[1:], metrics=("length",), samples=0, plot=tmp_path / name))
         assert (tmp_path / name).read_bytes().startswith(begins)

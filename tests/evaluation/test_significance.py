@@ -221,11 +221,25 @@ def test_no_test_of_what_hangs_on_the_other_replies() -> None:
 
 
 def test_p_of_the_jackknife() -> None:
-    one, other = (diversity(replies)[1] for replies in ([["a", "b"], ["c", "d"]] * 9, [["a", "a"]] * 18))
+    one, other = (diversity(replies)[1] for replies in ([["a", f"{n}"] for n in range(18)], [["a"] * 3, ["a"] * 4] * 9))
     assert sig.jackknife_p(one, one).tolist() == [1, 1]
     assert (sig.jackknife_p(one, other) < 0.01).all()
     unknown = Jackknifed(("max",), "", np.array([3.0]), np.full((9, 1), np.nan))
     assert np.isnan(sig.jackknife_p(unknown, unknown)).all()
+
+
+def test_no_p_of_a_difference_without_an_error() -> None:
+    """Three equal replies and three others: leaving one out changes nothing, which does not make it certain."""
+    same, others = (diversity(replies)[1] for replies in ([["a", "b"]] * 3, [["a", "b"], ["c", "d"], ["e", "f"]]))
+    assert np.isnan(sig.jackknife_p(same, others)).all()
+
+
+def test_a_lone_segment_has_no_interval() -> None:
+    scores, tests = scored(
+        ["one", "other"], [[mean(np.array([each]))] for each in (1.0, 2.0)], "", EvaluateConfig(hyps=())
+    )
+    assert [(score.value, score.low, score.high) for score in scores] == [(1, None, None), (2, None, None)]
+    assert {test.name: test.value for test in tests} == {"mean:p-randomisation": 1}
 
 
 def test_what_is_undefined_stays_undefined() -> None:

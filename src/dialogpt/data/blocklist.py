@@ -111,7 +111,9 @@ def load_phrases(path: Path) -> Blocklist:
     for number, phrase in _entries(path):
         folded = _fold(phrase)
         if folded.isascii() and not _WORD.search(folded):
-            raise DataError(f"{path}:{number}: no word in {phrase!r}", "a line is a phrase; a comment begins with #")
+            raise DataError(
+                f"{path}:{number}: no word in {phrase[:60]!r}", "a line is a phrase; a comment begins with #"
+            )
         phrases.append(phrase)
     return Blocklist(phrases)
 
@@ -123,7 +125,7 @@ def load_names(path: Path) -> frozenset[str]:
         bare = name.casefold().removeprefix("/").removeprefix("r/").rstrip("/")
         if not bare or len(name.split()) > 1:
             raise DataError(
-                f"{path}:{number}: {name!r} is not a subreddit's name", "a line is one name: r/pics or pics"
+                f"{path}:{number}: {name[:60]!r} is not a subreddit's name", "a line is one name: r/pics or pics"
             )
         names.add(bare)
     return frozenset(names)

@@ -12,9 +12,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dialogpt.data.tally import Tally
-from dialogpt.files import read_part
+from dialogpt.files import read_part, without_halves
 
 BOM = b"\xef\xbb\xbf"
+BAD = "bad JSON"
 LEAST, MOST = -(1 << 63), (1 << 63) - 1  # what a spill file holds of a number
 Number = Annotated[int, Meta(ge=LEAST, le=MOST)] | float | str | None
 
@@ -58,6 +59,8 @@ def _records(block: bytes, decoder: msgspec.json.Decoder[Record], tally: Tally) 
         records = []
         for line in filter(bytes.strip, block.splitlines()):
             found = _of_line(line, decoder)
+            if found == BAD and (whole := without_halves(line)) != line:
+                found = _of_line(whole, decoder)
             if isinstance(found, str):
                 tally.dropped[f"line: {found}"] += 1
             else:
@@ -74,7 +77,7 @@ def _of_line(line: bytes, decoder: msgspec.json.Decoder[Record]) -> list[Record]
     except msgspec.ValidationError:
         return "unexpected type"
     except (msgspec.DecodeError, RecursionError):
-        return "bad JSON"
+        return BAD
 
 
 def lack(record: Record) -> str | None:

@@ -33,7 +33,9 @@ from dialogpt.errors import DataError, DialoGPTError, UsageError, did_you_mean
 from dialogpt.session import read_sessions
 
 MOST_WEIGHT = 10_000
-SETTINGS = tuple(field.name for field in fields(ImportConfig) if field.name not in ("out", "format", "overwrite"))
+SETTINGS = tuple(
+    field.name.rstrip("_") for field in fields(ImportConfig) if field.name not in ("out", "format", "overwrite")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +156,20 @@ def _source(path: Path, root: Path, name: str, table: Any) -> Source:
     place = f"{path}: [{name}]"
     if not isinstance(table, dict):
         raise UsageError(f"{place} is not in a source's table", "put it below a [name]")
-    table = {"from_" if key == "from" else key: value for key, value in table.items()}
     known = (*SETTINGS, "weight")
     for key in table:
         if key not in known:
             raise UsageError(
                 f"{place}: unknown setting {key!r}", did_you_mean(key, known, f"known: {', '.join(known)}")
             )
-    weight = table.pop("weight", 1.0)
+    given = {"from_" if key == "from" else key: value for key, value in table.items()}
+    weight = given.pop("weight", 1.0)
     if not isinstance(weight, int | float) or not 0 < weight <= MOST_WEIGHT:
         raise UsageError(
             f"{place}: weight {weight!r} is out of range", f"it must be above 0 and at most {MOST_WEIGHT:,}"
         )
     try:
-        settings = msgspec.convert(table | {"out": ""}, ImportConfig, dec_hook=lambda kind, value: kind(value))
+        settings = msgspec.convert(given | {"out": ""}, ImportConfig, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {error}", "numbers have no quotes, lists have [ ]") from error
     if not settings.files:

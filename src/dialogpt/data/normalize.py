@@ -30,7 +30,7 @@ _PLANE = 0xF0000  # private use: stands for escaped characters while the marks a
 _FENCED = re.compile(r"(?m)^ {0,3}```[^`\n]*\n(?:.*\n)*?(?: {0,3}```[ ]*$|\Z)")
 _INDENTED = re.compile(r"(?:\A|(?<=\n\n))(?:(?: {4}|\t).*(?:\n|\Z))+")
 _QUOTED = re.compile(r"(?m)^[ ]{0,3}>(?!!|[._-]+[<>]|[:;=]'?-?[()DPp/|\\@oO3]).*$")  # not a spoiler, not >:( or >.<
-_RULE = re.compile(r"(?m)^[ \t]*(?:(?:[-*_=][ \t]*){3,}|[-:| \t]*-[-:| \t]*\|[-:| \t]*)$")  # table rules too
+_RULE = re.compile(r"(?m)^[ \t]*+(?:(?:[-*_=][ \t]*+){3,}|[:| \t]*+-[-: \t]*+\|[-:| \t]*+)$")  # table rules too
 _LINE_MARK = re.compile(r"(?m)^[ \t]*(?:#{1,6}[ \t]+|#{2,6}|[-*+•][ \t]+(?=\S))")
 _EDIT = re.compile(r"(?im)^[^\w\n]*edit[ \t]*#?[0-9]{0,2}[^\w\n]*?[:\-–—]")
 # Spans are bounded: a text of nothing but opening marks would cost the square of its length.
@@ -67,6 +67,8 @@ def clean(text: str) -> str:
 
 def strip_markdown(text: str) -> str:
     """Remove Reddit's marks; line ends stay where they are."""
+    if not text.isascii():
+        text = _PROTECTED.sub("", text)  # icons of some fonts, which would come out as letters
     if "\\" in text:
         text = _SHRUG.sub(lambda _: _protect(r"¯\_(ツ)_/¯"), text)
         text = _ESCAPE.sub(lambda match: _protect(match[1]), text)

@@ -22,7 +22,7 @@ WORDS = 4
 TEXTS_AT_ONCE = 4096
 
 _PARTS = re.compile(r"\t| EOS ")
-SCORE = re.compile(r"\s*-?\d+(?:\.\d+)?\|")  # before a reference
+SCORE = re.compile(r"\A\s*-?\d+(?:\.\d+)?\|")  # before a reference
 
 
 class HeldOut:
@@ -89,7 +89,7 @@ def read_texts(path: Path) -> Iterator[str]:
             continue
         form = form or ("json" if text.lstrip().startswith("{") else "text")
         if form == "text":
-            yield from (SCORE.sub("", part, count=1) for part in _PARTS.split(text))
+            yield from (SCORE.sub("", part) for part in _PARTS.split(text))
             continue
         try:
             yield from decoder.decode(text).texts()

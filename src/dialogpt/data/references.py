@@ -68,7 +68,8 @@ def references(config: ReferencesConfig) -> Manifest:
         if not items:
             job.folder.remove()
             raise DataError(
-                f"no context with {config.min_references + 1} responses in these dumps", "lower --min-references"
+                f"no context with {config.min_references + 1} responses in these dumps",
+                "lower --min-references, or name more dumps",
             )
         _write(job.folder, items)
         counts = counts_of(total) | {"contexts": len(items), "references": sum(len(i.references) for i in items)}

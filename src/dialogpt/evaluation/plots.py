@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 ENDINGS = (".png", ".svg", ".pdf")
 SHOWN = 0.99  # of all texts: the longest ones would squeeze the rest
-REFERENCES = "references"
+REFERENCES = "the references"  # not what a file, and so a system, is called
 
 
 def check_plot(path: Path) -> None:
@@ -67,9 +67,10 @@ def draw_lengths(inputs: Inputs, path: Path) -> None:
 
 
 def length_shares(inputs: Inputs) -> dict[str, Floats]:
-    """For each system, and for the references, the share of replies with 0, 1, 2, ... words; (longest shown + 1,)."""
+    """For each system, and references if there are any, the share of texts of 0, 1, ... words; (longest shown + 1,)."""
     texts = {system.name: system.replies for system in inputs.systems}
-    texts |= {REFERENCES: tuple(text for several in inputs.references for text in several)}
+    if references := tuple(text for several in inputs.references for text in several):
+        texts[REFERENCES] = references
     lengths = {name: np.array([len(words) for words in blank_words(several)]) for name, several in texts.items()}
     longest = max(int(np.ceil(np.quantile(each, SHOWN))) for each in lengths.values())
     return {name: np.bincount(each, minlength=longest + 1)[: longest + 1] / len(each) for name, each in lengths.items()}

@@ -13,7 +13,7 @@ import msgspec
 from dialogpt.data.overlap import SCORE
 from dialogpt.data.references import END_OF_TURN
 from dialogpt.errors import DataError
-from dialogpt.evaluation.segments import JSON_LINE, Segment, decode, lines_of, numbered, texts_of
+from dialogpt.evaluation.segments import Segment, are_json, decode, lines_of, numbered, texts_of
 from dialogpt.session import Turn
 
 _ID_HEADERS = ("id", "instanceid")
@@ -34,7 +34,7 @@ def read_references(paths: Sequence[Path]) -> list[Segment]:
     if len(paths) == 1:
         path = paths[0]
         lines = lines_of(path)
-        if JSON_LINE.match(lines[0]):
+        if are_json(lines):
             return [_json_segment(path, number, line) for number, line in numbered(lines)]
         if any("\t" in line for line in lines):
             return _tsv_segments(path, lines)
@@ -45,7 +45,7 @@ def read_references(paths: Sequence[Path]) -> list[Segment]:
                 f"{path} has {len(lines)} lines, {paths[0]} has {len(files[0])}",
                 "files of references must match line by line; leave a line blank where there is none",
             )
-        if len(paths) > 1 and JSON_LINE.match(lines[0]):
+        if len(paths) > 1 and are_json(lines):
             raise DataError(f"{path} is JSONL, but one of several files of references", "give JSONL or TSV alone")
     name = paths[0] if len(paths) == 1 else "references"
     return [Segment(f"{name}:{number}", texts) for number, texts in enumerate(zip(*files, strict=True), 1)]
@@ -65,7 +65,7 @@ def _tsv_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
         if not cells:
             raise DataError(f"{path}:{number}: no tab", "a line is a context or id, then references, with tabs between")
         if all(SCORE.match(cell) for cell in cells if cell.strip()):
-            cells = [SCORE.sub("", cell, count=1) for cell in cells]
+            cells = [SCORE.sub("", cell) for cell in cells]
         context = () if has_ids else tuple(first.split(END_OF_TURN))
         segments.append(Segment(f"{path}:{number}", tuple(cells), context, first.strip() if has_ids else ""))
     return segments

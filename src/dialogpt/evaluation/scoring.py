@@ -64,7 +64,7 @@ def _segments(measured: Sequence[Sequence[Measure]]) -> int:
 
 
 def _bootstrap(measured: Sequence[Sequence[Measure]], config: Sampling) -> list[list[Floats | None]]:
-    """For each system and measure the scores of the samples, (B, N); None for what is not resampled."""
+    """For each system and measure the scores of the samples, (B, N); None for what is not resampled: a lone segment."""
     drawn: list[list[Floats | None]] = [[None] * len(several) for several in measured]
     additive = [
         (system, place, measure)
@@ -72,7 +72,7 @@ def _bootstrap(measured: Sequence[Sequence[Measure]], config: Sampling) -> list[
         for place, measure in enumerate(several)
         if isinstance(measure, Additive)
     ]
-    if additive and config.samples:
+    if additive and config.samples and _segments(measured) > 1:
         table = np.concatenate([measure.statistics for _, _, measure in additive], axis=1)
         ends = np.cumsum([measure.statistics.shape[1] for _, _, measure in additive])
         sums = np.split(significance.resampled(table, config.samples, config.seed), ends[:-1], axis=1)

@@ -14,7 +14,7 @@ from dialogpt.session import Turn
 
 T = TypeVar("T")
 
-JSON_LINE = re.compile(r'\s*\{\s*"')
+_JSON_LINE = re.compile(r'\s*\{\s*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def lines_of(path: Path) -> list[str]:
         if "\0" in line:
             raise DataError(f"{path}:{number}: a zero byte, so not text in UTF-8", "convert it, for example with iconv")
     return lines
+
+
+def are_json(lines: Sequence[str]) -> bool:
+    """Whether the lines are JSON objects, by the first that is not blank."""
+    return _JSON_LINE.match(next(filter(str.strip, lines), "")) is not None
 
 
 def numbered(lines: Sequence[str]) -> list[tuple[int, str]]:

@@ -156,7 +156,7 @@ def _read(paths: Sequence[Path]) -> tuple[list[tuple[Turn, ...]], list[tuple[str
 def _is_of_sessions(path: Path) -> bool:
     from dialogpt.files import read_lines
 
-    return b'"turns"' in next(read_lines(path), b"")
+    return b'"turns"' in next(filter(bytes.strip, read_lines(path)), b"")
 
 
 def _check(config: SelectConfig) -> None:

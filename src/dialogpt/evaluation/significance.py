@@ -170,9 +170,8 @@ def student_p(far: Floats, freedom: int) -> Floats:
 
 
 def _in_errors(difference: Floats, error: Floats) -> Floats:
-    """How many standard errors a difference is; 0 for none, whatever the error."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((difference == 0) & (error == 0), 0.0, difference / error)
+    """How many standard errors a difference is; 0 for none without an error, NaN for one without an error."""
+    return np.where((difference == 0) & (error <= TINY), 0.0, difference / np.where(error > TINY, error, np.nan))
 
 
 def _standard_error(left_out: Floats) -> Floats:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from dialogpt.errors import DataError, UsageError
-from dialogpt.evaluation.segments import JSON_LINE, Segment, System, decode, lines_of, numbered, texts_of
+from dialogpt.evaluation.segments import Segment, System, are_json, decode, lines_of, numbered, texts_of
 from dialogpt.session import Turn
 
 _A_REPLY = '{"id": ..., "context": [...], "hypothesis": "Hi"}'
@@ -107,7 +107,7 @@ def _of_tables(
 
 
 def read_system(path: Path, name: str, lines: Sequence[str], segments: Sequence[Segment]) -> System:
-    if not JSON_LINE.match(lines[0]):
+    if not are_json(lines):
         _same_count(path, len(lines), segments)
         return System(name, tuple(lines))
     replies = [decode(path, number, line, _Reply, _A_REPLY) for number, line in numbered(lines)]
@@ -178,7 +178,7 @@ def told_segments(paths: Sequence[Path], *, needed: bool = True) -> list[Segment
 
 def _bare_segments(path: Path, lines: Sequence[str]) -> list[Segment]:
     """What a file of replies says about its segments: how many, and in JSONL their contexts and ids."""
-    if not JSON_LINE.match(lines[0]):
+    if not are_json(lines):
         return [Segment(f"{path}:{number}", ()) for number in range(1, len(lines) + 1)]
     replies = [(number, decode(path, number, line, _Reply, _A_REPLY)) for number, line in numbered(lines)]
     return [Segment(f"{path}:{number}", (), texts_of(reply.context), str(reply.id)) for number, reply in replies]

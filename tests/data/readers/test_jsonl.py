@@ -9,6 +9,7 @@ import pytest
 
 from dialogpt.data import ImportConfig
 from dialogpt.data.importing import import_files
+from dialogpt.data.readers import tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn, read_sessions
 
@@ -134,6 +135,24 @@ def test_sessions_written_as_messages_keep_what_is_learned(tmp_path: Path) -> No
     assert [(turn.text, turn.learn) for turn in session.turns] == [(turn.text, turn.learn) for turn in turns]
 
 
+HALVES = r"a\ud83d \\ud83d \ud83d\ude00 \ude00\ude00b\ud83d"  # of emoji, in JSON; and a backslash before a word
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'{{"turns": ["{HALVES}", "c"]}}',
+        f'[{{"turns": ["{HALVES}", "c"]}}]',
+        f'{{"user_name": "A", "character_name": "B"}}\n{{"mes": "{HALVES}"}}\n{{"mes": "c"}}',
+        f'{{"id": 1, "messages": [{{"id": 1, "type": "message", "from_id": "u1", "text": "{HALVES}"}}, '
+        '{"id": 2, "type": "message", "from_id": "u1", "text": "c"}]}',
+    ],
+)
+def test_half_an_emoji_is_left_out(read: Read, content: str) -> None:
+    ((session,), _) = read(content)
+    assert [tidy(turn.text) for turn in session.turns] == ["a \\ud83d 😀 b", "c"]
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
@@ -141,6 +160,7 @@ def test_sessions_written_as_messages_keep_what_is_learned(tmp_path: Path) -> No
         ('{\n "turns": [\n "a",\n b]\n}', ":4: JSON is malformed"),
         ('{\n "turns": ["a"', ": Input data was truncated"),
         (b'[\n {"turns": ["\xe9"]}\n]', ":2: not UTF-8"),
+        ('[\n {"turns": ["\\ud83d"]},\n {"turns": [x]}\n]', ":3: JSON is malformed"),
         ("[" * 100_000, ": "),
         ('{"text": "a", "label": 3}', r":1: not a conversation: it has neither .*\(its keys: text, label\)"),
         ('{"body": "a", "link_id": "t3_b"}', ":1: not a conversation: it is a record of a Reddit dump"),

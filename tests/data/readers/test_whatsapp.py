@@ -311,6 +311,12 @@ def test_a_chat_that_a_message_quotes_stays_in_it(read: Read, form: str, stamp: 
     assert len(found.turns) == 30
 
 
+def test_a_line_of_direction_marks_is_read_once(read: Read) -> None:
+    """Their number squared would take minutes."""
+    ((chat,), _) = read(f"31/12/2020, 21:15 - Ann: a\n{LRM * 200_000}\n31/12/2020, 21:16 - Bo: b\n", "whatsapp")
+    assert [(name, tidy(text)) for name, text in said(chat)] == [("Ann", "a"), ("Bo", "b")]
+
+
 def test_a_file_without_stamps_is_an_error(read: Read) -> None:
     with pytest.raises(DataError, match="no line begins with a date and a time"):
         read("hello\n", "whatsapp")

@@ -22,6 +22,7 @@ from dialogpt.data.readers.chatlog import ReadOptions
 from dialogpt.data.readers.columns import find_columns, find_pair
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
+from dialogpt.files import without_halves
 from dialogpt.session import Session, Turn
 
 FORMS = 'it is {"turns": [["A", "Hi"], ...]} or {"messages": [{"role": "user", "content": "Hi"}, ...]}'
@@ -76,10 +77,21 @@ def decode_each(file: TextFile, type: type[T]) -> Iterator[tuple[int, T]]:
             yield number, decode_part(file, decoder, record, f"{file.path}:{number}")
 
 
+def decode(decoder: "msgspec.json.Decoder[T]", data: bytes | str | msgspec.Raw) -> T:
+    """As the decoder does, but half an emoji is an unseen character, which `tidy` leaves out (`without_halves`)."""
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError:
+        given = data.encode() if isinstance(data, str) else bytes(data)
+        if (whole := without_halves(given)) == given:
+            raise
+    return decoder.decode(whole)
+
+
 def decode_part(file: TextFile, decoder: "msgspec.json.Decoder[T]", part: msgspec.Raw | str, place: str) -> T:
     """A part of a document, or a line, that was left undecoded; a DataError names its place, or a wrong byte's line."""
     try:
-        return decoder.decode(part)
+        return decode(decoder, part)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError) and file.is_utf8:
             file.decode(file.whole())  # raises
@@ -90,7 +102,7 @@ def decode_document(file: TextFile, type: Any = Any) -> Any:
     """The whole file as one JSON value; a DataError names the line."""
     data = file.whole()
     try:
-        return msgspec.json.decode(data, type=type)
+        return decode(msgspec.json.Decoder(type), data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError) and file.is_utf8:
             file.decode(data)  # raises, with the line
@@ -117,10 +129,11 @@ def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
         for number, record in enumerate(document if many else [document], 1):
             yield f"{file.path}:{number}", record
         return
+    decoder = msgspec.json.Decoder()
     for number, line in file.lines():
         if line.strip():
             try:
-                yield f"{file.path}:{number}", msgspec.json.decode(line)
+                yield f"{file.path}:{number}", decode(decoder, line)
             except (msgspec.DecodeError, RecursionError) as error:
                 raise DataError(f"{file.path}:{number}: not a conversation: {error}", FORMS) from error
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from dialogpt.data.readers.chatlog import ReadOptions
+from dialogpt.data.readers.jsonl import decode
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
@@ -42,7 +43,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
         if not line.strip():
             continue
         try:
-            message = decoder.decode(line)
+            message = decode(decoder, line)
         except (msgspec.DecodeError, RecursionError) as error:
             raise DataError(f"{file.path}:{number}: not a line of a chat: {error}", FORM) from error
         if message.is_header:

@@ -27,7 +27,7 @@ from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 
 log = logging.getLogger(__name__)
-_M = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]*"  # direction marks
+_M = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]*+"  # direction marks
 _STAMP = re.compile(
     rf"""{_M}(?P<open>\[?){_M}
     (\d{{1,4}}){_M}([./-]){_M}\s?(\d{{1,2}}){_M}\3{_M}\s?(\d{{1,4}}){_M}\.?   # the date

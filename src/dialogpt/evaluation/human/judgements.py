@@ -5,7 +5,7 @@ lines and invalid ratings are named by file and line; nothing is left out withou
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -94,20 +94,21 @@ def judged(
         dropped[f"judgements that are not of {', '.join(map(str, allowed))}, left out"] += other
     kept = [each for each in good if each.passed is None]
     order = tuple(dict.fromkeys([*systems, *(system for each in kept for system in each.systems)]))
+    _say_if_nothing(path, kept, order, dropped)
     found = dict.fromkeys(each.criterion for each in kept)
     named = tuple(name for name in dict.fromkeys([*criteria, *found]) if name in found)
     for name in criteria:
         if name not in found:
             dropped[f"criterion without a judgement, left out: {name}"] += 1
-    _say_if_nothing(path, kept, order)
     _count_repeated(kept, dropped)
     oriented = tuple(_oriented(each, order) for each in kept)
     return Judged(kind, order, named, oriented, tuple(each for each in good if each.passed is not None), dropped)
 
 
-def _say_if_nothing(path: Path, kept: Sequence[Judgement], systems: Sequence[str]) -> None:
+def _say_if_nothing(path: Path, kept: Sequence[Judgement], systems: Sequence[str], dropped: Mapping[str, int]) -> None:
     if not kept:
-        raise DataError(f"{path} holds no judgement", "let `dialogpt judge` ask some judges first")
+        left_out = "".join(f"; {count} {reason}" for reason, count in dropped.items())
+        raise DataError(f"{path} holds no judgement", f"let `dialogpt judge` ask some judges first{left_out}")
     seen = {system for each in kept for system in each.systems}
     if len(seen) < 2:
         raise DataError(
@@ -149,8 +150,11 @@ def _json_judgements(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[_
     decoder = msgspec.json.Decoder(Judgement)
     for number, line in lines:
         try:
-            yield _Placed(f"{path}:{number}", decoder.decode(line))
-        except (msgspec.DecodeError, RecursionError) as error:
+            found = decoder.decode(line)
+            if not all(map(str.strip, (found.judge, found.item, found.criterion, *found.systems))):
+                raise ValueError("a judge, item, criterion or system has no name")
+            yield _Placed(f"{path}:{number}", found)
+        except (ValueError, RecursionError) as error:
             example = '{"judge": "Ann", "item": "1", "criterion": "relevance", "systems": ["A", "B"], "value": 1}'
             raise DataError(f"{path}:{number}: not a judgement: {error}", f"a line is {example}") from error
 
