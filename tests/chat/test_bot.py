@@ -160,13 +160,44 @@ def test_bytes_that_are_no_text_are_not_said(scripted_bot: Callable[..., Chatbot
     assert scripted_bot("نعم", cut_short).reply("hi") == "ن"
 
 
-def test_a_reply_that_is_left_halfway_is_not_in_the_history(tiny_model: Pair) -> None:
-    bot = bot_of(tiny_model, seed=1)
+@pytest.mark.parametrize("config", [{"safety": False}, {"num_hypotheses": 2}], ids=["pieces", "chosen"])
+def test_a_reply_that_is_left_halfway_is_not_in_the_history(tiny_model: Pair, config: dict[str, Any]) -> None:
+    bot = bot_of(tiny_model, seed=1, **config)
     stream = bot.stream("hello")
     next(stream)
     stream.close()
-    assert bot.history == []
+    assert (bot.history, bot.hypotheses) == ([], ())
     assert isinstance(bot.reply("hello"), str)
+    before = bot.history, bot.hypotheses
+    again = bot.stream_retry()
+    next(again)
+    again.close()
+    assert (bot.history, bot.hypotheses) == before
+
+
+@pytest.mark.parametrize("way", ["areply", "astream"])
+def test_a_reply_whose_task_is_cancelled_is_not_in_the_history(
+    tiny_model: Pair, slowed: Callable[[Any, float], None], way: str
+) -> None:
+    bot = bot_of(tiny_model, seed=1, num_hypotheses=2)
+    slowed(bot.responder.engine, 0.02)
+
+    async def say() -> None:
+        if way == "areply":
+            await bot.areply("hello")
+        else:
+            _ = [piece async for piece in bot.astream("hello")]
+
+    async def talk() -> None:
+        task = asyncio.ensure_future(say())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await bot.areply("again")  # which waits for the other one to end
+
+    asyncio.run(talk())
+    assert [turn.text for turn in bot.history[::2]] == ["again"]
 
 
 def test_arabic_is_read_composed(scripted_bot: Callable[..., Chatbot]) -> None:
@@ -272,6 +303,16 @@ def test_threads_that_share_a_bot_wait_for_each_other(tiny_checkpoint: Path) -> 
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(bot.reply, ["hello"] * 24))
     assert sorted(turn.text for turn in bot.history[1::2]) == sorted(replies)
+
+
+@pytest.mark.parametrize("config", [{"safety": False}, {"num_hypotheses": 2}], ids=["pieces", "chosen"])
+def test_streams_that_overlap_are_all_in_the_history(tiny_model: Pair, config: dict[str, Any]) -> None:
+    bot = bot_of(tiny_model, **config)
+    first, second = bot.stream("one"), bot.stream("two")
+    begun = next(first), next(second)
+    ended = "".join(second), "".join(first)
+    said = [("two", begun[1] + ended[0]), ("one", begun[0] + ended[1])]
+    assert [turn.text for turn in bot.history] == [text for exchange in said for text in exchange]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
