@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from dialogpt import Chatbot, Tokenizer, Turn
-from dialogpt.chat import ChatConfig
+from dialogpt.chat import ChatConfig, ConversationsConfig
+from dialogpt.chat.conversations import conversations
 from dialogpt.chat.store import Conversations, default_path
 from dialogpt.chat.terminal import chat
 from dialogpt.decoding import ReplyConfig
@@ -257,6 +258,18 @@ def test_commands(
         assert expected in shown, expected
     assert kept() == [["hello", second], ["hello", second]]
     assert [session.turns for session in read_sessions(talk)] == [(Turn("hello", "user"), Turn(second, "bot"))]
+
+
+def test_a_conversation_that_is_loaded_does_not_steer_the_terminal(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text(json.dumps({"turns": [{"text": "\x1b]0;hello\x07"}, {"text": "\x1b[2Jhi\r"}]}))
+    typed_at(tiny_checkpoint, [f"/load {talk}"], monkeypatch)
+    listed, said = conversations(ConversationsConfig()), conversations(ConversationsConfig(show=1))
+    for shown in (capsys.readouterr().out, listed or "", said or ""):
+        assert "\ufffd]0;hello\ufffd" in shown
+        assert not {"\x1b", "\x07", "\r"} & {*shown}
 
 
 def test_the_last_conversation_goes_on(

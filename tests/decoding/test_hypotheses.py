@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.decoding import DecodingConfig, Hypothesis
-from dialogpt.decoding.hypotheses import context_tokens, make
+from dialogpt.decoding.hypotheses import context_tokens, make, sayable
 from dialogpt.errors import DataError
 from dialogpt.logs import sparing
 from dialogpt.model.engine import TorchEngine
@@ -125,7 +125,7 @@ def test_the_logprob_is_the_models_own(make_model: Callable[..., GPT], tiny_toke
         by_hand = sum(logprobs[len(context) - 1 + i, token].item() for i, token in enumerate(hypothesis.tokens))
         assert hypothesis.logprob == pytest.approx(by_hand, abs=1e-3)
         assert hypothesis.ended == (hypothesis.tokens[-1] == tokenizer.end_id)
-        assert hypothesis.text == tokenizer.decode(hypothesis.tokens).replace("\ufffd", "").strip()
+        assert hypothesis.text == sayable(tokenizer.decode(hypothesis.tokens))
 
 
 def test_rows_that_have_ended_leave_the_batch(scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer) -> None:

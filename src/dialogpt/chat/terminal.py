@@ -18,6 +18,7 @@ from dialogpt.data.readers import tidy
 from dialogpt.decoding.loading import with_companion
 from dialogpt.errors import DataError, DialoGPTError, UsageError, given
 from dialogpt.model.memory import frugal_with_memory
+from dialogpt.process import printable
 
 log = logging.getLogger(__name__)
 
@@ -191,5 +192,5 @@ def _say_json(**fields: Any) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()

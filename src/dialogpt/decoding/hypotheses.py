@@ -5,6 +5,7 @@ oldest first. A turn with `learn=False` is read like any other.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from dialogpt.tokens.bpe import Tokenizer
 log = logging.getLogger(__name__)
 
 Seed = int | tuple[int, ...]
+_UNSAYABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]")
 
 
 def reply_room(n_ctx: int, max_new_tokens: int) -> int:
@@ -143,8 +145,8 @@ def room_after(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> in
 
 
 def sayable(text: str) -> str:
-    """The text of tokens without outer blanks, and without U+FFFD, which stands for incomplete code points."""
-    return text.replace("\ufffd", "").strip()
+    """The text of tokens without outer blanks, incomplete code points (U+FFFD) and what steers a terminal."""
+    return _UNSAYABLE.sub("", text).strip()
 
 
 def hypothesis_of(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:
