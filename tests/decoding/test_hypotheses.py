@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -73,6 +73,21 @@ def test_only_turns_end_turns(tiny_tokenizer: Tokenizer, texts: list[str]) -> No
         return
     made = context_tokens(tiny_tokenizer, map(Turn, texts), 4096, 64)
     assert made.count(tiny_tokenizer.end_id) == len(said)
+
+
+def test_turns_that_do_not_fit_cost_nothing(tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long conversation's next reply is as quick as the first one's."""
+    encoded: list[Turn] = []
+    encode_turns = tiny_tokenizer.encode_turns
+
+    def counted(turns: Iterable[Turn]) -> list[list[int]]:
+        encoded.extend(listed := list(turns))
+        return encode_turns(listed)
+
+    monkeypatch.setattr(tiny_tokenizer, "encode_turns", counted)
+    made = context_tokens(tiny_tokenizer, [Turn(f"turn {i}") for i in range(10_000)], 64, 16)
+    assert len(made) <= 48
+    assert len(encoded) == made.count(tiny_tokenizer.end_id) + 1
 
 
 @pytest.mark.parametrize(
