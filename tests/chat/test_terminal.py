@@ -266,10 +266,8 @@ def test_a_conversation_that_is_loaded_does_not_steer_the_terminal(
     talk = tmp_path / "talk.jsonl"
     talk.write_text(json.dumps({"turns": [{"text": "\x1b]0;hello\x07"}, {"text": "\x1b[2Jhi\r"}]}))
     typed_at(tiny_checkpoint, [f"/load {talk}"], monkeypatch)
-    listed, said = conversations(ConversationsConfig()), conversations(ConversationsConfig(show=1))
-    for shown in (capsys.readouterr().out, listed or "", said or ""):
-        assert "\ufffd]0;hello\ufffd" in shown
-        assert not {"\x1b", "\x07", "\r"} & {*shown}
+    shown = [capsys.readouterr().out, conversations(ConversationsConfig()), conversations(ConversationsConfig(show=1))]
+    assert all("\ufffd]0;hello\ufffd" in (text or "") and not {"\x1b", "\r"} & {*(text or "")} for text in shown)
 
 
 def test_the_last_conversation_goes_on(
