@@ -252,7 +252,7 @@ def test_commands(
         "temperature has no value", "mmi is set when the chat starts (start the chat with --mmi)",
         "no command /nwe (did you mean '/new'?)",
         "/nowhere/file", "~nobody-of-this-name/x names a home folder that does not exist",
-        "no file is named", "A new conversation.", "there is nothing to take back",
+        "no file is named", "A new conversation.", "bot: \nthere is nothing to take back",
         f"you: hello\nbot: {second}\n", "/undo        take back the last exchange",
     ):  # fmt: skip
         assert expected in shown, expected

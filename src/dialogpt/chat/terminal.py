@@ -111,11 +111,13 @@ def _talk(bot: Chatbot, config: ChatConfig, keeper: Keeper, *, kept: bool) -> No
         pieces = bot.stream_retry() if said is None else bot.stream(said)
         _say("bot: ")
         complete = False
-        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(pieces):  # Ctrl-C ends the reply, not the chat
-            for piece in pieces:
-                _say(piece)
-            complete = True
-        _say("\n")
+        try:
+            with contextlib.suppress(KeyboardInterrupt), contextlib.closing(pieces):  # Ctrl-C ends it, not the chat
+                for piece in pieces:
+                    _say(piece)
+                complete = True
+        finally:
+            _say("\n")  # an error is not what the bot says
         if not complete:
             return
         if said is None:
