@@ -1,9 +1,10 @@
-"""How a command's process is set up: its streams, its signals, how it ends."""
+"""How a command's process is set up: its streams, its signals, what it shows, how it ends."""
 
 import io
 import os
 import signal
 import sys
+import unicodedata
 from typing import NoReturn
 
 
@@ -35,6 +36,14 @@ def _hear_sigterm() -> None:
     """Have SIGTERM end the first process of a container, to which Linux does not deliver signals without a handler."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which could steer the terminal: U+FFFD stands in their place."""
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
 
 
 def leave(code: int | None) -> NoReturn:

@@ -142,7 +142,12 @@ def test_a_piece_is_whole_code_points_as_soon_as_they_are_whole(
 
 
 @settings(max_examples=60, deadline=None)
-@given(text=st.text(st.characters(max_codepoint=0x24F) | st.sampled_from("صباحنعم،؟😀👍🏽\u200d❤️東京"), max_size=20))
+@given(
+    text=st.text(
+        st.characters(max_codepoint=0x24F, exclude_categories=["Cc"]) | st.sampled_from("صباحنعم،؟😀👍🏽\u200d❤️東京"),
+        max_size=20,
+    )
+)
 def test_no_piece_holds_half_a_code_point(scripted_bot: Callable[..., Chatbot], text: str) -> None:
     pieces = list(scripted_bot(text).stream("hi"))
     assert "".join(pieces) == text.strip()
@@ -158,15 +163,48 @@ def test_bytes_that_are_no_text_are_not_said(scripted_bot: Callable[..., Chatbot
     assert scripted_bot(a + emoji[:2]).reply("hi") == "a"
     cut_short = ReplyConfig(temperature=0, max_new_tokens=3, no_repeat_ngram=0)
     assert scripted_bot("نعم", cut_short).reply("hi") == "ن"
+    assert scripted_bot("\x1b[2J\x07line\r\n\x9bA\ttab\x7f").reply("hi") == "[2Jline\nA\ttab"
+    assert list(scripted_bot("a\x1bb").stream("hi")) == ["a", "b"]
 
 
-def test_a_reply_that_is_left_halfway_is_not_in_the_history(tiny_model: Pair) -> None:
-    bot = bot_of(tiny_model, seed=1)
+@pytest.mark.parametrize("config", [{"safety": False}, {"num_hypotheses": 2}], ids=["pieces", "chosen"])
+def test_a_reply_that_is_left_halfway_is_not_in_the_history(tiny_model: Pair, config: dict[str, Any]) -> None:
+    bot = bot_of(tiny_model, seed=1, **config)
     stream = bot.stream("hello")
     next(stream)
     stream.close()
-    assert bot.history == []
+    assert (bot.history, bot.hypotheses) == ([], ())
     assert isinstance(bot.reply("hello"), str)
+    before = bot.history, bot.hypotheses
+    again = bot.stream_retry()
+    next(again)
+    again.close()
+    assert (bot.history, bot.hypotheses) == before
+
+
+@pytest.mark.parametrize("way", ["areply", "astream"])
+def test_a_reply_whose_task_is_cancelled_is_not_in_the_history(
+    tiny_model: Pair, slowed: Callable[[Any, float], None], way: str
+) -> None:
+    bot = bot_of(tiny_model, seed=1, num_hypotheses=2)
+    slowed(bot.responder.engine, 0.02)
+
+    async def say() -> None:
+        if way == "areply":
+            await bot.areply("hello")
+        else:
+            _ = [piece async for piece in bot.astream("hello")]
+
+    async def talk() -> None:
+        task = asyncio.ensure_future(say())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await bot.areply("again")  # which waits for the other one to end
+
+    asyncio.run(talk())
+    assert [turn.text for turn in bot.history[::2]] == ["again"]
 
 
 def test_arabic_is_read_composed(scripted_bot: Callable[..., Chatbot]) -> None:
@@ -272,6 +310,16 @@ def test_threads_that_share_a_bot_wait_for_each_other(tiny_checkpoint: Path) -> 
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(bot.reply, ["hello"] * 24))
     assert sorted(turn.text for turn in bot.history[1::2]) == sorted(replies)
+
+
+@pytest.mark.parametrize("config", [{"safety": False}, {"num_hypotheses": 2}], ids=["pieces", "chosen"])
+def test_streams_that_overlap_are_all_in_the_history(tiny_model: Pair, config: dict[str, Any]) -> None:
+    bot = bot_of(tiny_model, **config)
+    first, second = bot.stream("one"), bot.stream("two")
+    begun = next(first), next(second)
+    ended = "".join(second), "".join(first)
+    said = [("two", begun[1] + ended[0]), ("one", begun[0] + ended[1])]
+    assert [turn.text for turn in bot.history] == [text for exchange in said for text in exchange]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

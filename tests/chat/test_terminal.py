@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from dialogpt import Chatbot, Tokenizer, Turn
-from dialogpt.chat import ChatConfig
+from dialogpt.chat import ChatConfig, ConversationsConfig
+from dialogpt.chat.conversations import conversations
 from dialogpt.chat.store import Conversations, default_path
 from dialogpt.chat.terminal import chat
 from dialogpt.decoding import ReplyConfig
@@ -251,12 +252,22 @@ def test_commands(
         "temperature has no value", "mmi is set when the chat starts (start the chat with --mmi)",
         "no command /nwe (did you mean '/new'?)",
         "/nowhere/file", "~nobody-of-this-name/x names a home folder that does not exist",
-        "no file is named", "A new conversation.", "there is nothing to take back",
+        "no file is named", "A new conversation.", "bot: \nthere is nothing to take back",
         f"you: hello\nbot: {second}\n", "/undo        take back the last exchange",
     ):  # fmt: skip
         assert expected in shown, expected
     assert kept() == [["hello", second], ["hello", second]]
     assert [session.turns for session in read_sessions(talk)] == [(Turn("hello", "user"), Turn(second, "bot"))]
+
+
+def test_a_conversation_that_is_loaded_does_not_steer_the_terminal(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text(json.dumps({"turns": [{"text": "\x1b]0;hello\x07"}, {"text": "\x1b[2Jhi\r"}]}))
+    typed_at(tiny_checkpoint, [f"/load {talk}"], monkeypatch)
+    shown = [capsys.readouterr().out, conversations(ConversationsConfig()), conversations(ConversationsConfig(show=1))]
+    assert all("\ufffd]0;hello\ufffd" in (text or "") and not {"\x1b", "\r"} & {*(text or "")} for text in shown)
 
 
 def test_the_last_conversation_goes_on(

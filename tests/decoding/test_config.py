@@ -22,6 +22,7 @@ from dialogpt.model.checkpoint import generation_config
         "no_repeat_ngram": (-1, 101),
         "no_repeat_context": (-1, 101),
         "num_beams": (0,),
+        "length_penalty": (-10.1, 10.1, math.nan, math.inf),
         "seed": (-1,),
     }.items(),
 )

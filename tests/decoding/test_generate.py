@@ -4,6 +4,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -169,6 +171,17 @@ def test_contexts_from_standard_input(
     settings: dict[str, Any] = {"model": str(tiny_checkpoint), "seed": 7, "max_new_tokens": 12, "device": "cpu"}
     generate(GenerateConfig(contexts=Path(name), out=out, **settings))
     assert out.read_text(encoding="utf-8").splitlines() == expected
+
+
+def test_from_standard_input_to_standard_output(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """`-` and `-` are not one file."""
+    command = [sys.executable, "-m", "dialogpt", "generate", "-", "--model", str(tiny_checkpoint), "--seed", "7"]
+    command += ["--device", "cpu", "--max-new-tokens", "12", "--out"]
+    both = [
+        subprocess.run([*command, out], input=TEXTS[0].encode(), cwd=tmp_path, capture_output=True, check=True).stdout
+        for out in ("-", "out.txt")
+    ]
+    assert both == [(tmp_path / "out.txt").read_bytes(), b"out.txt\n"]
 
 
 def test_a_file_is_written_whole_or_not_at_all(

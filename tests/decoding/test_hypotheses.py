@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dialogpt import GPT, Tokenizer, Turn
 from dialogpt.decoding import DecodingConfig, Hypothesis
-from dialogpt.decoding.hypotheses import context_tokens, make
+from dialogpt.decoding.hypotheses import context_tokens, make, sayable
 from dialogpt.errors import DataError
 from dialogpt.logs import sparing
 from dialogpt.model.engine import TorchEngine
@@ -75,6 +75,21 @@ def test_only_turns_end_turns(tiny_tokenizer: Tokenizer, texts: list[str]) -> No
     assert made.count(tiny_tokenizer.end_id) == len(said)
 
 
+def test_turns_that_do_not_fit_cost_nothing(tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long conversation's next reply is as quick as the first one's."""
+    encoded: list[Turn] = []
+    encode_turns = tiny_tokenizer.encode_turns
+
+    def counted(turns: Iterable[Turn]) -> list[list[int]]:
+        encoded.extend(listed := list(turns))
+        return encode_turns(listed)
+
+    monkeypatch.setattr(tiny_tokenizer, "encode_turns", counted)
+    made = context_tokens(tiny_tokenizer, [Turn(f"turn {i}") for i in range(10_000)], 64, 16)
+    assert len(made) <= 48
+    assert len(encoded) == made.count(tiny_tokenizer.end_id) + 1
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -125,7 +140,7 @@ def test_the_logprob_is_the_models_own(make_model: Callable[..., GPT], tiny_toke
         by_hand = sum(logprobs[len(context) - 1 + i, token].item() for i, token in enumerate(hypothesis.tokens))
         assert hypothesis.logprob == pytest.approx(by_hand, abs=1e-3)
         assert hypothesis.ended == (hypothesis.tokens[-1] == tokenizer.end_id)
-        assert hypothesis.text == tokenizer.decode(hypothesis.tokens).replace("\ufffd", "").strip()
+        assert hypothesis.text == sayable(tokenizer.decode(hypothesis.tokens))
 
 
 def test_rows_that_have_ended_leave_the_batch(scripted_engine: Callable[..., Any], tiny_tokenizer: Tokenizer) -> None:

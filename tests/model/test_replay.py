@@ -1,7 +1,9 @@
 """A single row's steps of fixed shapes are the ordinary steps; recording them is a GPU's matter, and may fail."""
 
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -73,6 +75,27 @@ def test_steps_are_the_ordinary_ones(model: GPT, recorder: Recorder, tiny_tokeni
     assert talk(replaying(model, recorder), tiny_tokenizer.end_id) == expected
     assert recorder.run == 3 * 11  # the first token of a reply follows the reading of its context
     assert recorder.steps == 3  # over 16, 32 and 64 positions
+
+
+def test_conversations_in_two_threads_are_kept_apart(model: GPT, tiny_tokenizer: Any) -> None:
+    """They share an engine, and with it the token and the place that a graph reads."""
+    contexts = [[5, 6, 7], [9, 8, 7, 6, 5, 4, 3]]
+
+    def reply(engine: TorchEngine, context: list[int]) -> list[int]:
+        return [token for token, _ in stream_tokens(engine, tiny_tokenizer.end_id, context, GREEDY, 0, None)]
+
+    def slow(step: Step) -> Step:
+        def again() -> torch.Tensor:
+            time.sleep(0.005)  # the other thread has its turn
+            return step()
+
+        return again
+
+    expected = [reply(TorchEngine(model), context) for context in contexts]
+    engine = TorchEngine(model)
+    engine.make_replay = partial(Replay, record=slow)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(partial(reply, engine), contexts)) == expected
 
 
 def test_logits_are_the_ordinary_ones_up_to_the_last_position(model: GPT, recorder: Recorder) -> None:

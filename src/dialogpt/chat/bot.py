@@ -12,6 +12,7 @@ or a stream that is abandoned, leaves the history unchanged.
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from dialogpt.artifact import atomic_file
 from dialogpt.data.readers import tidy
-from dialogpt.decoding import Hypothesis, ReplyConfig
+from dialogpt.decoding import Hypothesis, Reply, ReplyConfig
 from dialogpt.decoding.responder import Responder
 from dialogpt.engine import Kept
 from dialogpt.errors import DataError
@@ -59,25 +60,23 @@ class Chatbot:
     def reply(self, text: str) -> str:
         """Say `text` and return the reply; both join the history. Threads that call it wait for each other."""
         with self._lock:
-            turns, seed, kept = self._say(text)
-            try:
-                reply, kept = self.responder.reply(turns, seed, kept)
-            finally:
-                self._kept = kept
-            self.hypotheses = reply.hypotheses
-            self.history = [*turns, Turn(reply.text, speaker=BOT)]
+            said, reply = self._made(text)
+            self._add(said, reply.text, reply.hypotheses)
             return reply.text
 
     def stream(self, text: str) -> Generator[str, None, None]:
-        """As `reply`, in pieces of whole code points.
+        """As `reply`, in pieces of whole code points; both join the history when all pieces are taken.
 
         They come as they are generated if nothing has to be chosen or checked first: without MMI, beams and safety.
+        Threads that stream do not wait for each other: a reply knows what had joined when it was begun.
         """
         if self.responder.has_a_choice:
-            yield self.reply(text)
+            with self._lock:
+                said, reply = self._made(text)
+            yield reply.text
+            self._add(said, reply.text, reply.hypotheses)
             return
         turns, seed, kept = self._say(text)
-        self.hypotheses = ()
         pieces = []
         try:
             for piece, keep in self.responder.stream(turns, seed, kept):
@@ -86,7 +85,7 @@ class Chatbot:
                 yield piece
         finally:
             self._kept = kept
-        self.history = [*turns, Turn("".join(pieces), speaker=BOT)]
+        self._add(turns[-1], "".join(pieces))
 
     def undo(self) -> str:
         """Take back the last exchange; returns what was said. DataError when there is none."""
@@ -98,18 +97,19 @@ class Chatbot:
 
     def retry(self) -> str:
         """Another reply to the last message, in place of the one that was given."""
-        return "".join(self.stream_retry())
+        with self._lock:
+            return "".join(self.stream_retry())
 
     def stream_retry(self) -> Generator[str, None, None]:
         """As `retry`, in pieces as `stream`."""
-        before = self.history, self.hypotheses
+        taken, hypotheses = self.history[-2:], self.hypotheses
         said, complete = self.undo(), False
         try:
             yield from self.stream(said)
             complete = True
         finally:
             if not complete:
-                self.history, self.hypotheses = before
+                self.history, self.hypotheses = [*self.history, *taken], hypotheses
 
     def reset(self) -> None:
         """Forget the conversation."""
@@ -129,8 +129,20 @@ class Chatbot:
         self.history = list(session.turns)
 
     async def areply(self, text: str) -> str:
-        """As `reply`, without blocking the event loop."""
-        return await asyncio.to_thread(self.reply, text)
+        """As `reply`, without blocking the event loop; if it is cancelled, the history is unchanged."""
+        left = threading.Event()
+
+        def reply() -> str:
+            with self._lock:
+                said, made = self._made(text)
+                if not left.is_set():
+                    self._add(said, made.text, made.hypotheses)
+                return made.text
+
+        try:
+            return await asyncio.to_thread(reply)
+        finally:
+            left.set()
 
     async def astream(self, text: str) -> AsyncIterator[str]:
         """As `stream`, without blocking the event loop; leaving it early ends the reply at the next token."""
@@ -143,8 +155,8 @@ class Chatbot:
 
         def stream() -> None:
             try:
-                with self._lock:
-                    for piece in self.stream(text):
+                with self._lock, closing(self.stream(text)) as made:
+                    for piece in made:
                         if left.is_set():
                             return
                         tell(piece)
@@ -158,6 +170,21 @@ class Chatbot:
         finally:
             left.set()
             await task
+
+    def _made(self, text: str) -> tuple[Turn, Reply]:
+        """What is said, as a turn, and a reply to it; neither is in the history yet."""
+        turns, seed, kept = self._say(text)
+        try:
+            reply, kept = self.responder.reply(turns, seed, kept)
+        finally:
+            self._kept = kept
+        return turns[-1], reply
+
+    def _add(self, said: Turn, text: str, hypotheses: tuple[Hypothesis, ...] = ()) -> None:
+        """Add an exchange to what the history is by now."""
+        with self._lock:
+            self.history = [*self.history, said, Turn(text, speaker=BOT)]
+            self.hypotheses = hypotheses
 
     def _say(self, text: str) -> tuple[list[Turn], int, Kept | None]:
         """The turns so far, a seed, and the cache, which is taken away: no two threads may write to it."""

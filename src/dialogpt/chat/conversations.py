@@ -8,6 +8,7 @@ from dialogpt.artifact import atomic_file, is_stream
 from dialogpt.chat import ConversationsConfig
 from dialogpt.chat.store import Conversations, default_path
 from dialogpt.errors import DataError, UsageError
+from dialogpt.process import printable
 
 SHOWN = 60  # characters of a conversation's first turn
 KEEPERS = "`dialogpt chat` and `bot` keep conversations there"
@@ -26,7 +27,7 @@ def conversations(config: ConversationsConfig) -> str | None:
         if config.export is not None:
             return _export(kept, config)
         if config.show is not None:
-            return "\n".join(f"{turn.speaker}: {turn.text}" for turn in kept.session(config.show).turns)
+            return printable("\n".join(f"{turn.speaker}: {turn.text}" for turn in kept.session(config.show).turns))
         found = kept.listed(config.search)
     if not found and config.search:
         raise DataError(f"nobody said {config.search!r}", "search for less")
@@ -38,7 +39,7 @@ def conversations(config: ConversationsConfig) -> str | None:
         for one in found
     ]
     sys.stderr.write(f"{len(found)} conversations in {path}\n")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _check(config: ConversationsConfig) -> None:

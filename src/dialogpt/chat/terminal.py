@@ -18,6 +18,7 @@ from dialogpt.data.readers import tidy
 from dialogpt.decoding.loading import with_companion
 from dialogpt.errors import DataError, DialoGPTError, UsageError, given
 from dialogpt.model.memory import frugal_with_memory
+from dialogpt.process import printable
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +111,13 @@ def _talk(bot: Chatbot, config: ChatConfig, keeper: Keeper, *, kept: bool) -> No
         pieces = bot.stream_retry() if said is None else bot.stream(said)
         _say("bot: ")
         complete = False
-        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(pieces):  # Ctrl-C ends the reply, not the chat
-            for piece in pieces:
-                _say(piece)
-            complete = True
-        _say("\n")
+        try:
+            with contextlib.suppress(KeyboardInterrupt), contextlib.closing(pieces):  # Ctrl-C ends it, not the chat
+                for piece in pieces:
+                    _say(piece)
+                complete = True
+        finally:
+            _say("\n")  # an error is not what the bot says
         if not complete:
             return
         if said is None:
@@ -191,5 +194,5 @@ def _say_json(**fields: Any) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()

@@ -46,6 +46,7 @@ RANGES = {
     "no_repeat_ngram": Range(0, 100),
     "no_repeat_context": Range(0, 100),
     "num_beams": Range(1),
+    "length_penalty": Range(-10, 10),
 }
 
 
@@ -71,7 +72,6 @@ class DecodingConfig:
             self,
             *((name, getattr(self, name) in allowed, str(allowed)) for name, allowed in RANGES.items()),
             ("min_new_tokens", 0 <= self.min_new_tokens <= self.max_new_tokens, "from 0 to max-new-tokens"),
-            ("length_penalty", math.isfinite(self.length_penalty), "a number"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         )
 

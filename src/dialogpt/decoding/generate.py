@@ -58,8 +58,9 @@ def generate(config: GenerateConfig) -> Path | None:
 def _check(config: GenerateConfig) -> None:
     if config.batch_size < 1:
         raise UsageError(f"--batch-size {config.batch_size} is below 1", "it is a number of rows")
-    if config.out is not None and (config.out.is_dir() or config.out.resolve() == config.contexts.resolve()):
-        raise UsageError(f"--out {config.out} is a folder or the contexts themselves", "name another file")
+    out = config.out
+    if out is not None and not is_stream(out) and (out.is_dir() or out.resolve() == config.contexts.resolve()):
+        raise UsageError(f"--out {out} is a folder or the contexts themselves", "name another file")
     if config.show_hypotheses and config.format != "jsonl":
         raise UsageError("--show-hypotheses is for --format jsonl", "add that, or leave it out")
 

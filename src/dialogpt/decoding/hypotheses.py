@@ -5,6 +5,7 @@ oldest first. A turn with `learn=False` is read like any other.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from dialogpt.tokens.bpe import Tokenizer
 log = logging.getLogger(__name__)
 
 Seed = int | tuple[int, ...]
+_UNSAYABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]")
 
 
 def reply_room(n_ctx: int, max_new_tokens: int) -> int:
@@ -33,18 +35,18 @@ def context_tokens(tokenizer: Tokenizer, turns: Iterable[Turn], n_ctx: int, max_
     Turns without text are passed over; DataError when nothing else is there.
     """
     room = n_ctx - reply_room(n_ctx, max_new_tokens)
-    encoded = tokenizer.encode_turns(turn for turn in turns if turn.text.strip())
-    if not encoded:
-        raise DataError("the context is empty", "a reply needs at least one turn to reply to")
-    if len(encoded[-1]) > room:
-        log.warning("a turn of %d tokens is too long; only its last %d are read", len(encoded[-1]), room)
-        return encoded[-1][-room:]
-    kept: list[list[int]] = []
-    for turn in reversed(encoded):
-        if sum(map(len, kept)) + len(turn) > room:
+    newest: list[list[int]] = []
+    for turn in reversed([turn for turn in turns if turn.text.strip()]):
+        (tokens,) = tokenizer.encode_turns([turn])
+        if not newest and len(tokens) > room:
+            log.warning("a turn of %d tokens is too long; only its last %d are read", len(tokens), room)
+            return tokens[-room:]
+        if len(tokens) > room - sum(map(len, newest)):
             break
-        kept.insert(0, turn)
-    return [token for turn in kept for token in turn]
+        newest.append(tokens)
+    if not newest:
+        raise DataError("the context is empty", "a reply needs at least one turn to reply to")
+    return [token for tokens in reversed(newest) for token in tokens]
 
 
 def stream_tokens(
@@ -143,8 +145,8 @@ def room_after(n_ctx: int, context: Sequence[int], config: DecodingConfig) -> in
 
 
 def sayable(text: str) -> str:
-    """The text of tokens without outer blanks, and without U+FFFD, which stands for incomplete code points."""
-    return text.replace("\ufffd", "").strip()
+    """The text of tokens without outer blanks, incomplete code points (U+FFFD) and what steers a terminal."""
+    return _UNSAYABLE.sub("", text).strip()
 
 
 def hypothesis_of(tokenizer: Tokenizer, tokens: Sequence[int], logprob: float) -> Hypothesis:

@@ -3,6 +3,7 @@
 It is the reference that other engines are compared with. B rows, V tokens.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,6 +28,7 @@ class TorchEngine:
         self.n_ctx, self.device = model.config.n_ctx, model.device
         self.make_replay: Callable[[GPT], Replay] | None = Replay if replays else None
         self._replay: Replay | None = None
+        self._replaying = threading.Lock()  # one row at a time: all have the same addresses
 
     @torch.inference_mode()
     def prefill(
@@ -80,7 +82,7 @@ class TorchEngine:
             other.rearrange(source)
         cache.make_room(1)
         if not joining and (found := self._replayed(tokens, cache)) is not None:
-            return TorchLogits(found)
+            return found
         ids = torch.tensor(tokens, device=self.device)
         logits = TorchLogits(self.model.logits(self.model.hidden(ids[:, None], cache)[:, -1]))
         if joining:
@@ -93,12 +95,14 @@ class TorchEngine:
                 raise
         return logits
 
-    def _replayed(self, tokens: Sequence[int], cache: KVCache) -> Tensor | None:
+    def _replayed(self, tokens: Sequence[int], cache: KVCache) -> TorchLogits | None:
         """The logits of a single row's step by a CUDA graph; None if the step cannot use one."""
         if self.make_replay is None or cache.rows > 1:
             return None
-        self._replay = self._replay or self.make_replay(self.model)
-        return self._replay.step(tokens[0], cache) if self._replay.fits(cache) else None
+        with self._replaying:
+            self._replay = self._replay or self.make_replay(self.model)
+            found = self._replay.step(tokens[0], cache) if self._replay.fits(cache) else None
+            return None if found is None else TorchLogits(found)
 
     @torch.inference_mode()
     def nats(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:

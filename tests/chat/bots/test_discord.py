@@ -1,8 +1,10 @@
 """The bot on Discord: discord.py against an API and a gateway on loopback."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
@@ -84,6 +86,23 @@ def test_slash_commands(discord: Any, start: Start, fakes: Any) -> None:
     discord.say("/reset", channel="43", user="43")
     fakes.until(lambda: discord.texts("43"))
     assert discord.texts("43") == [ENGLISH.reset]
+
+
+def test_a_slash_command_while_the_bot_ends() -> None:
+    """The bot stops to listen while Discord is told that a reply is being made."""
+    pytest.importorskip("discord")
+    from dialogpt.chat.bots.discord import _Client
+
+    async def command() -> list[Any]:
+        client, heard = _Client(), AsyncMock()
+        client.core = Mock(hear=heard)
+        interaction = MagicMock(delete_original_response=AsyncMock())
+        interaction.response.defer = AsyncMock(side_effect=lambda **_: setattr(client, "core", None))
+        await client._command("help")(interaction)
+        return heard.await_args_list
+
+    (called,) = asyncio.run(command())
+    assert called.args[0].text == "/help"
 
 
 @pytest.mark.parametrize("allow", ["5", "@ann", GENERAL, SERVER], ids=["user", "name", "channel", "server"])

@@ -188,6 +188,16 @@ def test_telegram_asks_for_patience(telegram: Any, start: Start, fakes: Any) -> 
     assert len({call["text"] for call in telegram.called("sendMessage")}) == 1
 
 
+def test_what_is_logged_is_a_line_without_what_steers_a_terminal(
+    telegram: Any, start: Start, fakes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dialogpt")
+    start(telegram, log_text=True)
+    telegram.say("hello\x1b[2J\ntelegram/1: forged")
+    fakes.until(telegram.texts)
+    assert "telegram/42: hello[2J telegram/1: forged -> " in caplog.text
+
+
 def test_polling_goes_on_after_faults(
     telegram: Any, start: Start, fakes: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,10 @@ import pytest
 pytest.importorskip("fastapi")
 import openai
 
+from dialogpt.decoding import ReplyConfig
+from dialogpt.decoding.batcher import Job
+from dialogpt.session import Turn
+
 
 def user(*texts: str) -> list[Any]:
     roles = ["assistant", "user"]
@@ -203,6 +207,19 @@ def test_too_many_are_told_to_come_again(fake: Any, front: Callable[..., Any]) -
         go.set()
         assert [future.result().status_code for future in (first, second)] == [200, 200]
     assert (server.worker.rows, server.worker.waiting) == (0, 0)
+
+
+def test_a_job_that_is_done_does_not_wait(front: Callable[..., Any]) -> None:
+    """With a full queue, whoever asks again at once would be told to come later."""
+    worker, seen, done = front().worker, [], threading.Event()
+
+    def on_done(_: object) -> None:
+        seen.append((worker.rows, worker.waiting))
+        done.set()
+
+    worker.submit(Job(context=[Turn("a")], config=ReplyConfig(), seed=1, on_done=on_done))
+    assert done.wait(30)
+    assert seen == [(0, 0)]
 
 
 def test_nothing_of_what_is_said_is_logged(

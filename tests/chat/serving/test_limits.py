@@ -186,3 +186,24 @@ def test_streams_under_way_are_completed_at_the_end(serve: Callable[..., Any]) -
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events).strip() == whole
     assert lines[-2] == "data: [DONE]"
+
+
+def test_a_page_whose_name_was_made_to_lead_here_is_closed_out(serve: Callable[..., Any]) -> None:
+    """DNS rebinding: to its browser the page and the server have one host."""
+    evil, proxied = "http://evil.example:8000", {"Origin": "https://example.org", "Host": "example.org"}
+    server, admitting, keyed = serve(), serve(cors=(evil,)), serve(api_key="secret")
+
+    def status(server: Any, headers: dict[str, str]) -> int:
+        url = f"{server.url}/v1/chat/completions"
+        return httpx.post(url, json={"messages": HI}, headers=headers, timeout=60).status_code
+
+    rebound = {"Origin": evil, "Host": "evil.example:8000"}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json={"messages": HI}, headers=rebound)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, 403)
+    assert answer.json()["error"]["message"].startswith(f"pages at {evil} may not use this server (--cors {evil}")
+    assert status(server, proxied) == status(server, {"Origin": "http://x..[", "Host": "x..["}) == 403
+    assert status(admitting, rebound) == 200
+    assert status(keyed, rebound | {"Authorization": "Bearer secret"}) == 200
+    for own in ("127.0.0.1:8000", "localhost:8000", "a.localhost", "[::1]:8000", "192.168.0.7"):
+        assert status(server, {"Origin": f"http://{own}", "Host": own}) == 200
+    assert status(server, {"Host": "evil.example"}) == 200  # no browser's

@@ -115,7 +115,7 @@ class Core:
                 log.error("a reply in %s failed: %s", heard.chat, type(error).__name__, exc_info=error)
                 said = words.failed
             if self._config.log_text:
-                log.info("%s: %s -> %s", heard.chat, heard.text, said)
+                log.info("%s: %s -> %s", heard.chat, tidy(heard.text), said)
             await place.say(said)
 
     async def _said(self, chat: Chat, heard: Heard, words: Words, place: Place) -> str:

@@ -117,16 +117,16 @@ class _Client(discord.AutoShardedClient):
 
     def _command(self, name: str) -> Callable[[discord.Interaction], Coroutine[Any, Any, None]]:
         async def run(interaction: discord.Interaction) -> None:
-            if self.core is None:
+            if (core := self.core) is None:  # as it may be when Discord has answered
                 return
             chat, user = f"discord/{interaction.channel_id}", f"discord/{interaction.user.id}"
             known_as = _known_as(interaction.user, interaction.channel_id, interaction.channel, interaction.guild_id)
             heard = Heard(chat=chat, user=user, known_as=known_as, text=f"/{name}")
-            if not self.core.allows(heard):  # Discord shows only to the author that nothing has answered
+            if not core.allows(heard):  # Discord shows only to the author that nothing has answered
                 return
             await interaction.response.defer(thinking=True)
             place = _Asked(interaction, chat)
-            await self.core.hear(heard, place)
+            await core.hear(heard, place)
             if not place.said:  # refused, which has been said already
                 await interaction.delete_original_response()
 

@@ -6,12 +6,12 @@ An item's answers are kept as soon as all its criteria have one. An invalid answ
 import logging
 import sys
 import time
-import unicodedata
 from collections.abc import Sequence
 
 from dialogpt.evaluation.human import RATINGS
 from dialogpt.evaluation.human.store import Judge, Shown, Store, TooLate
 from dialogpt.evaluation.human.study import Question, questions
+from dialogpt.process import printable
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Screen:
         return "\n".join([f"Answer with {keys}; {BACK} goes back by one, {QUIT} ends, answers are kept.", *meanings])
 
     def say(self, text: str, style: str = "") -> None:
-        self._console.print(_printable(text), style=style, markup=False)
+        self._console.print(printable(text), style=style, markup=False)
 
     def show(self, shown: Shown, total: int) -> None:
         """The context as a list of turns, and what is to be judged."""
@@ -108,11 +108,3 @@ class Screen:
         if not line or not sys.stdin.isatty():
             self._console.print()  # the end of input does not end the line
         return line.strip().casefold() if line else QUIT
-
-
-def _printable(text: str) -> str:
-    """The text without control characters, which could steer the terminal."""
-    return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "\N{REPLACEMENT CHARACTER}"
-        for letter in text
-    )

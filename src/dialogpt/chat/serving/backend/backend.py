@@ -153,7 +153,7 @@ class Backend:
         """Make a job's reply and report it; what goes wrong is the job's own error."""
         done: Reply | Exception
         try:
-            async with self._places(job.config.hypotheses):
+            async with self._places(job):
                 done = await self._reply(job)
         except Exception as error:  # one job is isolated
             self.failures += isinstance(error, BackendError) and error.status != 400
@@ -164,8 +164,9 @@ class Backend:
             log.exception("a reply's listener failed")
 
     @asynccontextmanager
-    async def _places(self, rows: int) -> AsyncIterator[None]:
-        """Wait for that many rows, first come, first served; a job that wants more rows than there are runs alone."""
+    async def _places(self, job: Job) -> AsyncIterator[None]:
+        """Wait for a job's rows, first come, first served; a job that wants more rows than there are runs alone."""
+        rows = job.config.hypotheses
         async with self._door:
             while self.rows and self.rows + rows > self._most_rows:
                 self._left.clear()
@@ -175,6 +176,7 @@ class Backend:
         try:
             yield
         finally:
+            self._forget(job)  # first, or it would count as one that waits
             self.rows -= rows
             self._begun -= 1
             self._left.set()

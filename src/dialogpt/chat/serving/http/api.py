@@ -35,6 +35,7 @@ from dialogpt.chat.serving.http.messages import (
     told_of,
 )
 from dialogpt.chat.serving.http.metrics import Counted, Metrics
+from dialogpt.chat.serving.http.origins import OwnNames, is_this_machine
 from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
 from dialogpt.chat.serving.replier import Replier
 from dialogpt.decoding import ReplyConfig
@@ -50,7 +51,7 @@ POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-acti
 ERRORS: dict[int | str, dict[str, Any]] = {  # for the OpenAPI document
     status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
     for status, text in ((400, "the request cannot be carried out"), (401, "the key is missing or wrong"),
-                         (404, "this model is not served here"),
+                         (403, "the page that asks is of another host"), (404, "this model is not served here"),
                          (413, "the request is too large"), (422, "the request is malformed"),
                          (429, "too many requests are waiting"), (500, "an error in the server"),
                          (502, "the backend has failed"), (503, "replies cannot be made now"),
@@ -94,6 +95,8 @@ def make_app(config: ServeConfig, replier: Replier, name: str) -> FastAPI:
     app.get("/docs", include_in_schema=False)(_docs)
     add_handlers(app)
     app.add_middleware(BodyLimit, most_bytes=config.max_body)
+    if not config.api_key and is_this_machine(config.host):
+        app.add_middleware(OwnNames, admitted=config.cors)
     app.add_middleware(Counted, metrics=metrics)
     if config.cors:
         app.add_middleware(
