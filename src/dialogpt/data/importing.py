@@ -15,12 +15,14 @@ from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recogn
 from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
-from dialogpt.errors import DataError, UsageError, check_least
+from dialogpt.errors import DataError, UsageError, check_least, given
 from dialogpt.files import input_bytes
 from dialogpt.progress import Progress
 from dialogpt.session import Session
 
 log = logging.getLogger(__name__)
+
+DATED = {"whatsapp", "line"}  # formats of dates whose order a file may leave open
 
 
 def import_files(config: ImportConfig) -> Manifest:
@@ -61,6 +63,8 @@ class Importer:
         self._marks = _patterns("remove", config.remove)
         self._rejected = _patterns("reject", config.reject)
         self._phrases = load_phrases(config.blocklist) if config.blocklist else None
+        self._read_as: set[str] = set()  # formats
+        self._logs = 0  # chat logs among what was read
 
     def bar(self) -> Progress:
         return Progress("import", self._size_bytes, "B")
@@ -73,10 +77,18 @@ class Importer:
             raise _no_such_speaker(self.config.speaker, self._speakers)
         if alike := _alike(tidy(self.config.speaker), self._speakers):
             log.warning("--speaker %s is not %s: their turns are context", self.config.speaker, ", ".join(alike))
+        if idle := self._idle():
+            log.warning("--%s is not used: the files are read as %s", idle, ", ".join(sorted(self._read_as)))
 
     def nothing_left(self) -> DataError:
         why = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common(3)) or "the files are empty"
         return DataError(f"no session of two turns or more in {', '.join(map(str, self.config.files))}", why)
+
+    def _idle(self) -> str:
+        """An option that was given, and concerns none of the files that were read; "" if there is none."""
+        uses = {"gap": self._logs, "date_order": self._read_as & DATED, "encoding": self._read_as - {"parquet"}}
+        idle = [name for name in given(self.config, *uses) if self._read_as and not uses[name]]
+        return idle[0].replace("_", "-") if idle else ""
 
     def _read(self, path: Path, bar: Progress) -> Iterator[Session]:
         file = TextFile(path, self.config.encoding, bar.advance)
@@ -88,6 +100,7 @@ class Importer:
             self.dropped["empty file"] += 1
             return
         log.info("import %s: read as %s", path, name)
+        self._read_as.add(name)
         form = FORMATS[name]
         if self.config.replies and not form.replies:
             raise UsageError(f"--replies: {path} ({name}) does not say what answers what", "leave --replies out")
@@ -102,6 +115,7 @@ class Importer:
         options = ReadOptions(config.date_order, tidy(config.speaker), config.columns, config.replies)
         for found in form.read(file, options, self.dropped):
             if isinstance(found, ChatLog):
+                self._logs += 1
                 yield from split(found, self.config.gap * 60)
             else:
                 yield found

@@ -153,7 +153,7 @@ class Decoder:
         )  # fmt: skip
         self._jobs[number] = job
         try:
-            self._queue.put(job)
+            self._queue.put(job, self._batcher.rows)
         except DialoGPTError as error:
             on_done(error)
 
