@@ -12,6 +12,7 @@ from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_mani
 from dialogpt.data import ImportConfig, shaping
 from dialogpt.data.blocklist import load_phrases, mark
 from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recognise, tidy
+from dialogpt.data.readers.archives import refuse, refuse_folder
 from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
@@ -56,6 +57,8 @@ class Importer:
         if config.columns and config.from_ not in ("auto", "script"):
             raise UsageError(f"--columns is for tables, not for --from {config.from_}", "leave one of them out")
         self.config = config
+        for path in config.files:
+            refuse_folder(path)
         self._size_bytes = sum(map(input_bytes, config.files))
         self.dropped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -94,9 +97,11 @@ class Importer:
         file = TextFile(path, self.config.encoding, bar.advance)
         table = bool(self.config.columns) or self.config.from_ == "script"
         name: str | None = "script" if table else self.config.from_
+        refuse(file)
         if name == "auto":
             name = recognise(file)
-        if name is None or (table and not any(map(str.strip, file.head()))):
+        if name is None or file.is_blank:
+            log.warning("import %s: the file is empty", path)
             self.dropped["empty file"] += 1
             return
         log.info("import %s: read as %s", path, name)

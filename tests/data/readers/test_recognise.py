@@ -1,8 +1,6 @@
 """Which format a file is, by its first lines."""
 
-import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -111,23 +109,5 @@ def test_a_page_is_to_be_exported_as_json(tmp_path: Path, content: str) -> None:
         recognise(TextFile(tmp_path / "messages.html"))
 
 
-def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("_chat.txt", "12/31/20, 9:15 PM - Ann: hi\n")
-    (tmp_path / "chat.zip").write_bytes(buffer.getvalue())
-    with pytest.raises(DataError, match="is a zip archive") as caught:
-        recognise(TextFile(tmp_path / "chat.zip"))
-    assert "_chat.txt" in caught.value.hint
-
-
 def test_every_format_can_be_named() -> None:
     assert set(get_args(SourceFormat)) == {"auto", *FORMATS}
-
-
-@pytest.mark.parametrize("name", ["talk.xlsx", "talk.XLS", "talk.ods"])
-def test_a_spreadsheet_is_to_be_saved_as_text(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(99))
-    with pytest.raises(DataError, match="is a spreadsheet") as caught:
-        recognise(TextFile(tmp_path / name))
-    assert "CSV" in caught.value.hint

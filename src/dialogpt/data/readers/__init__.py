@@ -77,7 +77,6 @@ FORMATS = {
         parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id", replies=True
     ),
 }
-_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
 _SLACK = {"ts", "type", "text"}
@@ -87,11 +86,6 @@ _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 def recognise(file: TextFile) -> str | None:
     """The format's name by the beginning of the file, None for an empty one; DataError when it is unknown."""
-    if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
-    for magic, what in _ARCHIVES.items():
-        if file.begins_with(magic):
-            raise DataError(f"{file.path} is {what}", "unpack it and name the chat file: _chat.txt, conversations.json")
     if file.begins_with(parquet.MAGIC):
         return "parquet"
     head = [line for line in file.head() if line.strip()]
