@@ -1,11 +1,15 @@
-"""The streams of a command's process, and memory that it does not get."""
+"""The streams and signals of a command's process, and memory that it does not get."""
 
 import os
+import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+
+from dialogpt.process import interrupts_later
 
 SCRIPT = """
 import sys
@@ -61,3 +65,23 @@ def test_other_errors_keep_their_traceback() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
     assert "a mistake of ours" in done.stderr
+
+
+def test_an_interrupt_among_imports_takes_effect_after_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where one is let go of, it would be lost."""
+    passed = []
+    with pytest.raises(KeyboardInterrupt), interrupts_later():
+        lock = type("Lock", (), {})()
+        seen = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+        del lock
+        passed.append(seen)
+    assert passed
+    assert not capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt), interrupts_later():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # at once
+        passed.append(seen)
+    assert len(passed) == 1
+    with interrupts_later():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -4,6 +4,10 @@ import io
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 
@@ -35,6 +39,31 @@ def _hear_sigterm() -> None:
     """Have SIGTERM end the first process of a container, to which Linux does not deliver signals without a handler."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """A block of imports, at whose end Ctrl-C takes effect; a second one takes effect at once.
+
+    Raised where an import lets go of its lock, a KeyboardInterrupt would be lost, with a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def leave(code: int | None) -> NoReturn:

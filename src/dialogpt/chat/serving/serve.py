@@ -23,6 +23,7 @@ from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError, check_least, given
 from dialogpt.hub import BUNDLED, model_path
 from dialogpt.model.memory import frugal_with_memory
+from dialogpt.process import interrupts_later
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,13 @@ def serve(config: ServeConfig) -> None:
         if process:
             ends.callback(process.close)
         try:
-            import psutil  # noqa: F401  # which `watch` needs when the model is loaded
-            import uvicorn
+            with interrupts_later():
+                import psutil  # noqa: F401  # which `watch` needs when the model is loaded
+                import uvicorn
 
-            from dialogpt.chat.serving.backend.opening import open_backend
-            from dialogpt.chat.serving.http.api import make_app
-            from dialogpt.limits import Requests
+                from dialogpt.chat.serving.backend.opening import open_backend
+                from dialogpt.chat.serving.http.api import make_app
+                from dialogpt.limits import Requests
         except ImportError as error:
             needs = "serve needs FastAPI, httptools, httpx, psutil and uvicorn"
             raise UsageError(needs, 'pip install "dialogpt[server]"') from error
