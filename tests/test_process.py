@@ -68,20 +68,34 @@ def test_other_errors_keep_their_traceback() -> None:
 
 
 def test_an_interrupt_among_imports_takes_effect_after_them(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where one is let go of, it would be lost."""
+    """Where one lets go of its lock, it would be lost."""
     passed = []
-    with pytest.raises(KeyboardInterrupt), interrupts_later():
-        lock = type("Lock", (), {})()
-        seen = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
-        del lock
-        passed.append(seen)
-    assert passed
-    assert not capsys.readouterr().err
-    with pytest.raises(KeyboardInterrupt), interrupts_later():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)  # at once
-        passed.append(seen)
+
+    def imports(times: int) -> None:
+        with interrupts_later():
+            for _ in range(times):
+                lock = type("Lock", (), {})()
+                seen = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+                del lock
+                passed.append(seen)
+
+    imports(0)
+    with pytest.raises(KeyboardInterrupt):
+        imports(1)
     assert len(passed) == 1
-    with interrupts_later():
-        pass
+    assert not capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_takes_effect_at_once() -> None:
+    passed = []
+
+    def imports() -> None:
+        with interrupts_later():
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+                passed.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    assert len(passed) == 1
