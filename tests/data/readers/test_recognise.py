@@ -14,6 +14,10 @@ TELEGRAM: Any = {"name": "A", "type": "personal_chat", "id": 1,
                  "messages": [{"id": 1, "type": "message", "from": "A", "from_id": "user1", "text": "hi"}]}  # fmt: skip
 DISCORD: Any = {"guild": {"id": "1"}, "channel": {"id": "2"}, "messages": [{"id": "1", "author": {}}]}
 MESSENGER: Any = {"participants": [], "messages": [{"sender_name": "Bo", "timestamp_ms": 1, "content": "hi"}]}
+SIGNAL = {"date": "2024-01-05T21:15:07", "sender": "Me", "body": "Hi", "quote": "", "sticker": None, "reactions": [],
+          "attachments": []}  # fmt: skip
+MATRIX: Any = {"room_name": "Tea", "topic": "", "exported_by": "Ann", "messages": [{"type": "m.room.message"}]}
+SNAPCHAT = {"bo": [{"From": "bo", "Media Type": "TEXT", "Created": "x", "Content": "Hi", "IsSender": False}]}
 
 EXAMPLES = [
     ("a", '{"turns": ["a", "b"]}\n{"turns": []}\n', "jsonl"),
@@ -73,6 +77,14 @@ EXAMPLES = [
     ("a.jsonl", '{"chat_metadata":{"a":"' + "b" * 70_000 + '"},"user_name":"unused"}\n', "sillytavern"),
     ("a.jsonl", '{"name":"Mara","is_user":false,"mes":"Hello."}\n', "sillytavern"),
     ("a.jsonl", '{"instruction":"Hi","input":"","output":"Hello"}\n', "jsonl"),
+    ("data.json", json.dumps(SIGNAL) + "\n", "signal"),
+    ("export.json", json.dumps(MATRIX, indent=2), "matrix"),
+    ("export.json", json.dumps(MATRIX), "matrix"),
+    ("chat_history.json", json.dumps(SNAPCHAT), "snapchat"),
+    ("chat_history.json", json.dumps(SNAPCHAT, indent=2), "snapchat"),
+    ("c.log", "--- Log opened Fri Jan 05 21:15:00 2024\n21:15 -!- ann [a@b] has joined #c\n21:15 <@ann> hi\n", "irc"),
+    ("c.log", "[21:15] <Ann> hi\n", "irc"),
+    ("c.weechatlog", "2024-01-05 21:15:07\t-->\tann has joined\n2024-01-05 21:15:08\t@ann\thi\n", "irc"),
     ("a", "", None),
     ("a", " \n\n", None),
     ("a", "\ufeff", None),
@@ -93,7 +105,7 @@ def test_every_format_has_an_example() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["Just some text\nand more\n", "Ann, who was there\nsaid nothing\n", "%PDF-1.7 ...", "[21:15] <Ann> hi\n"],
+    ["Just some text\nand more\n", "Ann, who was there\nsaid nothing\n", "%PDF-1.7 ..."],
 )
 def test_an_unknown_format_is_an_error_that_shows_the_known_ones(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.txt").write_text(content, encoding="utf-8")

@@ -17,16 +17,20 @@ from dialogpt.data.readers import (
     discord,
     dstc7,
     googlechat,
+    irc,
     jsonl,
     kakaotalk,
     line,
+    matrix,
     messenger,
     openassistant,
     parquet,
     script,
+    signal,
     sillytavern,
     skype,
     slack,
+    snapchat,
     telegram,
     weighted,
     whatsapp,
@@ -68,6 +72,10 @@ FORMATS = {
         googlechat.read, "messages.json of Google Chat, from Takeout", chat_log=True, replies=True, merge=True
     ),
     "skype": Format(skype.read, "messages.json of Skype", chat_log=True, merge=True),
+    "signal": Format(signal.read, "data.json of signal-export", chat_log=True, merge=True),
+    "matrix": Format(matrix.read, "Element's export.json of a Matrix room", chat_log=True, replies=True, merge=True),
+    "snapchat": Format(snapchat.read, "chat_history.json of Snapchat", chat_log=True, merge=True),
+    "irc": Format(irc.read, "a log of IRC, [21:15:07] <ann> hello", chat_log=True, merge=True),
     "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
     "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
     "openassistant": Format(openassistant.read, "OpenAssistant's trees or messages", replies=True),
@@ -79,6 +87,7 @@ FORMATS = {
 }
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
+_SNAPCHAT = re.compile(r'"Media Type"\s*:')  # its chats have no keys of their own: they are called as people are
 _SLACK = {"ts", "type", "text"}
 _LISTED = {"mapping", "current_node", "chat_messages", "role", *_SLACK}  # of conversations that are exported as a list
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
@@ -131,6 +140,12 @@ def _of_json(head: list[str]) -> str | None:
         return "skype"
     if {"sender_name", "timestamp_ms"} <= keys or {"senderName", "timestamp"} <= keys:
         return "messenger"
+    if {"messages", "room_name", "exported_by"} <= keys:
+        return "matrix"
+    if keys >= signal.KEYS:
+        return "signal"
+    if _SNAPCHAT.search("\n".join(head)):
+        return "snapchat"
     if "chat_metadata" in keys or {"user_name", "character_name"} <= keys or {"mes", "is_user"} <= keys:
         return "sillytavern"
     return "jsonl"
@@ -154,6 +169,8 @@ def _of_lines(file: TextFile, head: list[str]) -> str | None:
         return "line"
     if whatsapp.is_export(head):
         return "whatsapp"
+    if irc.is_export(head):
+        return "irc"
     if weighted.parse(head[0], "", ""):
         return "original"
     if dstc7.parse(head[0], 1) or dstc7.is_evaluation(head[0]):
