@@ -30,6 +30,7 @@ SourceFormat = Literal[
     "matrix",
     "snapchat",
     "irc",
+    "imessage",
     "chatgpt",
     "claude",
     "openassistant",

@@ -77,6 +77,7 @@ EXAMPLES = [
     ("a.jsonl", '{"chat_metadata":{"a":"' + "b" * 70_000 + '"},"user_name":"unused"}\n', "sillytavern"),
     ("a.jsonl", '{"name":"Mara","is_user":false,"mes":"Hello."}\n', "sillytavern"),
     ("a.jsonl", '{"instruction":"Hi","input":"","output":"Hello"}\n', "jsonl"),
+    ("Ann.txt", "May 17, 2022  5:29:42 PM (Read by you after 2 seconds)\nAnn\nHello\n\n", "imessage"),
     ("data.json", json.dumps(SIGNAL) + "\n", "signal"),
     ("export.json", json.dumps(MATRIX, indent=2), "matrix"),
     ("export.json", json.dumps(MATRIX), "matrix"),

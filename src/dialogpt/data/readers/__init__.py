@@ -17,6 +17,7 @@ from dialogpt.data.readers import (
     discord,
     dstc7,
     googlechat,
+    imessage,
     irc,
     jsonl,
     kakaotalk,
@@ -75,6 +76,7 @@ FORMATS = {
     "signal": Format(signal.read, "data.json of signal-export", chat_log=True, merge=True),
     "matrix": Format(matrix.read, "Element's export.json of a Matrix room", chat_log=True, replies=True, merge=True),
     "snapchat": Format(snapchat.read, "chat_history.json of Snapchat", chat_log=True, merge=True),
+    "imessage": Format(imessage.read, "a text of imessage-exporter, " + imessage.EXAMPLE, chat_log=True, merge=True),
     "irc": Format(irc.read, "a log of IRC, [21:15:07] <ann> hello", chat_log=True, merge=True),
     "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
     "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
@@ -169,6 +171,8 @@ def _of_lines(file: TextFile, head: list[str]) -> str | None:
         return "line"
     if whatsapp.is_export(head):
         return "whatsapp"
+    if imessage.is_export(head):
+        return "imessage"
     if irc.is_export(head):
         return "irc"
     if weighted.parse(head[0], "", ""):
