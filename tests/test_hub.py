@@ -153,6 +153,30 @@ def test_a_model_of_the_hub_talks(
     assert hub.fetched == fetched
 
 
+def test_a_folder_that_comes_or_goes_while_a_process_runs(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetched(name: str, **_: Any) -> Path:
+        asked.append(name)
+        if len(asked) == 1:
+            raise ConnectionError
+        return Path(shutil.copytree(tiny_checkpoint, tmp_path / str(len(asked))))
+
+    monkeypatch.setattr("dialogpt.hub._fetched", lambda name, **kind: fetched(name) if not kind else 1 / 0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        model_path("people/other")
+    folder = model_path("people/other")  # a failure is not remembered
+    assert model_path("people/other") == folder
+    shutil.rmtree(folder)
+    assert model_path("people/other") != folder
+    shutil.copytree(tiny_checkpoint, tmp_path / "people" / "other")
+    assert model_path("people/other") == Path("people/other")
+    assert len(asked) == 3
+
+
 @pytest.mark.parametrize(
     "refusal, said",
     [

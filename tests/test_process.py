@@ -1,11 +1,15 @@
-"""The streams of a command's process, and memory that it does not get."""
+"""The streams and signals of a command's process, and memory that it does not get."""
 
 import os
+import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+
+from dialogpt.process import interrupts_later
 
 SCRIPT = """
 import sys
@@ -61,3 +65,37 @@ def test_other_errors_keep_their_traceback() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
     assert "a mistake of ours" in done.stderr
+
+
+def test_an_interrupt_among_imports_takes_effect_after_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where one lets go of its lock, it would be lost."""
+    passed = []
+
+    def imports(times: int) -> None:
+        with interrupts_later():
+            for _ in range(times):
+                lock = type("Lock", (), {})()
+                seen = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+                del lock
+                passed.append(seen)
+
+    imports(0)
+    with pytest.raises(KeyboardInterrupt):
+        imports(1)
+    assert len(passed) == 1
+    assert not capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_takes_effect_at_once() -> None:
+    passed = []
+
+    def imports() -> None:
+        with interrupts_later():
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+                passed.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    assert len(passed) == 1

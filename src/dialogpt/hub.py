@@ -56,6 +56,9 @@ def model_folder(name: str | Path | None) -> Path:
         raise CheckpointError("this installation has no bundled model", "name a model folder or a hub name")
     if not folder.exists():
         folder = _from_hub(str(name))
+        if not folder.is_dir():  # it was deleted since this process asked
+            _from_hub.cache_clear()
+            folder = _from_hub(str(name))
         if (folder / "config.json").is_file():
             return folder
     raise CheckpointError(*other_weights(folder, f"{name} is not a checkpoint folder: it has no config.json"))

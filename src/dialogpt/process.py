@@ -4,7 +4,11 @@ import io
 import os
 import signal
 import sys
+import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 
@@ -44,6 +48,31 @@ def printable(text: str) -> str:
         letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "\N{REPLACEMENT CHARACTER}"
         for letter in text
     )
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """A block of imports, at whose end Ctrl-C takes effect; a second one takes effect at once.
+
+    Raised where an import lets go of its lock, a KeyboardInterrupt would be lost, with a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def leave(code: int | None) -> NoReturn:

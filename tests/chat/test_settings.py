@@ -15,6 +15,7 @@ from dialogpt.errors import UsageError
     [
         ({"continue_": True}, "--continue is for a terminal"),
         ({"self_play": "same", "json": True}, "--json and --self-play together"),
+        ({"self_play": "same", "show_hypotheses": True}, "--show-hypotheses and --self-play together"),
         ({"turns": 3}, "--turns is for --self-play"),
         ({"opening": "Yo"}, "--opening is for --self-play"),
     ],

@@ -235,6 +235,16 @@ def test_names_that_a_speaker_may_have_too_are_told(import_text: Import, caplog:
     assert warnings == ["--speaker أحمد is not 'احمد' (2), 'أحْمد' (1): their turns are context"]
 
 
+def test_options_that_concern_no_file_are_told(import_text: Import, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = '{"turns": ["Hi", "Hello"]}'
+    for text, options in ((pairs, {"gap": 5}), (pairs, {"date_order": "dmy"}), (WHATSAPP, {"gap": 5})):
+        import_text(text, **options)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "--gap is not used: the files are read as jsonl",
+        "--date-order is not used: the files are read as jsonl",
+    ]
+
+
 def test_an_encoding_and_a_format_can_be_named(import_text: Import, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("ليلى,أهلا\nسامي,أهلين\n".encode("windows-1256"))
     config = ImportConfig(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dialogpt.decoding import DecodingConfig
+from dialogpt.decoding import DecodingConfig, ReplyConfig
 from dialogpt.errors import UsageError
 from dialogpt.model.checkpoint import generation_config
 
@@ -57,3 +57,17 @@ def test_transformers_is_told_to_decode_as_we_do() -> None:
     )  # fmt: skip
     assert written["do_sample"]
     assert written["eos_token_id"] == written["pad_token_id"] == 7
+
+
+@pytest.mark.parametrize(
+    "settings, in_vain",
+    [
+        ({"top_k": 5, "min_p": 0.1}, []),
+        ({"temperature": 0, "top_k": 5, "min_p": 0.1}, ["--top-k", "--min-p"]),
+        ({"temperature": 0, "num_beams": 4}, []),
+        ({"temperature": 0.8, "num_beams": 4}, ["--temperature"]),
+    ],
+    ids=str,
+)
+def test_what_only_drawn_replies_use(settings: dict[str, float], in_vain: list[str]) -> None:
+    assert ReplyConfig(**settings).only_drawn()[0] == in_vain  # type: ignore[arg-type]

@@ -147,6 +147,10 @@ def test_the_forward_model_counts_beside_the_backward_model_as_much_as_is_asked(
         Responder.load(str(tiny_checkpoint), ReplyConfig(forward_weight=1), device="cpu")
     with pytest.raises(UsageError, match="is not used without --mmi"):
         Responder.load(str(tiny_checkpoint), ReplyConfig(backward=str(tiny_checkpoint)), device="cpu")
+    with pytest.raises(UsageError, match="--mmi-source all is not used without --mmi"):
+        Responder.load(str(tiny_checkpoint), ReplyConfig(mmi_source="all"), device="cpu")
+    with pytest.raises(UsageError, match="--length-penalty 2 is for beams"):
+        Responder.load(str(tiny_checkpoint), ReplyConfig(length_penalty=2), device="cpu")
     with pytest.raises(UsageError, match="--blocklist bad is not used with --no-safety"):
         Responder.load(str(tiny_checkpoint), ReplyConfig(blocklist=Path("bad"), safety=False), device="cpu")
     with pytest.raises(UsageError, match="--forward-weight -1"):

@@ -200,6 +200,11 @@ def test_what_cannot_be_asked(tmp_path: Path, changes: dict[str, Any], message: 
     assert hint in caught.value.hint
 
 
+def test_a_setting_of_backward_models_where_there_is_none(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match="--mmi-source is for backward models"):
+        select(SelectConfig(refs=(written(tmp_path),), models=(str(tiny_checkpoint),), mmi_source="all"))
+
+
 def test_references_without_contexts(tmp_path: Path) -> None:
     (tmp_path / "refs.txt").write_text("yes\nno\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"refs.txt:1: no context"):

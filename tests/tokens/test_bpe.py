@@ -177,10 +177,13 @@ def test_the_command_takes_gpt2_files(shared: Path, tmp_path: Path) -> None:
 
 def test_the_command_refuses_what_cannot_work(tmp_path: Path) -> None:
     out = tmp_path / "out"
+    (tmp_path / "vocab.json").write_text('{"<|endoftext|>": 0, "a": 1}', encoding="utf-8")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     for config in (
         TokenizerConfig(sessions=(), out=out),
         TokenizerConfig(sessions=(tmp_path,), gpt2=tmp_path, out=out),
         TokenizerConfig(sessions=(tmp_path,), out=out, vocab_size=256),
+        TokenizerConfig(sessions=(), gpt2=tmp_path, out=out, vocab_size=300),
     ):
         with pytest.raises(UsageError):
             make_tokenizer(config)

@@ -29,6 +29,17 @@ def with_special(**names: Any) -> Make:
     return make
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_token_before_each_text_is_not_put_there_and_that_is_said(
+    tiny_tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture, asks: bool
+) -> None:
+    tiny_tokenizer.save(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"add_bos_token": asks}))
+    assert Tokenizer.load(tmp_path).encode("hi") == tiny_tokenizer.encode("hi")
+    assert ("add_bos_token" in caplog.text) == asks
+
+
 def in_two_files(folder: Path) -> None:
     """As older `transformers` wrote: what stands beyond the vocabulary in added_tokens.json."""
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]

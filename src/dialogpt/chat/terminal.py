@@ -59,6 +59,8 @@ def _check(config: ChatConfig, *, at_terminal: bool) -> None:
     if config.self_play:
         if config.json:
             raise UsageError("--json and --self-play together", "--json is for answering input lines: leave one out")
+        if config.show_hypotheses:
+            raise UsageError("--show-hypotheses and --self-play together", "only replies are shown: leave one out")
         return
     if idle := given(config, "turns", "opening"):
         raise UsageError(f"--{idle[0]} is for --self-play", "add --self-play, or leave it out")

@@ -12,15 +12,18 @@ from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_mani
 from dialogpt.data import ImportConfig, shaping
 from dialogpt.data.blocklist import load_phrases, mark
 from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recognise, tidy
+from dialogpt.data.readers.archives import refuse, refuse_folder
 from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
-from dialogpt.errors import DataError, UsageError, check_least
+from dialogpt.errors import DataError, UsageError, check_least, given
 from dialogpt.files import input_bytes
 from dialogpt.progress import Progress
 from dialogpt.session import Session
 
 log = logging.getLogger(__name__)
+
+DATED = {"whatsapp", "line"}  # formats of dates whose order a file may leave open
 
 
 def import_files(config: ImportConfig) -> Manifest:
@@ -54,6 +57,8 @@ class Importer:
         if config.columns and config.from_ not in ("auto", "script"):
             raise UsageError(f"--columns is for tables, not for --from {config.from_}", "leave one of them out")
         self.config = config
+        for path in config.files:
+            refuse_folder(path)
         self._size_bytes = sum(map(input_bytes, config.files))
         self.dropped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -61,6 +66,8 @@ class Importer:
         self._marks = _patterns("remove", config.remove)
         self._rejected = _patterns("reject", config.reject)
         self._phrases = load_phrases(config.blocklist) if config.blocklist else None
+        self._read_as: set[str] = set()  # formats
+        self._logs = 0  # chat logs among what was read
 
     def bar(self) -> Progress:
         return Progress("import", self._size_bytes, "B")
@@ -73,21 +80,32 @@ class Importer:
             raise _no_such_speaker(self.config.speaker, self._speakers)
         if alike := _alike(tidy(self.config.speaker), self._speakers):
             log.warning("--speaker %s is not %s: their turns are context", self.config.speaker, ", ".join(alike))
+        if idle := self._idle():
+            log.warning("--%s is not used: the files are read as %s", idle, ", ".join(sorted(self._read_as)))
 
     def nothing_left(self) -> DataError:
         why = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common(3)) or "the files are empty"
         return DataError(f"no session of two turns or more in {', '.join(map(str, self.config.files))}", why)
 
+    def _idle(self) -> str:
+        """An option that was given, and concerns none of the files that were read; "" if there is none."""
+        uses = {"gap": self._logs, "date_order": self._read_as & DATED, "encoding": self._read_as - {"parquet"}}
+        idle = [name for name in given(self.config, *uses) if self._read_as and not uses[name]]
+        return idle[0].replace("_", "-") if idle else ""
+
     def _read(self, path: Path, bar: Progress) -> Iterator[Session]:
         file = TextFile(path, self.config.encoding, bar.advance)
         table = bool(self.config.columns) or self.config.from_ == "script"
         name: str | None = "script" if table else self.config.from_
+        refuse(file)
         if name == "auto":
             name = recognise(file)
-        if name is None or (table and not any(map(str.strip, file.head()))):
+        if name is None or file.is_blank:
+            log.warning("import %s: the file is empty", path)
             self.dropped["empty file"] += 1
             return
         log.info("import %s: read as %s", path, name)
+        self._read_as.add(name)
         form = FORMATS[name]
         if self.config.replies and not form.replies:
             raise UsageError(f"--replies: {path} ({name}) does not say what answers what", "leave --replies out")
@@ -102,6 +120,7 @@ class Importer:
         options = ReadOptions(config.date_order, tidy(config.speaker), config.columns, config.replies)
         for found in form.read(file, options, self.dropped):
             if isinstance(found, ChatLog):
+                self._logs += 1
                 yield from split(found, self.config.gap * 60)
             else:
                 yield found

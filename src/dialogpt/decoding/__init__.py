@@ -130,12 +130,26 @@ class ReplyConfig(DecodingConfig):
         """How many hypotheses a reply is chosen from; the authors had 16."""
         return self.num_hypotheses or (16 if self.mmi or self.ranker else 1)
 
+    def only_drawn(self) -> tuple[list[str], str]:
+        """The settings of drawing that were given in vain, and what has tokens not drawn.
+
+        In vain but for replies that are drawn because all hypotheses were rejected.
+        """
+        by = f"--num-beams {self.num_beams}" if self.num_beams > 1 else "--temperature 0"
+        names = ["top_k", "top_p", "min_p", *(["temperature"] if self.temperature else [])]
+        in_vain = given(self, *names) if self.num_beams > 1 or not self.temperature else []
+        return [f"--{name.replace('_', '-')}" for name in in_vain], by
+
     def check_all_is_read(self) -> None:
         """Raise a UsageError for a setting that no reply uses (unless each has its own, as requests have)."""
         if self.backward and not self.mmi:
             raise UsageError(f"--backward {self.backward} is not used without --mmi", "add --mmi")
         if self.forward_weight and not self.mmi:
             raise UsageError(f"--forward-weight {self.forward_weight:g} is not used without --mmi", "add --mmi")
+        if given(self, "mmi_source") and not self.mmi:
+            raise UsageError(f"--mmi-source {self.mmi_source} is not used without --mmi", "add --mmi")
+        if given(self, "length_penalty") and self.num_beams == 1:
+            raise UsageError(f"--length-penalty {self.length_penalty:g} is for beams", "add --num-beams")
         if self.blocklist and not self.safety:
             raise UsageError(f"--blocklist {self.blocklist} is not used with --no-safety", "leave one of them out")
 

@@ -3,6 +3,7 @@
 If all are rejected, they are drawn once more; if all are rejected again, a fixed line is said.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from dialogpt.decoding.safety import Guard, default_guards, rejection, said_inst
 from dialogpt.engine import Engine, Kept
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
+
+log = logging.getLogger(__name__)
 
 Draw = Callable[[Sequence[int], ReplyConfig, int], list[list[Hypothesis]]]  # which contexts, how, which attempt
 
@@ -37,6 +40,9 @@ class Responder:
     def load(cls, model: str | None, config: ReplyConfig, *, device: str = "auto") -> Self:
         """Open the model, the backward model when the settings ask for MMI, and a ranker; guards as they say."""
         config.check_all_is_read()
+        in_vain, by = config.only_drawn()
+        if in_vain:
+            log.warning("%s: only for replies that are drawn, which %s has none of", ", ".join(in_vain), by)
         engine, tokenizer = load_engine(model, device=device, precision=config.precision)
         rankers: list[tuple[Ranker, float]] = []
         if config.mmi:

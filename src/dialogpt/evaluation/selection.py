@@ -17,7 +17,7 @@ from dialogpt.decoding import Hypothesis
 from dialogpt.decoding.dialogrpt import DialogRPT
 from dialogpt.decoding.loading import companion_of, load_backward, load_engine
 from dialogpt.decoding.rerank import MMI, Ranker
-from dialogpt.errors import DataError, UsageError, check_least
+from dialogpt.errors import DataError, UsageError, check_least, given
 from dialogpt.evaluation import SelectConfig
 from dialogpt.evaluation.distractors import draw, nearest
 from dialogpt.evaluation.likelihood import nats_and_tokens
@@ -168,5 +168,7 @@ def _check(config: SelectConfig) -> None:
             f"{len(config.backward)} backward models for {max(len(config.models), 1)} models",
             "name one for each, in the same order",
         )
+    if given(config, "mmi_source") and not config.backward and not any(map(companion_of, config.models or ("",))):
+        raise UsageError("--mmi-source is for backward models, and there is none", "name them with --backward")
     if any(len(set(names)) < len(names) for names in (config.models, config.rankers)):
         raise UsageError("the same model is given twice", "name each once")

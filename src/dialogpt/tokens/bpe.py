@@ -19,7 +19,7 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_json, write_manifest
-from dialogpt.errors import DataError, UsageError
+from dialogpt.errors import DataError, UsageError, given
 from dialogpt.progress import Progress
 from dialogpt.session import Turn, read_sessions, sessions_files
 from dialogpt.tokens import TokenizerConfig
@@ -154,6 +154,8 @@ def make_tokenizer(config: TokenizerConfig) -> Manifest:
     """The `tokenizer` command: train on sessions or take GPT-2's files, and write the folder; returns its manifest."""
     if (config.gpt2 is None) == (not config.sessions):
         raise UsageError("a tokenizer is made either from sessions or from --gpt2", "name sessions, or --gpt2 DIR")
+    if config.gpt2 is not None and given(config, "vocab_size"):
+        raise UsageError("--vocab-size is for training: GPT-2's vocabulary has its own size", "leave one of them out")
     if config.gpt2 is None and config.vocab_size < 257:
         raise UsageError(f"--vocab-size {config.vocab_size} is too small", "256 bytes and the end token need 257")
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:

@@ -5,6 +5,7 @@
 token of `special_tokens_map.json` takes precedence, unless `tokenizer_config.json` lists all added tokens.
 """
 
+import logging
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from tokenizers import Tokenizer as HFTokenizer
 
 from dialogpt.artifact import read_json
 from dialogpt.errors import DataError
+
+log = logging.getLogger(__name__)
 
 END_TEXT = "<|endoftext|>"
 
@@ -38,6 +41,7 @@ class _Settings(msgspec.Struct):
     mask_token: str | _Token | None = None
     additional_special_tokens: list[str | _Token] | None = None
     add_prefix_space: bool | None = None
+    add_bos_token: bool | None = None
     added_tokens_decoder: dict[int, _Token] | None = None
 
     @property
@@ -61,6 +65,11 @@ def open_tokenizer(folder: Path) -> tuple[HFTokenizer, str]:
         raise DataError(
             f"{folder} holds no tokenizer.json, nor vocab.json and merges.txt", "make one with `dialogpt tokenizer`"
         )
+    if config.add_bos_token:
+        log.warning(
+            "%s: a token before each text, as tokenizer_config.json asks for (add_bos_token), is not put there: "
+            "contexts begin with the first turn, as DialoGPT's do", folder,
+        )  # fmt: skip
     if config.add_prefix_space is not None and isinstance(bpe.pre_tokenizer, pre_tokenizers.ByteLevel):
         bpe.pre_tokenizer = pre_tokenizers.ByteLevel(
             add_prefix_space=config.add_prefix_space, use_regex=bpe.pre_tokenizer.use_regex

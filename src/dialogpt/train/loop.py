@@ -26,7 +26,7 @@ from dialogpt.train import TrainConfig
 from dialogpt.train.feed import Feed, Step, ahead
 from dialogpt.train.metrics import StepLine
 from dialogpt.train.optim import learning_rate, make_optimizer
-from dialogpt.train.parallel import Figures, Parallel, clip
+from dialogpt.train.parallel import Figures, Parallel, clip, finite
 from dialogpt.train.runs import Run, TrainState, nothing_left_unless_begun
 from dialogpt.train.scaling import LossScale
 from dialogpt.train.setup import (
@@ -119,6 +119,8 @@ class Trainer:
                     stale = self.validator.validate()
                     window.restart()
                 if last or stale or stopping or state.step % self.config.save_every == 0:
+                    if not finite(self.model, self.world):
+                        raise self.exploded(f"the weights are not finite after step {state.step}")
                     saved = self.folder.save(self.model, self.tokenizer, self.optimizer, state)
                     window.restart()
                     if stopping and not last:
@@ -163,14 +165,17 @@ class Trainer:
         """Name the sessions of the first batch whose loss is not finite."""
         bad = [members for members, nats in zip(step.sessions, found, strict=False) if not math.isfinite(float(nats))]
         where = f"in the batch of sessions {', '.join(map(str, bad[0][:8]))}" if bad else "in its gradient alone"
+        raise self.exploded(
+            f"the loss is not finite at step {self.state.step + 1} (epoch {self.state.epoch}, rank {self.world.rank}), "
+            f"{where}"
+        )
+
+    def exploded(self, what: str) -> DataError:
+        """The error of a run whose numbers are too large to go on."""
         saved = self.folder.checkpoints
         # The oldest: what ruined the loss may have started steps ago.
         goes_on = f"; another run may start from a checkpoint: --init {saved[0]} --out ANOTHER" if saved else ""
-        raise DataError(
-            f"the loss is not finite at step {self.state.step + 1} (epoch {self.state.epoch}, rank {self.world.rank}), "
-            f"{where}",
-            f"lower --lr {self.config.lr} or lengthen --warmup{goes_on}",
-        )
+        return DataError(what, f"lower --lr {self.config.lr} or lengthen --warmup{goes_on}")
 
     def _log(self, window: "_Window", norm: float) -> None:
         if self.world.leads:

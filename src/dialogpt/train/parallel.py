@@ -118,6 +118,14 @@ def clip(model: GPT, largest: float, scale: float = 1.0) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
+@torch.no_grad()
+def finite(model: GPT, world: World) -> bool:
+    """Whether the weights of all ranks have finite norms; those of weights above some 1e19 are not, either."""
+    weights = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in model.parameters()]
+    norms = torch.stack([torch.linalg.vector_norm(weight) for weight in weights])
+    return not world.sum(float(not norms.isfinite().all()))[0]
+
+
 def whole(model: GPT, world: World) -> GPT | None:
     """The model with all of its weights, on the first rank; a sharded one is gathered, tensor by tensor."""
     weights = model.state_dict()

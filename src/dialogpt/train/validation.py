@@ -1,6 +1,7 @@
 """What a run does with its held-out sessions: loss, sample replies, early stopping, warnings."""
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from dialogpt.tokens.shards import TokenShards
@@ -46,6 +47,8 @@ class Validator:
         nats, targets = trainer.parallel.nats(self._feed.once())
         check_targets(targets, self._shards)
         loss = nats / targets
+        if not math.isfinite(loss):
+            raise trainer.exploded(f"the validation loss is not finite after step {state.step}")
         samples = self._samples()
         trainer.model.train()
         if trainer.world.leads:

@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("fastapi")
 import httpx
-import openai
 
 HI = {"role": "user", "content": "hi"}
 ASKED = {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "function", "function": {}}]}
@@ -84,16 +83,15 @@ def test_prompts_that_cannot_be_taken(serve: Callable[..., Any]) -> None:
     assert (answer.status_code, "send a request for each" in answer.text) == (422, True)
 
 
-def test_when_one_prompt_is_turned_away_the_others_are_given_up(serve: Callable[..., Any]) -> None:
-    server = serve(safety=False, queue=2, max_new_tokens=50, min_new_tokens=50)
-    refused = server.post({"prompt": ["hi"] * 64}, "/v1/completions")
-    assert (refused.status_code, "Retry-After" in refused.headers) == (429, True)
-    while "dialogpt_rows 0.0" not in (numbers := httpx.get(f"{server.url}/metrics").text):
-        assert "dialogpt_rows" in numbers
-    assert "dialogpt_reply_seconds_count 0.0" in numbers
-    with pytest.raises(openai.RateLimitError):
-        server.client().completions.create(model="", prompt=["hi"] * 64, stream=True)
-    assert server.post({"prompt": "hi", "max_tokens": 50}, "/v1/completions").status_code == 200
+def test_as_many_prompts_are_taken_as_have_places_or_may_wait(serve: Callable[..., Any]) -> None:
+    server = serve(safety=False, rows=4, queue=2, max_new_tokens=4)
+    for n, most in ((1, 6), (2, 4), (9, 3)):
+        taken = server.post({"prompt": ["hi"] * most, "n": n}, "/v1/completions")
+        assert (taken.status_code, len(taken.json().get("choices", ()))) == (200, most * n), taken.text
+        refused = server.post({"prompt": ["hi"] * (most + 1), "n": n}, "/v1/completions")
+        assert (refused.status_code, "Retry-After" in refused.headers) == (400, False)
+        told = f"{most + 1} prompts of {n} hypotheses are more than this server takes: {most} (send fewer"
+        assert told in refused.json()["error"]["message"]
 
 
 def test_messages_of_tools_say_nothing(serve: Callable[..., Any]) -> None:

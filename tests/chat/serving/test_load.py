@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi")
+import httpx
 import openai
 
 from dialogpt.chat.serving.http.talk import Mail, Talk, Told
@@ -63,6 +64,25 @@ def test_too_many_are_told_to_come_again(serve: Callable[..., Any]) -> None:
         slow.go.set()
         answers = [future.result().json() for future in (running, *waiting)]
     assert len({answer["choices"][0]["message"]["content"] for answer in answers}) == 1
+
+
+def test_when_one_prompt_is_turned_away_the_others_are_given_up(serve: Callable[..., Any]) -> None:
+    server = serve(safety=False, rows=4, queue=2, max_new_tokens=50, min_new_tokens=50)
+    slow = Slow(server)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.post, {"prompt": "hi"}, "/v1/completions")
+        while not slow.steps:
+            time.sleep(0.01)
+        refused = server.post({"prompt": ["hi"] * 6}, "/v1/completions")
+        assert (refused.status_code, "Retry-After" in refused.headers) == (429, True)
+        with pytest.raises(openai.RateLimitError):
+            server.client().completions.create(model="", prompt=["hi"] * 6, stream=True)
+        assert server.worker.waiting == 0
+        slow.go.set()
+        assert running.result().status_code == 200
+    while "dialogpt_rows 0.0" not in (numbers := httpx.get(f"{server.url}/metrics").text):
+        assert "dialogpt_rows" in numbers
+    assert "dialogpt_reply_seconds_count 1.0" in numbers
 
 
 @pytest.mark.parametrize("stream", [False, True])

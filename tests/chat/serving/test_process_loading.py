@@ -2,6 +2,9 @@
 
 import logging
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,18 @@ def test_what_is_wrong_with_the_model_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(process, "BEGIN", "import os; os.kill(os.getpid(), {} and 9)")
     with pytest.raises(DataError, match=r"the process that loads the model has ended unexpectedly \(exit code -9\)"):
         WorkerProcess(WorkerConfig(model=str(tmp_path))).ready()
+
+
+def test_a_process_whose_server_has_gone_ends_quietly() -> None:
+    """As when Ctrl-C reached the server alone, just before this process was there."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.close()
+        begin = process.BEGIN.format(theirs.fileno())
+        done = subprocess.run(
+            [sys.executable, "-c", begin], capture_output=True, pass_fds=[theirs.fileno()], check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_where_an_error_of_ours_came_from_is_noted(config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ pytest.importorskip("fastapi")
 import httpx
 
 from dialogpt.chat.serving import ServeConfig
-from dialogpt.chat.serving.serve import model_name, serve
+from dialogpt.chat.serving.serve import model_name, serve, warn_of_mmi
 from dialogpt.errors import CheckpointError, UsageError
 from dialogpt.hub import BUNDLED
 
@@ -268,6 +269,10 @@ def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, s
         ({"backend_timeout": 0}, "--backend-timeout 0 is not a time"),
         ({"backend_model": "x"}, "--backend-model without --backend"),
         ({"backend_route": "chat"}, "--backend-route without --backend"),
+        ({"backend_timeout": 30}, "--backend-timeout without --backend"),
+        ({"backend": "http://localhost:8000", "cache_mb": 9}, "--cache-mb with --backend"),
+        ({"backend": "http://localhost:8000", "longest_step": 9}, "--longest-step with --backend"),
+        ({"length_penalty": 0.5}, "--length-penalty is for generate and chat"),
         ({"cors": ("https://example.org", "example.org")}, "--cors example.org is not an origin"),
         ({"cors": ("https://example.org/",)}, "--cors https://example.org/ is not an origin"),
         ({"cors": ("https://Example.org",)}, "--cors https://Example.org is not an origin"),
@@ -278,6 +283,13 @@ def test_what_cannot_be_served(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         serve(ServeConfig(**{"port": 0, **settings}))
     assert message in caught.value.message
+
+
+def test_settings_for_mmi_without_a_backward_model(caplog: pytest.LogCaptureFixture) -> None:
+    for ranks, settings in ((True, {"mmi_source": "all"}), (False, {}), (False, {"mmi_source": "all"})):
+        warn_of_mmi(ServeConfig(**settings), SimpleNamespace(ranks=ranks))  # type: ignore[arg-type]
+    (warning,) = caplog.records
+    assert warning.getMessage().startswith("--mmi-source is not used")
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def test_what_is_given_goes_before_the_presets_own() -> None:
         ({"bland_share": 1.01}, "--bland-share 1.01 is not a share"),
         ({"max_overlap": -0.5}, "--max-overlap -0.5 is not a share"),
         ({"bland_share": float("nan")}, "--bland-share nan is not a share"),
+        ({"preset": "released", "bland_count": 9}, "--bland-count 9 is not used without --bland-share"),
+        ({"max_overlap": 0.3}, "--max-overlap 0.3 is not used without --held-out"),
         ({"preset": "released", "max_words": 1}, "--max-words 1 is below --min-words 2"),
         ({"preset": "released", "max_turns": 1}, "--max-turns 1 is below --min-turns 2"),
     ],

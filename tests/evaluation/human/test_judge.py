@@ -35,6 +35,7 @@ def _nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"criteria": ("charm", "charm")}, "--criteria charm charm: one is blank or named twice"),
         ({"criteria": (" ",)}, "one is blank"),
         ({"kind": "ratings", "against": "all"}, "--against all is for pairs"),
+        ({"terminal": "Ann", "port": 9000}, "--terminal and --port together"),
         ({"terminal": "Ann", "names": ("Bo",)}, "--terminal and --names together"),
         ({"names": ("Ann", " ann")}, "--names Ann ann: a name occurs twice"),
         ({"names": ("",)}, "a name has 1 to 80 letters"),

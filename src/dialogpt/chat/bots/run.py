@@ -11,7 +11,7 @@ from dialogpt.chat.bots import TOKENS, BotConfig
 from dialogpt.chat.bots.allowing import check_allowed
 from dialogpt.chat.bots.chats import Chats
 from dialogpt.chat.bots.core import Core
-from dialogpt.chat.serving.serve import load_batcher
+from dialogpt.chat.serving.serve import check_draws, load_batcher
 from dialogpt.chat.serving.worker import Worker
 from dialogpt.chat.store import default_path
 from dialogpt.decoding.loading import with_companion
@@ -85,8 +85,7 @@ def _platform(config: BotConfig) -> "Telegram | Discord":
 def _check(config: BotConfig) -> None:
     check_least(config, rows=1, queue=1, cache_mb=0, per_user=0, per_chat=0)
     check_allowed(config.allow)
-    if config.num_beams > 1:
-        raise UsageError("bot draws its replies: --num-beams is for generate and chat", "leave it out")
+    check_draws(config, "bot")
     if config.api and not config.api.startswith(("http://", "https://")):
         raise UsageError(f"--api {config.api} is not an address", "it begins with https:// or http://")
 

@@ -74,7 +74,7 @@ def decode(descriptor: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback among the server's last lines
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which the server has held back until now
-    with socket.socket(fileno=descriptor) as end:
+    with socket.socket(fileno=descriptor) as end, suppress(EOFError, ConnectionError):  # raised if the server is gone
         pipe = Pipe(end)
         config, level = pipe.recv()
         set_up_logging(level)
@@ -88,8 +88,7 @@ def decode(descriptor: int) -> None:
             signal.signal(number, signal.SIG_IGN)
         gc.collect()
         gc.freeze()  # what is loaded stays: collecting through all of it takes 30 ms, while replies wait
-        with suppress(EOFError, ConnectionError):  # the server is gone
-            decoder.run()
+        decoder.run()
 
 
 class Decoder:
@@ -153,7 +152,7 @@ class Decoder:
         )  # fmt: skip
         self._jobs[number] = job
         try:
-            self._queue.put(job)
+            self._queue.put(job, self._batcher.rows)
         except DialoGPTError as error:
             on_done(error)
 

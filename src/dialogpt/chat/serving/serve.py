@@ -23,6 +23,7 @@ from dialogpt.decoding.safety import default_guards
 from dialogpt.errors import UsageError, check_least, given
 from dialogpt.hub import BUNDLED, model_path
 from dialogpt.model.memory import frugal_with_memory
+from dialogpt.process import interrupts_later
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +42,19 @@ def serve(config: ServeConfig) -> None:
         if process:
             ends.callback(process.close)
         try:
-            import psutil  # noqa: F401  # which `watch` needs when the model is loaded
-            import uvicorn
+            with interrupts_later():
+                import psutil  # noqa: F401  # which `watch` needs when the model is loaded
+                import uvicorn
 
-            from dialogpt.chat.serving.backend.opening import open_backend
-            from dialogpt.chat.serving.http.api import make_app
-            from dialogpt.limits import Requests
+                from dialogpt.chat.serving.backend.opening import open_backend
+                from dialogpt.chat.serving.http.api import make_app
+                from dialogpt.limits import Requests
         except ImportError as error:
             needs = "serve needs FastAPI, httptools, httpx, psutil and uvicorn"
             raise UsageError(needs, 'pip install "dialogpt[server]"') from error
         replier, name = open_backend(config) if config.backend else open_worker(config, process)
         ends.callback(replier.close)
+        warn_of_mmi(config, replier)
         gc.collect()
         gc.freeze()  # what is loaded stays: collecting through all of it takes 30 ms, while replies wait
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
@@ -135,16 +138,41 @@ def _check(config: ServeConfig) -> None:
         raise UsageError(
             f"--longest-step {config.longest_step} is not a time", "name a number of seconds, or 0 for no limit"
         )
-    if (idle := given(config, "backend_model", "backend_route")) and not config.backend:
-        raise UsageError(f"--{idle[0].replace('_', '-')} without --backend", "name the engine's address: --backend URL")
-    if config.num_beams > 1:
-        raise UsageError("serve draws its replies: --num-beams is for generate and chat", "leave it out")
+    _check_all_is_read(config)
     for origin in config.cors:
         if not _ORIGIN.fullmatch(origin):
             raise UsageError(
                 f"--cors {origin} is not an origin as browsers send it",
                 "name one such as https://example.org: lower case, nothing after host and port; or * for all",
             )
+
+
+def _check_all_is_read(config: ServeConfig) -> None:
+    """UsageError for settings that would be ignored."""
+    of_backend = given(config, "backend_model", "backend_route", "backend_timeout", "backend_wait")
+    if of_backend and not config.backend:
+        raise UsageError(
+            f"--{of_backend[0].replace('_', '-')} without --backend", "name the engine's address: --backend URL"
+        )
+    if (of_ours := given(config, "cache_mb", "longest_step")) and config.backend:
+        raise UsageError(
+            f"--{of_ours[0].replace('_', '-')} with --backend, which decodes elsewhere", "leave one of them out"
+        )
+    check_draws(config, "serve")
+
+
+def warn_of_mmi(config: ServeConfig, replier: Replier) -> None:
+    """Warn of settings for MMI, which requests may ask for, if there is no backward model."""
+    if (of_mmi := given(config, "mmi_source", "forward_weight")) and not replier.ranks:
+        name = of_mmi[0].replace("_", "-")
+        log.warning("--%s is not used: the model has no backward companion, and --backward names none", name)
+
+
+def check_draws(config: WorkerConfig, command: str) -> None:
+    """UsageError for settings of beam search, which decodes one conversation at a time."""
+    if of_beams := given(config, "num_beams", "length_penalty"):
+        name = of_beams[0].replace("_", "-")
+        raise UsageError(f"{command} draws its replies: --{name} is for generate and chat", "leave it out")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ decodes in a thread of this process, `process.py` in another process.
 
 import threading
 from collections import Counter, deque
+from collections.abc import Iterable
 
 from dialogpt.chat.serving import WorkerConfig
 from dialogpt.chat.serving.replier import Gauge, ReplyError
@@ -29,9 +30,9 @@ class Queue:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def put(self, job: Job) -> None:
-        """Have a job wait; BusyError when too many do."""
-        if len(self._jobs) >= self._most_waiting:
+    def put(self, job: Job, rows: int) -> None:
+        """Have a job wait, while there are that many rows; BusyError when too many do without a place among them."""
+        if waiting([*self._jobs, job], rows, self._most_rows) > self._most_waiting:
             raise BusyError
         self._jobs.append(job)
 
@@ -42,14 +43,22 @@ class Queue:
 
     def take(self, rows: int) -> list[Job]:
         """The jobs that join that many rows now; a job on its own may have more rows than the batch should."""
-        jobs: list[Job] = []
-        while self._jobs:
-            more = self._jobs[0].config.hypotheses
-            if rows and rows + more > self._most_rows:
-                break
-            rows += more
-            jobs.append(self._jobs.popleft())
-        return jobs
+        return [self._jobs.popleft() for _ in range(len(self._jobs) - waiting(self._jobs, rows, self._most_rows))]
+
+
+def waiting(jobs: Iterable[Job], rows: int, most_rows: int) -> int:
+    """How many of the jobs, first come, first served, find no place beside that many rows."""
+    left = 0
+    for job in jobs:
+        more = job.config.hypotheses
+        left += bool(left or (rows and rows + more > most_rows))
+        rows += more
+    return left
+
+
+def most_prompts(config: WorkerConfig, hypotheses: int) -> int:
+    """How many jobs of that many hypotheses there can be at once: those that have places, and those that wait."""
+    return max(config.rows // hypotheses, 1) + config.queue
 
 
 def gauges_of(batcher: Batcher, queue: Queue) -> list[Gauge]:
@@ -113,7 +122,7 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise BusyError
-            self._queue.put(job)
+            self._queue.put(job, self.batcher.rows)
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:

@@ -15,7 +15,7 @@ from dialogpt.data.blocklist import OFFENSIVE_PHRASES, OFFENSIVE_SUBREDDITS, shi
 from dialogpt.data.dumps import Record
 from dialogpt.data.reddit import Forest, Mark, Post
 from dialogpt.data.tally import Tally
-from dialogpt.errors import UsageError, check_least
+from dialogpt.errors import UsageError, check_least, given
 from dialogpt.files import is_url
 from dialogpt.session import Session
 
@@ -46,8 +46,8 @@ class Rules(Protocol):
 
 def resolve(config: ExtractConfig) -> ExtractConfig:
     """The settings with the preset's own in place of those that were not given; UsageError if they cannot work."""
-    given = {name: getattr(config, name) for name in DEFAULTS[config.preset]}
-    missing = {name: DEFAULTS[config.preset][name] for name, value in given.items() if value is None}
+    own = DEFAULTS[config.preset]
+    missing = {name: value for name, value in own.items() if getattr(config, name) is None}
     config = dataclasses.replace(config, **missing)
     no_lists: dict[str, Any] = {n: None for n in ("blocklist", "block_subreddits") if getattr(config, n) == NONE}
     config = dataclasses.replace(config, **no_lists, **_absolute(config, no_lists))
@@ -61,6 +61,14 @@ def resolve(config: ExtractConfig) -> ExtractConfig:
     for name, share in (("bland-share", config.bland_share or 0.0), ("max-overlap", config.max_overlap)):
         if not 0 <= share <= 1:
             raise UsageError(f"--{name} {share} is not a share", "name a number from 0 to 1")
+    no_share = "bland_share" in missing and not config.bland_share
+    for name, needed, lacks in (
+        ("bland_count", "--bland-share", no_share),
+        ("max_overlap", "--held-out", not config.held_out),
+    ):
+        if lacks and given(config, name):
+            flag = f"--{name.replace('_', '-')} {getattr(config, name)}"
+            raise UsageError(f"{flag} is not used without {needed}", f"add {needed}, or leave it out")
     return config
 
 

@@ -17,16 +17,21 @@ from dialogpt.data.readers import (
     discord,
     dstc7,
     googlechat,
+    imessage,
+    irc,
     jsonl,
     kakaotalk,
     line,
+    matrix,
     messenger,
     openassistant,
     parquet,
     script,
+    signal,
     sillytavern,
     skype,
     slack,
+    snapchat,
     telegram,
     weighted,
     whatsapp,
@@ -68,6 +73,11 @@ FORMATS = {
         googlechat.read, "messages.json of Google Chat, from Takeout", chat_log=True, replies=True, merge=True
     ),
     "skype": Format(skype.read, "messages.json of Skype", chat_log=True, merge=True),
+    "signal": Format(signal.read, "data.json of signal-export", chat_log=True, merge=True),
+    "matrix": Format(matrix.read, "Element's export.json of a Matrix room", chat_log=True, replies=True, merge=True),
+    "snapchat": Format(snapchat.read, "chat_history.json of Snapchat", chat_log=True, merge=True),
+    "imessage": Format(imessage.read, "a text of imessage-exporter, " + imessage.EXAMPLE, chat_log=True, merge=True),
+    "irc": Format(irc.read, "a log of IRC, [21:15:07] <ann> hello", chat_log=True, merge=True),
     "chatgpt": Format(chatgpt.read, "ChatGPT's conversations.json", replies=True, merge=True),
     "claude": Format(claude.read, "Claude's conversations.json", replies=True, merge=True),
     "openassistant": Format(openassistant.read, "OpenAssistant's trees or messages", replies=True),
@@ -77,9 +87,9 @@ FORMATS = {
         parquet.read, "a list column turns or messages, or columns speaker, text, conversation_id", replies=True
     ),
 }
-_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
 _JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"]|$))")  # not [21:15] <Ann> Hello
 _KEY = re.compile(r'"(\w+)"\s*:')
+_SNAPCHAT = re.compile(r'"Media Type"\s*:')  # its chats have no keys of their own: they are called as people are
 _SLACK = {"ts", "type", "text"}
 _LISTED = {"mapping", "current_node", "chat_messages", "role", *_SLACK}  # of conversations that are exported as a list
 _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
@@ -87,11 +97,6 @@ _TABLES = re.compile(r"\.(?:csv|tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 def recognise(file: TextFile) -> str | None:
     """The format's name by the beginning of the file, None for an empty one; DataError when it is unknown."""
-    if file.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
-    for magic, what in _ARCHIVES.items():
-        if file.begins_with(magic):
-            raise DataError(f"{file.path} is {what}", "unpack it and name the chat file: _chat.txt, conversations.json")
     if file.begins_with(parquet.MAGIC):
         return "parquet"
     head = [line for line in file.head() if line.strip()]
@@ -137,6 +142,12 @@ def _of_json(head: list[str]) -> str | None:
         return "skype"
     if {"sender_name", "timestamp_ms"} <= keys or {"senderName", "timestamp"} <= keys:
         return "messenger"
+    if {"messages", "room_name", "exported_by"} <= keys:
+        return "matrix"
+    if keys >= signal.KEYS:
+        return "signal"
+    if _SNAPCHAT.search("\n".join(head)):
+        return "snapchat"
     if "chat_metadata" in keys or {"user_name", "character_name"} <= keys or {"mes", "is_user"} <= keys:
         return "sillytavern"
     return "jsonl"
@@ -160,6 +171,10 @@ def _of_lines(file: TextFile, head: list[str]) -> str | None:
         return "line"
     if whatsapp.is_export(head):
         return "whatsapp"
+    if imessage.is_export(head):
+        return "imessage"
+    if irc.is_export(head):
+        return "irc"
     if weighted.parse(head[0], "", ""):
         return "original"
     if dstc7.parse(head[0], 1) or dstc7.is_evaluation(head[0]):

@@ -32,6 +32,7 @@ TIMES = ("date", "time", "timestamp", "datetime", "date_time", "created_at", "se
 PAIRS = (
     ("prompt", "response"), ("prompt", "completion"), ("question", "answer"), ("q", "a"), ("query", "response"),
     ("instruction", "output"), ("instruction", "response"), ("input", "output"), ("input", "response"),
+    ("prompt", "chosen"), ("instruction", "chosen"), ("question", "chosen"), ("input", "chosen"),  # beside "rejected"
     ("context", "response"), ("source", "target"), ("user", "bot"), ("user", "assistant"), ("human", "bot"),
     ("human", "assistant"), ("message", "reply"), ("message", "response"),
     ("السؤال", "الجواب"), ("سؤال", "جواب"), ("السؤال", "الإجابة"), ("سؤال", "إجابة"),

@@ -4,7 +4,7 @@
 {"turns": ["Hi", "Hello"]}                                           texts alone
 {"turns": [{"speaker": "A", "text": "Hi", "learn": false}, ...]}     our own sessions
 {"messages": [{"role": "user", "content": "Hi"}, ...]}               chat messages; system messages are left out
-{"conversations": [{"from": "human", "value": "Hi"}, ...]}           ShareGPT's, likewise
+{"conversations": [{"from": "human", "value": "Hi"}, ...]}           ShareGPT's, likewise; `preferences` has more
 {"instruction": "Hi", "input": "", "output": "Hello"}                a question and its answer (see `columns`), before
                                                                      which a `history` of such pairs may stand
 A list of messages is a conversation, too. The names of speaker and text in a turn may be others that `columns` knows.
@@ -20,6 +20,7 @@ import msgspec
 
 from dialogpt.data.readers.chatlog import ReadOptions
 from dialogpt.data.readers.columns import find_columns, find_pair
+from dialogpt.data.readers.preferences import DISLIKED, is_disliked, is_messages, liked
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
 from dialogpt.files import without_halves
@@ -45,15 +46,20 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
             session = as_session(record, f"{file.source}/{number}", file.source, dropped)
         except _WRONG as error:
             raise DataError(f"{place}: not a conversation: {reason(error)}", FORMS) from error
-        yield session
+        if session is not None:
+            yield session
 
 
-def as_session(record: Any, id: str, source: str, dropped: Counter[str]) -> Session:
-    """One decoded conversation; a form that is not known raises KeyError, TypeError or ValueError."""
-    if _is_messages(record):
+def as_session(record: Any, id: str, source: str, dropped: Counter[str]) -> Session | None:
+    """One decoded conversation, None if it is left out; an unknown form raises KeyError, TypeError or ValueError."""
+    if is_messages(record):
         record = {"messages": record}
     if not isinstance(record, dict):
         raise TypeError(f"a JSON object is needed, this is a {type(record).__name__}")
+    if is_disliked(record):
+        dropped[DISLIKED] += 1
+        return None
+    record = liked(record, dropped)
     return Session(
         tuple(_turns(record, dropped)),
         id=str(_either(_either(record.get("id"), record.get("conversation_id")), id)),
@@ -125,7 +131,7 @@ def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
     """Every decoded record and its place, `path:line`; for a list, `path:number in the list`."""
     if is_document(next((line for line in file.head() if line.strip()), "")):
         document = decode_document(file)
-        many = isinstance(document, list) and not _is_messages(document)
+        many = isinstance(document, list) and not is_messages(document)
         for number, record in enumerate(document if many else [document], 1):
             yield f"{file.path}:{number}", record
         return
@@ -157,7 +163,7 @@ def _turns(record: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
 
 
 def _message(message: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
-    """The turn in a chat message, or nothing and a count; `weight` 0 is OpenAI's way to say no loss."""
+    """The turn in a chat message, or nothing and a count."""
     role, text = ("from", "value") if "from" in message else ("role", "content")
     text = next((name for name in (text, "value", "text") if name in message), text)
     if (speaker := str(message[role])) in SYSTEM:
@@ -167,8 +173,7 @@ def _message(message: dict[str, Any], dropped: Counter[str]) -> Iterator[Turn]:
     elif message[text] is None:  # a call of a tool
         dropped["message without words"] += 1
     else:
-        learn = message.get("weight") != 0 and message.get("learn") is not False
-        yield Turn(_text(message[text]), speaker, learn=learn)
+        yield Turn(_text(message[text]), speaker, learn=_learned(message))
 
 
 def _pair(record: dict[str, Any]) -> Iterator[Turn]:
@@ -196,10 +201,14 @@ def _turn(turn: Any) -> Turn:
         return Turn(turn)
     if isinstance(turn, dict):
         speaker, text = ("speaker", "text") if "speaker" in turn and "text" in turn else _names(tuple(turn))
-        learn = _either(turn.get("learn"), True)
-        return Turn(_text(turn[text]), speaker=str(_either(turn.get(speaker), "")), learn=bool(learn))
+        return Turn(_text(turn[text]), speaker=str(_either(turn.get(speaker), "")), learn=_learned(turn))
     speaker, text = turn
     return Turn(_text(text), speaker=str(_either(speaker, "")))
+
+
+def _learned(turn: dict[str, Any]) -> bool:
+    """False where a turn says no loss: our `learn`, OpenAI's `weight`, what Axolotl and ms-swift call it."""
+    return all(_either(turn.get(name), True) for name in ("learn", "weight", "train", "training", "loss"))
 
 
 @lru_cache(256)
@@ -208,15 +217,6 @@ def _names(keys: tuple[str, ...]) -> tuple[str, str]:
     columns = find_columns(keys)
     speaker = "speaker" if columns is None or columns.speaker is None else keys[columns.speaker]
     return speaker, "text" if columns is None or "text" in keys else keys[columns.text]
-
-
-def _is_messages(record: Any) -> bool:
-    """Whether a value is a list of chat messages only."""
-    return (
-        isinstance(record, list)
-        and bool(record)
-        and all(isinstance(message, dict) and "role" in message and "content" in message for message in record)
-    )
 
 
 def _either(value: Any, otherwise: Any) -> Any:

@@ -15,6 +15,8 @@ from dialogpt.data.readers import openassistant
 from dialogpt.data.readers.chatlog import ChatLog, ReadOptions
 from dialogpt.data.readers.columns import Columns, find_columns, find_pair, refuse_links
 from dialogpt.data.readers.jsonl import BESIDE, MESSAGE_LISTS, TURN_LISTS, as_session, reason
+from dialogpt.data.readers.preferences import CHOSEN
+from dialogpt.data.readers.preferences import COLUMNS as PREFERENCES
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
@@ -45,6 +47,8 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
                 named = [name for name in names if name != "source"]  # where a row comes from
                 pair = find_pair(named)
                 lists = [named[place] for place in (*pair.question, pair.answer)] if pair else []
+            if not lists and columns is None and CHOSEN in names:
+                lists = [CHOSEN]
             if not lists and columns is None:
                 raise DataError(
                     f"{file.path}: no column of turns among {', '.join(names)}",
@@ -52,7 +56,8 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
                     "question and answer",
                 )
             if columns is None:
-                wanted = [*lists, *(name for name in ("id", "conversation_id", "source", *BESIDE) if name in names)]
+                beside = ("id", "conversation_id", "source", *BESIDE, *PREFERENCES)
+                wanted = list(dict.fromkeys([*lists, *(name for name in beside if name in names)]))
                 yield from _listed(file, _batches(table, wanted, file), dropped)
             else:
                 refuse_links(names, columns, file.path)
@@ -76,12 +81,14 @@ def _batches(table: Any, wanted: list[str], file: TextFile) -> Iterator[dict[str
 def _listed(file: TextFile, rows: Iterator[dict[str, Any]], dropped: Counter[str]) -> Iterator[Session]:
     for number, row in enumerate(rows, 1):
         try:
-            yield as_session(row, f"{file.source}/{number}", file.source, dropped)
+            session = as_session(row, f"{file.source}/{number}", file.source, dropped)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{file.path}: row {number} is not a conversation: {reason(error)}",
                 "turns are texts, pairs of speaker and text, or structs of text and speaker, or of role and content",
             ) from error
+        if session is not None:
+            yield session
 
 
 def _flat(file: TextFile, rows: Iterator[dict[str, Any]], names: list[str], columns: Columns) -> Iterator[Session]:

@@ -27,6 +27,7 @@ from dialogpt.data.readers.layout import (
     shown,
     told_delimiter,
 )
+from dialogpt.data.readers.preferences import CHOSEN, DISLIKED, LABELS, REJECTED, WORSE
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
 from dialogpt.session import Session, Turn
@@ -114,11 +115,18 @@ def _pairs(
 ) -> Iterator[Session]:
     """A session per row, with the columns' names as speakers."""
     names = [tidy(header[place]) for place in (pair.question[0], pair.answer)]
+    folded = list(map(fold_name, header))
+    labels = [folded.index(name) for name in map(fold_name, LABELS) if name in folded]
+    of_two = {CHOSEN, REJECTED} <= set(folded)
     log.info("import %s: each row is a question, %s, and its answer, %s", file.path, *names)
     for number, row in rows:
         fields = [*row, *[""] * len(header)]  # a row may be cut
+        if of_two:
+            dropped[WORSE] += 1
         texts = tidy(" ".join(fields[place] for place in pair.question)), tidy(fields[pair.answer])
-        if all(texts):
+        if any(fields[place].strip().casefold() == "false" for place in labels):
+            dropped[DISLIKED] += 1
+        elif all(texts):
             turns = tuple(Turn(text, name) for text, name in zip(texts, names, strict=True))
             yield Session(turns, id=f"{file.source}/{number}", source=file.source)
         elif any(row):

@@ -63,8 +63,13 @@ class TextFile:
             .split("\n")
         )
 
-    def begins_with(self, magic: bytes) -> bool:
-        return self._start.startswith(magic)
+    def begins_with(self, magic: bytes, at: int = 0) -> bool:
+        return self._start.startswith(magic, at)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether its first 64 KiB hold nothing but white space."""
+        return not self._start.strip(b"\0 \t\r\n" + codecs.BOM_UTF8 + codecs.BOM_UTF16)
 
     def lines(self, on_read: Callable[[int], object] | None = None) -> Iterator[tuple[int, str]]:
         """Number, from 1, and text of every line, without line ends; a wrong byte is a DataError with its line."""

@@ -6,7 +6,7 @@ An existing study is continued; settings that are given must then be those that 
 import logging
 from dataclasses import fields
 
-from dialogpt.errors import UsageError, check_least
+from dialogpt.errors import UsageError, check_least, given
 from dialogpt.evaluation.human import JudgeConfig, server, terminal
 from dialogpt.evaluation.human.store import Store, tidy_name
 from dialogpt.evaluation.human.study import Settings, Study, make_study
@@ -48,6 +48,8 @@ def _check(config: JudgeConfig) -> None:
         raise UsageError(
             "--terminal and --names together", "the terminal is for one judge, links are for the page: leave one out"
         )
+    if config.terminal and (of_page := given(config, "host", "port")):
+        raise UsageError(f"--terminal and --{of_page[0]} together", "there is no page then: leave one out")
     if len(set(config.criteria)) < len(config.criteria) or not all(name.strip() for name in config.criteria):
         raise UsageError(f"--criteria {' '.join(config.criteria)}: one is blank or named twice", "name each once")
     names = [tidy_name(name) for name in (*config.names, *filter(None, [config.terminal]))]

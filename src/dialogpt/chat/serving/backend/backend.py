@@ -17,7 +17,7 @@ from dialogpt.chat.serving.backend.client import BackendError, Client, MissingEr
 from dialogpt.chat.serving.backend.drawing import draw, fitting
 from dialogpt.chat.serving.backend.wire import Drawn, Facts, Wish
 from dialogpt.chat.serving.replier import Gauge
-from dialogpt.chat.serving.worker import BusyError
+from dialogpt.chat.serving.worker import BusyError, waiting
 from dialogpt.decoding import Hypothesis, Reply
 from dialogpt.decoding.batcher import Job
 from dialogpt.decoding.rerank import Rankers
@@ -96,7 +96,7 @@ class Backend:
     def submit(self, job: Job) -> None:
         """Take a job; BusyError when too many wait, or the server is about to end."""
         with self._lock:
-            if self._closing or self.waiting >= self._most_waiting:
+            if self._closing or waiting([*self._jobs, job], 0, self._most_rows) > self._most_waiting:
                 raise BusyError
             future = self._jobs[job] = asyncio.run_coroutine_threadsafe(self._work(job), self._loop)
         future.add_done_callback(lambda _: self._forget(job))

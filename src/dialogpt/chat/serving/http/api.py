@@ -38,6 +38,7 @@ from dialogpt.chat.serving.http.metrics import Counted, Metrics
 from dialogpt.chat.serving.http.origins import OwnNames, is_this_machine
 from dialogpt.chat.serving.http.talk import Event, Mail, Talk, Told
 from dialogpt.chat.serving.replier import Replier
+from dialogpt.chat.serving.worker import most_prompts
 from dialogpt.decoding import ReplyConfig
 from dialogpt.decoding.batcher import Job
 from dialogpt.errors import UsageError
@@ -168,10 +169,16 @@ class _Server:
         settings = body.settings(self._settings)
         if settings.mmi and not self.replier.ranks:
             raise UsageError("mmi needs a backward model", "start the server with --backward")
+        contexts = body.contexts(self.replier.end_text)
+        if len(contexts) > (most := most_prompts(self.config, settings.hypotheses)):
+            raise UsageError(
+                f"{len(contexts)} prompts of {settings.hypotheses} hypotheses are more than this server takes: {most}",
+                "send fewer at once, or start the server with more --rows or --queue",
+            )
         answer = Answer(self.name, chat)
         talks: list[Talk] = []
         try:
-            for turns in body.contexts(self.replier.end_text):
+            for turns in contexts:
                 talks.append(self._begun(turns, settings, body, request))
             if body.stream:
                 return _Stream(talks, await talks[0].first(), answer, body, self.metrics)
