@@ -144,6 +144,15 @@ def test_one_person_is_one_speaker_with_and_without_marks(read: Read) -> None:
         (f"presupuesto.pdf • {LRM}3 páginas {LRM}documento omitido", "media"),
         (f"تقرير.pdf • {LRM}٣ صفحات {LRM}تم استبعاد المستند", "media"),
         (f"{LRM}تم استبعاد المقطع الصوتي", "media"),
+        (f"{RLM}لم يتم إدراج المقاطع الصوتية", "media"),
+        (f"{RLM}تم حذف الملصقات", "media"),
+        (f"تقرير.pdf • {RLM}٣ صفحات {RLM}لم يتم إدراج المستند", "media"),
+        (f"{RLM}תמונה הושמטה", "media"),
+        (f"{RLM}סרטון הווידאו הושמט", "media"),
+        (f"{RLM}استیکر حذف شد", "media"),
+        (f"{RLM}اسٹیکر نظرانداز", "media"),
+        ("تمت مشاركة الموقع المباشر", "media"),
+        ("تقرير.pdf (الملف مرفق)\nتقرير.pdf", "media"),
         ("location: https://maps.google.com/?q=24.7136,46.6753", "media"),
         ("الموقع: https://maps.google.com/?q=24.7136,46.6753", "media"),
         (f"{LRM}<adjunto: 00000001-AUDIO-2020-01-01.opus>", "media"),
@@ -158,6 +167,10 @@ def test_one_person_is_one_speaker_with_and_without_marks(read: Read) -> None:
         ("POLL:\nWhere?\nOPTION: here (1 vote)\nOPTION: there (0 votes)", "service message"),
         ("استطلاع:\nوين نطلع؟\nالخيار: البحر (صوت واحد)\nالخيار: البر (٣ أصوات)", "service message"),
         ("لقد حذفت أنت هذه الرسالة", "deleted message"),
+        ("מחקת את ההודעה הזו", "deleted message"),
+        ("این پیام حذف شده است", "deleted message"),
+        ("یہ میسج حذف کر دیا گیا ہے۔", "deleted message"),
+        ("بانتظار هذه الرسالة", "service message"),
         ("Missed voice call", "service message"),
         ("", "message without words"),
         ("  ", "message without words"),
@@ -247,6 +260,26 @@ def test_dates_that_are_no_days_are_named(read: Read, caplog: pytest.LogCaptureF
 def test_a_caption_stays_where_media_is_left_out(read: Read) -> None:
     (found,), dropped = read(f"{LRM}[13/05/21, 10:00:00] ليلى: شوفوا الصورة {LRM}تم استبعاد الصورة\n")
     assert [tidy(text) for _, text in said(found)] == ["شوفوا الصورة"]
+    assert not dropped
+
+
+@pytest.mark.parametrize(
+    "form, dropped", [("[{}] {}: {}\n", {"service message": 2}), ("{} - {}: {}\n", {})], ids=["iOS", "Android"]
+)
+def test_an_iphone_opens_its_own_lines_from_right_to_left_too(read: Read, form: str, dropped: dict[str, int]) -> None:
+    own = [f"{RLM}أضافت ليلى سامي", f"{RLM}الرسائل هنا مشفرة تمامًا بين الطرفين" + " ولا أحد خارجها يقرؤها" * 5]
+    messages = [("ليلى", "أهلا"), *(("الشلة", text) for text in own), ("سامي", f"قالت لي: {RLM}أهلا")]
+    (found,), counted = read("".join(form.format("٣١/١٢/٢٠٢٠، ٩:١٥ م", *message) for message in messages))
+    assert len(found.turns) == 4 - len(own) * bool(dropped)  # elsewhere a person may have pasted the mark
+    assert counted == dropped
+
+
+@pytest.mark.parametrize("mark", [LRM, RLM])
+def test_what_follows_a_mark_and_is_not_the_services_stays(read: Read, mark: str) -> None:
+    edited = f"أقصد الخامسة {mark}<تم تعديل هذه الرسالة>"
+    texts = [f"شوفوا {mark}لم يتم إدراج الصورة", edited]
+    (found,), dropped = read("".join(f"[13/05/21, 10:00:00] ليلى: {text}\n" for text in texts))
+    assert [tidy(text) for _, text in said(found)] == ["شوفوا", "أقصد الخامسة"]
     assert not dropped
 
 
