@@ -39,6 +39,16 @@ def test_the_arabic_readme_has_the_same_commands() -> None:
         assert blocks("README.ar.md", language) == blocks("README.md", language)
 
 
+def test_signs_at_the_ends_of_code_keep_their_side_in_arabic() -> None:
+    """From right to left, `--allow` would be shown as `allow--`, but for a mark beside it."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "README.ar.md").read_text(encoding="utf-8"), flags=re.M | re.S)
+    spans = list(re.finditer(r"`([^`\n]+)`", text))
+    assert len(spans) > 40
+    for span in spans:
+        assert span[1][0].isalnum() or text.endswith("&lrm;", 0, span.start()), span[1]
+        assert span[1][-1].isalnum() or text.startswith("&lrm;", span.end()), span[1]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the files README speaks of."""

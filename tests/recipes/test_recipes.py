@@ -147,6 +147,16 @@ def test_character_bot(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
+def test_a_character_in_a_language_that_no_model_here_knows(run: Run, tmp_path: Path) -> None:
+    write_script(tmp_path / "script.csv", LINES * 25)
+    assert_resumes(run, "character_bot.sh", ["script.csv", "سامي", "work"], tmp_path / "work", CUT="10", MODEL="new")
+    tokenizer, config = (tmp_path / "work" / name for name in ("tokenizer/tokenizer.json", "run/best/config.json"))
+    words = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
+    assert json.loads(config.read_text(encoding="utf-8"))["vocab_size"] == len(words)
+    assert json.loads(config.read_text(encoding="utf-8"))["n_embd"] == 128
+
+
+@pytest.mark.recipe
 def test_a_script_of_twenty_lines_and_another_one_into_its_work(run: Run, tmp_path: Path) -> None:
     write_script(tmp_path / "short.csv", (LINES * 20)[:20])
     done = run("character_bot.sh", "short.csv", "Ólafur", "work", STEPS="1")

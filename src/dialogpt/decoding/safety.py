@@ -31,9 +31,19 @@ HELP = (
     "local emergency number. You matter."
 )
 HELP_AR = (
-    "أنا مجرد برنامج، وهذا أكبر مما أستطيع المساعدة فيه. تحدّث الآن مع شخص تثق به، أو اتصل برقم الطوارئ في بلدك. "
-    "أنت مهم."
+    "أنا مجرد برنامج، وهذا أكبر مما أستطيع المساعدة فيه. أرجو منك التحدّث الآن إلى شخص قريب موثوق، "
+    "أو الاتصال برقم الطوارئ في بلدك. حياتك غالية."
 )
+HELP_FA = (
+    "من فقط یک برنامه‌ام و کمک در این مورد از توانم بیرون است. لطفاً همین حالا با کسی که به او اعتماد دارید صحبت کنید، "
+    "یا با شمارهٔ اورژانس کشورتان تماس بگیرید. شما مهم هستید."
+)
+HELP_HE = (
+    "אני רק תוכנה, ואין ביכולתי לעזור במצב כזה. נא לדבר עכשיו עם אדם קרוב שאפשר לסמוך עליו, או להתקשר "
+    "למספר החירום המקומי. החיים שלך חשובים."
+)
+# Letters of a listed phrase -> the line in its language: the first that holds.
+_HELP = ((re.compile("[\u05d0-\u05ea]"), HELP_HE), (re.compile("[پچژگکی]"), HELP_FA), (ARABIC_LETTER, HELP_AR))
 
 # The first words of a reply that agrees, in English and Arabic.
 _AGREES = re.compile(
@@ -110,6 +120,6 @@ def said_instead(rejected: Sequence[Hypothesis]) -> str:
     reasons = [hypothesis.rejected or "" for hypothesis in rejected]
     distress = next((reason for reason in reasons if reason.startswith(DISTRESS)), None)
     if distress is not None:
-        return HELP if distress.isascii() else HELP_AR
+        return next((line for letters, line in _HELP if letters.search(distress)), HELP)
     letters = "".join(filter(str.isalpha, "".join(hypothesis.text for hypothesis in rejected)))
     return POLITE_AR if len(ARABIC_LETTER.findall(letters)) > len(letters) / 2 else POLITE

@@ -1,7 +1,8 @@
 """WhatsApp's text exports, from Android and iOS, in any language -> a chat log.
 
     12/31/20, 9:15 PM - Ann: Hello           Android; lines without a stamp belong to the message above them
-    [31.12.20, 21:15:07] Ann: Hello          iOS; U+200E opens what WhatsApp itself has written
+    [31.12.20, 21:15:07] Ann: Hello          iOS; U+200E, or in languages from right to left U+200F, opens what WhatsApp
+                                             itself has written
     [9:15 PM, 12/31/2020] Ann: Hello         copied out of WhatsApp Web
     ‏٣١‏/١٢‏/٢٠٢٠، ٩:١٥ م - ليلى: أهلا          any digits, with direction marks anywhere
 
@@ -40,20 +41,20 @@ _STAMP = re.compile(
 )
 _COPIED = re.compile(r"\[(\d{1,2}[:.]\d{2}[^,،\]\[]{0,12})([,،]\s)([\d./\u200e\u200f-]{6,20})\] ")
 FEW = 20  # of so many dates or stamps one of another form may stand in a message that quotes a chat
-OWN = "\u200e"  # iOS opens with it what WhatsApp itself has written
+OWN = "\u200e\u200f"  # iOS opens with one of them what WhatsApp itself has written, by the direction of its language
 OTHER_CALENDARS = range(1300, 1600)
 _VOWELS = re.compile("[\u064b-\u0652]")  # of Arabic, which some versions write
 _TAG = re.compile(r"<[^<>\n]+ [^<>\n]+>$")
-_ATTACHED_TAG = re.compile("[\u200e\u200f]?<[^<>:：\n]{2,30}\\s?[:：][^<>\n]+\\.\\w{2,5}>\\s*$")
-_ATTACHED_FILE = re.compile(r"[^(]*\.\w{2,5} \(([^()]{2,40})\)\s*$")
-_DOCUMENT = re.compile(f"[^\n]+\\.\\w{{2,5}} • {OWN}[^\n]+{OWN}[^\n]+$")  # report.pdf • 3 pages document omitted
+_ATTACHED_TAG = re.compile(f"[{OWN}]?<[^<>:：\n]{{2,30}}\\s?[:：][^<>\n]+\\.\\w{{2,5}}>\\s*$")
+_ATTACHED_FILE = re.compile(r"([^(]*\.\w{2,5}) \(([^()]{2,40})\)\s*$")
+_DOCUMENT = re.compile(f"[^\n]+\\.\\w{{2,5}} • [{OWN}][^\n]+[{OWN}][^\n]+$")  # report.pdf • 3 pages document omitted
 _PLACE = re.compile(r"[^\W\d_]{3,20}: https://maps\.google\.com/\?q=[-\d.,]+$")  # location: ...
 _POLL = re.compile(r"[^\n]{3,20}:\n[^\n]+\n([^:\n]{3,20}): [^\n]+\)(?:\n\1: [^\n]+\))+$")  # POLL:, a question, options
 _OWN_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d+")
 _EDITED = re.compile(
-    "\\s*(?:\u200e<[^<>:\n]+>|<(?:This message was edited|Se editó este mensaje|Mensaje editado|Mensagem editada"
+    f"\\s*(?:[{OWN}]<[^<>:\n]+>|<(?:This message was edited|Se editó este mensaje|Mensaje editado|Mensagem editada"
     "|Diese Nachricht wurde bearbeitet|Ce message a été modifié|Questo messaggio è stato modificato"
-    "|Сообщение изменено|Данное сообщение изменено|تم تعديل هذه الرسالة|تم تعديل الرسالة)\\.?>)\\s*$"
+    "|Сообщение изменено|Данное сообщение изменено|تم تعديل هذه الرسالة|تم تعديل الرسالة|ההודעה נערכה)\\.?>)\\s*$"
 )
 
 
@@ -208,18 +209,19 @@ def _backward(dates: Iterable[tuple[str, ...]], order: str) -> int:
 
 
 def _turns(file: TextFile, stamps: Stamps, dropped: Counter[str]) -> Iterator[ChatTurn]:
+    own = OWN if "]" in stamps.layout.closes else OWN[0]  # U+200F may open what a person has pasted
     for time_s, body in entries((line for _, line in file.lines()), stamps.read, dropped):
-        yield from _message(body, time_s, dropped)
+        yield from _message(body, time_s, own, dropped)
 
 
-def _message(body: str, time_s: float, dropped: Counter[str]) -> Iterator[ChatTurn]:
+def _message(body: str, time_s: float, own: str, dropped: Counter[str]) -> Iterator[ChatTurn]:
     """The turn in a message (`Name: text`, without its stamp), or nothing and a count."""
     before, colon, text = body.partition(": ")
     name = _name(before) if colon else ""
     if not name:
         dropped["service message"] += 1
         return
-    words, what = _words(text)
+    words, what = _words(text, own)
     if words and not words.isspace():
         yield ChatTurn(words, name, time_s=time_s)
     else:
@@ -238,8 +240,11 @@ def _is_notice(folded: str) -> bool:
     return folded.startswith(phrases.NOTICES)
 
 
-def _words(text: str) -> tuple[str, str]:
-    """What the person has written, and if that is nothing, what the message was instead."""
+def _words(text: str, own: str) -> tuple[str, str]:
+    """What the person has written, and if that is nothing, what the message was instead.
+
+    A message that one of the characters `own` opens is not the person's.
+    """
     if text.rstrip().endswith(">"):
         text = _EDITED.sub("", text) or text
         if attached := _ATTACHED_TAG.search(text):
@@ -248,13 +253,13 @@ def _words(text: str) -> tuple[str, str]:
         return "", "media"
     if _POLL.match(text):
         return "", "service message"
-    before, own, last = text.rpartition(OWN)
-    if own and ((placeholder := _plain(last)) in phrases.MEDIA or placeholder.endswith("omitted")):
-        return before, "media"
+    mark = max(map(text.rfind, OWN))
+    if mark >= 0 and ((placeholder := _plain(text[mark:])) in phrases.MEDIA or placeholder.endswith("omitted")):
+        return text[:mark], "media"
     first, _, rest = text.partition("\n")
-    if (file := _ATTACHED_FILE.match(first)) and (_OWN_FILE.search(first) or file[1].casefold() in phrases.ATTACHED):
-        return rest, "media"
-    if len(first) > 80 and first[0] != OWN:  # no placeholder is that long
+    if (file := _ATTACHED_FILE.match(first)) and (_OWN_FILE.search(first) or file[2].casefold() in phrases.ATTACHED):
+        return "" if tidy(rest) == tidy(file[1]) else rest, "media"  # below a document its name stands again
+    if len(first) > 80 and first[0] not in OWN:  # no placeholder is that long
         return text, ""
     plain = _plain(first)
     if _TAG.match(plain) or plain in phrases.MEDIA_TAGS:  # Android has left media out; a caption is on the next lines
@@ -263,10 +268,10 @@ def _words(text: str) -> tuple[str, str]:
         return "", "deleted message"
     if not rest and plain in phrases.MEDIA:
         return "", "media"
-    if text.startswith(OWN) or _is_notice(plain):
+    if text.startswith(tuple(own)) or _is_notice(plain):
         return "", "service message"
     return text, "message without words"
 
 
 def _plain(line: str) -> str:
-    return _VOWELS.sub("", tidy(line)).casefold().rstrip(".")
+    return _VOWELS.sub("", tidy(line)).casefold().rstrip(".۔。")

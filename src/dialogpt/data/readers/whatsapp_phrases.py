@@ -1,6 +1,7 @@
 """What WhatsApp writes in the place of things that are not text, in the languages of its exports (case folded).
 
-Only the phrases without a sign of their own: `<two words>` and iOS lines that open with U+200E are known by their form.
+Only the phrases without a sign of their own: `<two words>`, and on iOS lines that a direction mark opens, are known by
+their form. After a mark a placeholder is known from its caption by these phrases.
 """
 
 # Android's placeholders of one word; those of two words and more are known by their brackets.
@@ -25,6 +26,13 @@ _KINDS_AND_OMITTED = (
     ("изображение видео аудио gif стикер документ контакт", "отсутствует пропущено пропущен"),
     ("görüntü video ses gif çıkartma belge", "dahil-edilmedi"),
     ("画像 動画 ビデオ 音声 スタンプ ステッカー gif 文書", "は省略されました が省略されました"),
+    ("סטיקר gif מסמך השמע סרטון-הווידאו סרטון קטע-קול כרטיס-איש-קשר", "הושמט"),
+    ("התמונה תמונה המדיה", "הושמטה"),
+    ("تصویر ویدیو صدا استیکر gif سند برگ-مخاطب", "حذف-شد"),
+    ("ویڈیو آڈیو اسٹیکر gif دستاویز", "نظرانداز"),
+    ("لم-يتم-إدراج تم-استبعاد", "الوسائط الصورة الفيديو الفيديوهات مقطع-الفيديو الصوت المقطع-الصوتي المقاطع-الصوتية"),
+    ("لم-يتم-إدراج تم-استبعاد", "التسجيل-الصوتي الملصق الملصقات صورة-gif صورة-متحركة gif المستند"),
+    ("لم-يتم-إدراج تم-استبعاد", "جهة-الاتصال بطاقة-جهة-الاتصال بطاقة-جهة-اتصال"),
     ("图片 圖片 视频 影片 音频 語音訊息 贴图 貼圖 gif 文件 文檔", "已省略 已忽略"),
 )
 _TIGHT = ("は", "が", "已")
@@ -34,18 +42,20 @@ MEDIA = frozenset(
     for kind in kinds.split()
     for omitted in endings.split()
 ) | frozenset({
-    "null", "media omitted", "multimedia omitido", "medien ausgeschlossen", "המדיה הושמטה",
-    "تم استبعاد الوسائط", "تم استبعاد الصورة", "تم استبعاد الفيديو", "تم استبعاد الصوت", "تم استبعاد الملصق",
-    "تم استبعاد المستند", "تم استبعاد صورة متحركة", "تم استبعاد gif", "تم استبعاد المقطع الصوتي",
-    "تم استبعاد التسجيل الصوتي", "تم استبعاد مقطع الفيديو", "تم استبعاد جهة الاتصال", "تم استبعاد بطاقة جهة الاتصال",
-    "الصورة غير مشمولة", "الفيديو غير مشمول", "الملصق غير مشمول",
+    "null", "media omitted", "multimedia omitido", "medien ausgeschlossen", "המדיה לא נכללה", "تم حذف الملصقات",
+    "الصورة غير مشمولة", "الفيديو غير مشمول", "الملصق غير مشمول", "تصویر نکال دی گئی ہے", "رابطہ کارڈ نظر انداز",
+    "live location shared", "تمت مشاركة الموقع المباشر", "משתף מיקום בשידור חי", "مکان زنده به اشتراک گذاشته شد",
+    "جاری مقام کا اشتراک ہوا", "live-standort wird geteilt", "ubicación en tiempo real compartida",
+    "localisation en direct partagée", "localização atual compartilhada", "posizione attuale condivisa",
+    "live locatie gedeeld",
 })  # fmt: skip
 
 # Android with media: `IMG-20240105-WA0003.jpg (file attached)`, the caption on the lines after it.
 ATTACHED = frozenset({
     "file attached", "archivo adjunto", "datei angehängt", "fichier joint", "arquivo anexado", "file allegato",
     "bestand bijgevoegd", "файл добавлен", "файл прикреплен", "файл прикреплён", "dosya ekli", "ملف مرفق", "الملف مرفق",
-    "添付ファイル", "ファイル添付", "附件", "文件附件", "附件檔案", "파일 첨부됨", "file terlampir", "plik załączony",
+    "添付ファイル", "ファイル添付", "附件", "文件附件", "附件檔案", "파일 첨부됨", "קובץ מצורף", "پیوستہ فائل",
+    "پیوست شد", "file terlampir", "plik załączony",
 })  # fmt: skip
 
 DELETED = frozenset({
@@ -59,9 +69,11 @@ DELETED = frozenset({
     "данное сообщение удалено", "это сообщение было удалено", "вы удалили данное сообщение", "вы удалили это сообщение",
     "bu mesaj silindi", "bu mesajı sildiniz",
     "تم حذف هذه الرسالة", "لقد حذفت هذه الرسالة", "حذفت هذه الرسالة", "أنت حذفت هذه الرسالة",
-    "لقد حذفت أنت هذه الرسالة", "این پیام حذف شد", "شما این پیام را حذف کردید",
+    "لقد حذفت أنت هذه الرسالة", "این پیام حذف شد", "این پیام حذف شده است",
+    "شما این پیام را حذف کردید", "یہ میسج حذف کر دیا گیا ہے", "آپ نے یہ میسج حذف کر دیا ہے", "یہ پیغام حذف کیا گیا",
+    "آپ نے اس پیغام کو حذف کیا",
     "このメッセージは削除されました", "このメッセージを削除しました", "此消息已删除", "您已删除此消息", "此訊息已刪除",
-    "הודעה זו נמחקה", "pesan ini dihapus", "anda menghapus pesan ini",
+    "הודעה זו נמחקה", "מחקת את ההודעה הזו", "מחקת הודעה זו", "pesan ini dihapus", "anda menghapus pesan ini",
 })  # fmt: skip
 
 # Sentences of the service that hold a colon, and calls; the rest of its lines have no `Name: `.
@@ -70,5 +82,8 @@ NOTICES = (
     "missed video call", "missed group", "your security code with", "الرسائل والمكالمات", "مكالمة صوتية فائتة",
     "مكالمة فيديو فائتة", "los mensajes y las llamadas", "nachrichten und anrufe", "les messages et les appels",
     "as mensagens e", "i messaggi e le chiamate", "сообщения и звонки", "הודעות ושיחות",
+    "ההודעות והשיחות", "ההודעה נמחקה על ידי", "שיחה קולית שלא נענתה", "שיחת וידאו שלא נענתה", "بانتظار هذه الرسالة",
+    "پیام‌ها و تماس‌ها", "پیامها و تماسها", "تماس صوتی پاسخ داده نشده", "تماس تصویری پاسخ داده نشده",
+    "تماس تصویری بی‌پاسخ", "میسجز اور کالز", "مسڈ وائس کال", "مسڈ ویڈیو کال",
     "メッセージと通話", "消息和通话",
 )  # fmt: skip
