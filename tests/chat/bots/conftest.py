@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,11 +127,11 @@ def process(tiny_checkpoint: Path) -> Iterator[Callable[..., Process]]:
     """Start `dialogpt bot` as a user does."""
     processes: list[Process] = []
 
-    def start(server: Any, *arguments: str, **environment: str) -> Process:
+    def start(server: Any, *arguments: str, within: Sequence[str] = (), **environment: str) -> Process:
         name, api = ("discord", server.api) if hasattr(server, "api") else ("telegram", server.url)
-        command = [sys.executable, "-m", "dialogpt", "bot", name, "--model", str(tiny_checkpoint), "--device", "cpu"]
+        bot = [sys.executable, "-m", "dialogpt", "bot", name, "--model", str(tiny_checkpoint), "--device", "cpu"]
         processes.append(subprocess.Popen(
-            [*command, "--api", api, "--max-new-tokens", "12", *arguments],
+            [*within, *bot, "--api", api, "--max-new-tokens", "12", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         ))  # fmt: skip

@@ -1,6 +1,7 @@
 """The command as a user starts it: a real process, its log, its end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dialogpt.chat.bots.run import bot
 from dialogpt.errors import UsageError
 
 Process = subprocess.Popen[str]
+AS_FIRST = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -38,19 +40,38 @@ def test_replies_under_way_are_completed_at_the_end(
         assert private not in stderr
 
 
+def can_be_first() -> bool:
+    """Whether a process can be the first one of a container here."""
+    return bool(shutil.which("unshare")) and not subprocess.run([*AS_FIRST, "true"], check=False).returncode
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there Ctrl-C ends it as it does any program")
-def test_a_second_interrupt_waits_for_nothing(telegram: Any, process: Callable[..., Process], fakes: Any) -> None:
+@pytest.mark.parametrize(
+    "within, code",
+    [
+        ((), -signal.SIGINT),
+        pytest.param(
+            AS_FIRST, 128 + signal.SIGINT, id="container",
+            marks=pytest.mark.skipif("not can_be_first()", reason="unshare makes no namespaces here"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_second_interrupt_waits_for_nothing(
+    telegram: Any, process: Callable[..., Process], fakes: Any, within: tuple[str, ...], code: int
+) -> None:
     telegram.fail("sendMessage", fakes.flood(3600))
-    running = process(telegram)
+    running = process(telegram, within=within)
     telegram.say("hello")
     fakes.until(lambda: telegram.called("sendMessage") or running.poll() is not None)
-    running.send_signal(signal.SIGINT)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    told = int(children.read_text()) if within else running.pid
+    os.kill(told, signal.SIGINT)
     assert running.stderr is not None
     while "ending; replies under way are completed" not in running.stderr.readline():
         assert running.poll() is None
-    running.send_signal(signal.SIGINT)
+    os.kill(told, signal.SIGINT)
     _, stderr = running.communicate(timeout=60)
-    assert running.returncode == -signal.SIGINT
+    assert running.returncode == code
     assert "Traceback" not in stderr
 
 

@@ -243,6 +243,28 @@ def test_the_key_comes_from_the_environment(started: Callable[..., tuple[Process
     assert httpx.post(f"{url}/v1/chat/completions", json=HI, headers=headers, timeout=60).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "host, key, warned", [("0.0.0.0", "", True), ("0.0.0.0", "k", False), ("127.0.0.1", "", False)]
+)
+def test_it_is_said_that_others_may_use_it_without_a_key(
+    tiny_checkpoint: Path, host: str, key: str, warned: bool
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dialogpt", "serve", str(tiny_checkpoint), "--port", "0", "--host", host],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "DIALOGPT_API_KEY": key},
+    )  # fmt: skip
+    assert process.stderr is not None
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if " is at " in line:
+            break
+    process.kill()
+    process.communicate()
+    assert " is at " in told[-1]
+    assert (f"whoever can reach {host} may use this server (set DIALOGPT_API_KEY)" in "".join(told)) == warned
+
+
 def test_the_openapi_document_is_held_to(started: Callable[..., tuple[Process, str]]) -> None:
     schemathesis = pytest.importorskip("schemathesis")
     assert schemathesis

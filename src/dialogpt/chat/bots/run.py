@@ -17,6 +17,7 @@ from dialogpt.chat.store import default_path
 from dialogpt.decoding.loading import with_companion
 from dialogpt.errors import UsageError, check_least
 from dialogpt.model.memory import frugal_with_memory
+from dialogpt.process import end_at_once
 
 if TYPE_CHECKING:
     from dialogpt.chat.bots.discord import Discord
@@ -97,7 +98,7 @@ def _stop_by_signals(stop: asyncio.Event) -> None:
     def told() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
+            end_at_once(number)
         log.info("ending; replies under way are completed")
         stop.set()
 

@@ -9,6 +9,7 @@ import re
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
@@ -71,6 +72,8 @@ def serve(config: ServeConfig) -> None:
                 timeout_graceful_shutdown=config.end_timeout, http=Requests,
             )
         )  # fmt: skip
+        if not config.api_key and not ip_address(host).is_loopback:
+            log.warning("no key is asked for: whoever can reach %s may use this server (set DIALOGPT_API_KEY)", host)
         log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listening])
     for reason, count in sorted(replier.counts.items()):
