@@ -52,11 +52,13 @@ def waits(pretence: Path, shards: Path, out: Path, job: str, **settings: Any) ->
     [{}, {"precision": "fp16"}, {"recompute": True, "reverse": True}, {"precision": "fp32", "clip": 0.0, "chain": 2}],
     ids=str,
 )
-def test_a_run_mixes_no_devices_and_waits_for_validation_only(
+def test_a_run_mixes_no_devices_and_waits_for_validations_and_checkpoints_only(
     pretence: Path, make_shards: Any, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    """Eight steps and a validation: a step's figures are read once they are here."""
+    """Eight steps, a validation and a checkpoint: a step's figures are read once they are here."""
     found = waits(pretence, make_shards(validation=0.4), tmp_path / "run", "train", **settings)
+    finite = [line for line in found if "norms.isfinite()" in line]
+    assert [found.pop(line) for line in finite] == [1]  # before the checkpoint
     assert sum(found.values()) <= 6, found  # one for each batch of the validation
     assert all("self.world.sum(math.fsum(map(float, found))" in line for line in found)
 
