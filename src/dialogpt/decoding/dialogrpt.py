@@ -13,6 +13,7 @@ import numpy as np
 
 from dialogpt.decoding import Hypothesis
 from dialogpt.decoding.hypotheses import context_tokens
+from dialogpt.decoding.rerank import scored_once
 from dialogpt.engine import Engine
 from dialogpt.session import Turn
 from dialogpt.tokens.bpe import Tokenizer
@@ -28,10 +29,12 @@ class DialogRPT:
 
     def __call__(self, context: Sequence[Turn], hypotheses: Sequence[Hypothesis]) -> list[float]:
         n_ctx = self.engine.n_ctx
-        made = [self.tokenizer.encode(hypothesis.text)[-(n_ctx // 2) :] for hypothesis in hypotheses]
-        longest = max(map(len, made))
-        read = context_tokens(self.tokenizer, context, n_ctx, max(longest, 1))
-        _, cache = self.engine.prefill([read], longest)
+        made = [tuple(self.tokenizer.encode(hypothesis.text)[-(n_ctx // 2) :]) for hypothesis in hypotheses]
+        read = context_tokens(self.tokenizer, context, n_ctx, max(1, *map(len, made)))
+        return scored_once(made, lambda some: self._scores(read, some))
+
+    def _scores(self, read: list[int], made: Sequence[tuple[int, ...]]) -> list[float]:
+        _, cache = self.engine.prefill([read], max(map(len, made)))
         begun = [cache.prefix(0, len(read) - 1, len(tokens) + 1) for tokens in made] if len(read) > 1 else []
         logits, _ = self.engine.prefill([[*read, *tokens] for tokens in made], 0, begun)
         found = logits.get(range(len(made)), [logits.vocabulary - 1] * len(made)).astype(np.float64)

@@ -7,7 +7,7 @@ loss on the source alone (paper, section 3.3). Rankers are combined by weights.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -59,9 +59,7 @@ class MMI:
         longest = self.engine.n_ctx // 2  # as the context of a reply, a hypothesis that is too long keeps its end
         made = [tuple(self.tokenizer.encode_turns([Turn(hypothesis.text)])[0][-longest:]) for hypothesis in hypotheses]
         room = self.engine.n_ctx - max(map(len, made))  # the same part of the source for all, to be comparable
-        different = list(dict.fromkeys(made))  # some are drawn several times
-        nats = dict(zip(different, self.engine.nats([(tokens, source[:room]) for tokens in different]), strict=True))
-        return [-nats[tokens] for tokens in made]
+        return scored_once(made, lambda some: [-x for x in self.engine.nats([(one, source[:room]) for one in some])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,15 @@ class Unsaid:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
+
+
+def scored_once(
+    made: Sequence[tuple[int, ...]], score: Callable[[Sequence[tuple[int, ...]]], Sequence[float]]
+) -> list[float]:
+    """The score of each text, in tokens; one that was drawn several times is scored once."""
+    different = list(dict.fromkeys(made))
+    found = dict(zip(different, score(different), strict=True))
+    return [found[tokens] for tokens in made]
 
 
 def mmi_rankers(backward: tuple[Engine, Tokenizer], config: ReplyConfig) -> list[tuple[Ranker, float]]:

@@ -9,7 +9,6 @@ import re
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
@@ -49,6 +48,7 @@ def serve(config: ServeConfig) -> None:
 
                 from dialogpt.chat.serving.backend.opening import open_backend
                 from dialogpt.chat.serving.http.api import make_app
+                from dialogpt.chat.serving.http.origins import is_this_machine
                 from dialogpt.limits import Requests
         except ImportError as error:
             needs = "serve needs FastAPI, httptools, httpx, psutil and uvicorn"
@@ -72,7 +72,7 @@ def serve(config: ServeConfig) -> None:
                 timeout_graceful_shutdown=config.end_timeout, http=Requests,
             )
         )  # fmt: skip
-        if not config.api_key and not ip_address(host).is_loopback:
+        if not config.api_key and not is_this_machine(host):
             log.warning("no key is asked for: whoever can reach %s may use this server (set DIALOGPT_API_KEY)", host)
         log.info("%s is at http://%s:%d", name, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listening])
