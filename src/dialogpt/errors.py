@@ -47,9 +47,9 @@ class CheckpointError(DialoGPTError):
 
 
 def check_least(config: object, **least: float) -> None:
-    """Raise UsageError if a setting is below its given minimum, or not a number."""
+    """Raise UsageError if a setting is below its given minimum, or not a number; None is left open, and may be."""
     for name, bound in least.items():
-        if not (value := getattr(config, name)) >= bound:
+        if (value := getattr(config, name)) is not None and not value >= bound:
             raise UsageError(f"--{name.replace('_', '-')} {value} is below {bound}", f"name {bound} or more")
 
 

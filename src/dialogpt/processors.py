@@ -12,10 +12,11 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
+from dialogpt.allotment import time_share
 from dialogpt.errors import UsageError
 
 MOST = 1024
-PROCESSORS, GROUPS, OWN_GROUP = Path("/sys/devices/system/cpu"), Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+PROCESSORS = Path("/sys/devices/system/cpu")
 
 
 def threads() -> int:
@@ -40,37 +41,6 @@ def cores_of(processors: Iterable[int]) -> int:
     except OSError:
         return len(numbers)
     return len(found)
-
-
-def time_share() -> float:
-    """How many processors' time this process may use, by its control groups and those above; inf: no limit."""
-    try:
-        lines = OWN_GROUP.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return math.inf
-    least = math.inf
-    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = GROUPS / controllers if controllers else GROUPS
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder == root.parent:
-                break
-            least = min(least, _quota(folder))
-    return least
-
-
-def _quota(group: Path) -> float:
-    """The limit of one control group, of version 2 (one file) or 1 (two)."""
-    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join((group / name).read_text() for name in names).split()
-            if quota.isdecimal():  # else "max" or -1
-                return int(quota) / int(period)
-        except (OSError, ValueError, ZeroDivisionError):
-            continue
-    return math.inf
 
 
 def _fast_cores() -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from dialogpt.allotment import time_share
 from dialogpt.errors import UsageError
-from dialogpt.processors import time_share
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,11 @@ class WorkerConfig(ReplyConfig):
     model: Annotated[str, "checkpoint folder, run folder, hub name or .pkl file (default: the bundled model)"] = ""
     rows: Annotated[int, "most rows decoded together: requests times hypotheses"] = 64
     queue: Annotated[int, "most requests waiting; further ones are turned away"] = 128
-    cache_mb: Annotated[int, "memory for the caches of conversations, in MB"] = 512
+    cache_mb: Annotated[
+        int | None,
+        "memory for the caches of conversations, in MB (default: 512, or an eighth of what the process may use, "
+        "if that is less)",
+    ] = None
     log_text: Annotated[bool, "write what is said to the log"] = False
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from dialogpt import allotment
 from dialogpt.chat.serving import ServeConfig, WorkerConfig
 from dialogpt.chat.serving.process import WorkerProcess
 from dialogpt.chat.serving.replier import Replier
@@ -27,6 +28,7 @@ from dialogpt.process import interrupts_later
 
 log = logging.getLogger(__name__)
 
+CACHE_BYTES = 512 * 10**6
 BACKLOG = 2048  # connections waiting to be accepted
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+")  # compared letter by letter with what a browser sends
 
@@ -96,8 +98,13 @@ def load_batcher(config: WorkerConfig) -> Batcher:
     return Batcher(
         engine, tokenizer, guards=default_guards(config.blocklist),
         rankers=load_rankers(config) if has_rankers(config) else [], always=load_ranker(config, device=config.device),
-        cache_bytes=config.cache_mb * 10**6,
+        cache_bytes=cache_bytes(config),
     )  # fmt: skip
+
+
+def cache_bytes(config: WorkerConfig) -> int:
+    """How much the caches of conversations may hold."""
+    return int(min(CACHE_BYTES, allotment.memory() / 8)) if config.cache_mb is None else config.cache_mb * 10**6
 
 
 def load_rankers(config: WorkerConfig) -> list[tuple[Ranker, float]]:
