@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 BUNDLED = Path(__file__).parents[2] / "recipes" / "bundled"
-DIALOGUES = [BUNDLED / "dialo.jsonl", BUNDLED / "small_talk.jsonl"]
+DIALOGUES = [BUNDLED / "dialo.jsonl", BUNDLED / "small_talk.jsonl", BUNDLED / "chats.jsonl"]
 GREETINGS = {"hello!", "good morning.", "goodbye!"}  # prompts that every set of dialogues begins with
 
 
@@ -25,9 +25,16 @@ def test_dialogues_are_short_turns_none_of_them_twice(path: Path) -> None:
         for turn in turns:
             assert turn.isascii(), turns
             assert turn == turn.strip() != "", turns
-            assert len(turn.split()) <= 25, turns
+            assert len(turn.split()) <= 30, turns
         seen.add(tuple(turn.lower() for turn in turns))
     assert len(seen) == sum(1 for _ in dialogues(path))
+
+
+@pytest.mark.parametrize("path", DIALOGUES, ids=lambda path: path.stem)
+def test_dialo_writes_with_capitals_whoever_writes_to_it(path: Path) -> None:
+    replies = [reply for turns in dialogues(path) for reply in turns[1::2]]
+    small = [reply for reply in replies if reply[0].islower()]
+    assert len(small) <= len(replies) / 10_000, small[:9]
 
 
 def test_what_the_model_is_tried_on_opens_no_dialogue() -> None:
