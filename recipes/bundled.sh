@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The bundled model and its backward companion, from the corpora to the checkpoints that ship. Resumes where it was stopped.
+# The bundled model and its backward companion, from the corpora to checkpoints. Resumes where it was stopped. Those that ship
+# were made before chats.jsonl was written.
 #
 #   recipes/bundled.sh [WORK]        WORK: folder for sessions, shards and the runs (default runs/bundled)
 #

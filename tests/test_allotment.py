@@ -46,7 +46,7 @@ def groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Groups:
         ("0::/\n", {"cpu.max": "100000 0"}, math.inf),
     ],
 )  # fmt: skip
-def test_the_share_of_the_allotment(groups: Groups, own: str, files: dict[str, str], share: float) -> None:
+def test_the_share_of_the_processors(groups: Groups, own: str, files: dict[str, str], share: float) -> None:
     groups(own, files)
     assert allotment.time_share() == share
 

@@ -6,7 +6,7 @@ own figures are wrong.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def time_share() -> float:
 
 def memory() -> float:
     """How many bytes this process may use: the machine's memory, or what a control group leaves of it; inf: unknown."""
-    limits = [_number(group, ["memory.max", "memory.limit_in_bytes"]) for group in _groups("memory")]
+    limits = list(map(_limit, _groups("memory")))
     with suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(limits, default=math.inf)
@@ -43,9 +43,9 @@ def _groups(controller: str) -> Iterator[Path]:
             yield folder
 
 
-def _number(group: Path, names: Sequence[str]) -> float:
-    """What the first of these files that holds a number says; inf: none."""
-    for name in names:
+def _limit(group: Path) -> float:
+    """The most bytes of one control group, of version 2 or 1."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
         try:
             return int((group / name).read_text())
         except (OSError, ValueError):  # "max"
@@ -54,7 +54,7 @@ def _number(group: Path, names: Sequence[str]) -> float:
 
 
 def _quota(group: Path) -> float:
-    """The limit of one control group, of version 2 (one file) or 1 (two)."""
+    """The processors' time of one control group, of version 2 (one file) or 1 (two)."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = " ".join((group / name).read_text() for name in names).split()

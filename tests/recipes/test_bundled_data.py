@@ -25,7 +25,7 @@ def test_dialogues_are_short_turns_none_of_them_twice(path: Path) -> None:
         for turn in turns:
             assert turn.isascii(), turns
             assert turn == turn.strip() != "", turns
-            assert len(turn.split()) <= 30, turns
+            assert len(turn.split()) <= 25, turns
         seen.add(tuple(turn.lower() for turn in turns))
     assert len(seen) == sum(1 for _ in dialogues(path))
 

@@ -84,7 +84,7 @@ class Importer:
             log.warning("--%s is not used: the files are read as %s", idle, ", ".join(sorted(self._read_as)))
 
     def nothing_left(self) -> DataError:
-        why = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common(3)) or "no turns in it"
+        why = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.most_common(3)) or "there are no turns"
         return DataError(f"no session of two turns or more in {', '.join(map(str, self.config.files))}", why)
 
     def _idle(self) -> str:
