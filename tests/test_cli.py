@@ -225,8 +225,8 @@ BAD_CHATS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "other JSON": (lambda path: path.write_bytes(b'{"text": "hi"}\n'), "bad.jsonl:1: .*neither 'turns' nor", "turns"),
     "cp1256": (lambda p: p.write_bytes(LINES.decode().encode("cp1256")), "bad.jsonl:3: not UTF-8", "WINDOWS-1256"),
     "UTF-16 unmarked": (lambda p: p.write_bytes(LINES.decode().encode("utf-16-le")), "bad.jsonl:1: .*UTF-16", "utf-16"),
-    "folder": (lambda path: path.mkdir(), "bad.jsonl is a folder, but a file is needed", "files in it"),
-    "folder with a file": (lambda p: (p / "a.csv").mkdir(parents=True), "bad.jsonl is a folder", "bad.jsonl/a.csv"),
+    "folder": (lambda path: path.mkdir(), "no file in the folder bad.jsonl is called", "files of chats in it"),
+    "folder with a file": (lambda p: (p / "a.csv").mkdir(parents=True), "no file in the folder", "bad.jsonl/a.csv"),
 }
 
 

@@ -1,15 +1,18 @@
 """Lines out of any file: plain, gzip, bzip2, xz or zstd, recognised by their first bytes, not by their name.
 
-A file is a path, or a URL of any file system that fsspec knows (`s3://bucket/RC_2015-01.zst`). Monthly Reddit dumps are
-one zstd frame with a window of up to 2 GiB; an archive that ends early is an error, never a shorter file.
+A file is a path, a URL of any file system that fsspec knows (`s3://bucket/RC_2015-01.zst`), or the path of a file in a
+zip archive, as if that were a folder (`export.zip/general/2024-01-05.json`). Monthly Reddit dumps are one zstd frame
+with a window of up to 2 GiB; an archive that ends early is an error, never a shorter file.
 """
 
 import bz2
 import lzma
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
@@ -108,10 +111,11 @@ def read_part(
 def read_chunks(path: Path | str, on_read: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
     """Yield the file's decompressed content in pieces of some 100 kB; errors as `read_lines`."""
     with open_input(path) as file:
-        name, new_decompressor = _compression(file)
+        name = "zip"  # of a file in an archive, even its first bytes may be damaged
         try:
+            name, new_decompressor = _compression(file)
             yield from _decompress(path, file, name, new_decompressor, on_read)
-        except (zstandard.ZstdError, lzma.LZMAError, OSError, zlib.error) as error:
+        except (zstandard.ZstdError, lzma.LZMAError, OSError, zlib.error, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: damaged {name} data: {error}", "fetch or compress the file again") from error
 
 
@@ -121,6 +125,8 @@ def open_input(path: Path | str) -> IO[bytes]:
         if is_url(path):
             return cast(IO[bytes], file_system(str(path)).open(path, "rb"))
         path = Path(path)
+        if member := _member(path):
+            return _open_member(*member)
         if path.is_dir():
             first = min((each for each in path.glob("*.*") if each.name != "manifest.json"), default="")
             raise DataError(
@@ -136,9 +142,47 @@ def open_input(path: Path | str) -> IO[bytes]:
 
 
 def input_bytes(path: Path | str) -> int:
-    """The size of a file or URL on disk; DataError now, not hours later, when it cannot be opened."""
+    """The bytes to be read of a file or URL; DataError now, not hours later, when it cannot be opened."""
     with open_input(path) as file:
+        if not is_url(path) and (member := _member(Path(path))):
+            return zip_archive(member[0]).getinfo(member[1]).file_size  # to seek to its end is to decompress it
         return int(file.seek(0, os.SEEK_END))
+
+
+def is_input(path: Path) -> bool:
+    """Whether there is such a file, on disk or in a zip archive."""
+    member = _member(path)
+    return path.is_file() if member is None else member[1] in zip_archive(member[0]).NameToInfo
+
+
+def zip_archive(path: Path) -> zipfile.ZipFile:
+    """The archive, open for reading, or a DataError. The last one stays open: its table may be long."""
+    try:
+        found = path.stat()
+        return _zip_archive(path, found.st_mtime_ns, found.st_size)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is a damaged zip archive: {error}", "fetch it again") from error
+
+
+@lru_cache(1)
+def _zip_archive(path: Path, _mtime_ns: int, _size: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def _member(path: Path) -> tuple[Path, str] | None:
+    """The archive and the name in it, when a path leads into a file."""
+    if path.exists():
+        return None
+    return next(((above, path.relative_to(above).as_posix()) for above in path.parents if above.is_file()), None)
+
+
+def _open_member(archive: Path, name: str) -> IO[bytes]:
+    try:
+        return zip_archive(archive).open(name)
+    except KeyError as error:
+        raise DataError(f"{archive} holds no {name}", "check the path") from error
+    except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:  # it has a password, say
+        raise DataError(f"{archive}/{name} cannot be read: {error}", "unpack it and name its files") from error
 
 
 def file_system(url: str) -> Any:

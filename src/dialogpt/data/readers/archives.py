@@ -1,62 +1,58 @@
-"""What is no file of conversations, but holds them: archives as services give them, folders, spreadsheets."""
+"""What is no file of conversations, but holds them: folders and zip archives as services give them, spreadsheets."""
 
 import re
-import tarfile
-import zipfile
-from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
 from dialogpt.data.readers.text import TextFile
 from dialogpt.errors import DataError
+from dialogpt.files import open_input, zip_archive
 
-_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive"}
-_TAR, _TAR_AT = b"ustar", 257
+_OTHER_ARCHIVES = {
+    (b"7z\xbc\xaf", 0): "a 7z archive",
+    (b"Rar!", 0): "a rar archive",
+    (b"ustar", 257): "a tar archive",
+}
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
-_LIKELY = re.compile(  # as WhatsApp, Telegram, ChatGPT, Claude, Messenger, Google Chat, Skype, Slack call them
-    r"(?:.*/)?(?:_chat\.txt|WhatsApp [^/]*\.txt|result\.json|conversations[^/]*\.json|messages?(?:_\d+)?\.json"
-    r"|[^/]+/\d{4}-\d\d-\d\d\.json)"
+# As WhatsApp, LINE, KakaoTalk, Telegram, Matrix, signal-export, Snapchat, ChatGPT and Claude, Messenger, Google Chat,
+# Skype and Slack call them; and what `import` itself writes.
+_CHATS = re.compile(
+    r"(?:.*/)?(?!\._)(?:_chat\.txt|[^/]*(?:WhatsApp|واتساب)[^/]*\.txt|\[LINE\][^/]*\.txt|KakaoTalk[^/]*\.(?:txt|csv)"
+    r"|result\.json|export\.json|data\.json|chat_history\.json|conversations[^/]*\.json"
+    r"|messages?(?:_\d+)?\.json|[^/]+/\d{4}-\d\d-\d\d\.json|(?:sessions|chats)-\d{5}\.[\w.]+)"
 )
-_MOST = 10_000  # names that are looked at
+
+
+def chats(path: Path) -> list[Path]:
+    """The files of chats in a folder or in a zip archive, in order; any other file is the only one.
+
+    Raises DataError when none has a name that services give, for an archive that is damaged, and for a missing file.
+    """
+    if path.is_dir():
+        what, names = "folder", [each.relative_to(path).as_posix() for each in path.rglob("*.*")]
+    elif _is_zip(path):
+        what, names = "zip archive", zip_archive(path).namelist()
+    else:
+        return [path]
+    found = [path / name for name in sorted(set(names)) if _CHATS.fullmatch(f"{path.absolute().name}/{name}")]
+    if not found:
+        raise DataError(
+            f"no file in the {what} {path} is called as chats are, such as _chat.txt or conversations.json",
+            f"name the files of chats in it{f', such as {path / min(names)}' if names else ''}",
+        )
+    return found
+
+
+def _is_zip(path: Path) -> bool:
+    if path.suffix.lower() in _SPREADSHEETS:
+        return False
+    with open_input(path) as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def refuse(file: TextFile) -> None:
-    """DataError for an archive or a spreadsheet, which names what to take out of it."""
+    """DataError for another archive or a spreadsheet."""
     if file.path.suffix.lower() in _SPREADSHEETS:
         raise DataError(f"{file.path} is a spreadsheet", "save it as CSV or as Unicode text")
-    if file.begins_with(_TAR, _TAR_AT):
-        raise DataError(f"{file.path} is a tar archive", _unpack(_in_tar(file.path)))
-    for magic, what in _ARCHIVES.items():
-        if file.begins_with(magic):
-            raise DataError(f"{file.path} is {what}", _unpack(_in_zip(file.path)))
-
-
-def refuse_folder(path: Path) -> None:
-    """DataError for a folder in which a file lies that may be a service's export of chats: name that."""
-    if path.is_dir() and (found := _likely(map(Path.as_posix, path.rglob("*.*")))):
-        raise DataError(f"{path} is a folder, but a file is needed", f"name the files of chats in it, such as {found}")
-
-
-def _unpack(names: Iterable[str]) -> str:
-    found = _likely(names) or "_chat.txt or conversations.json"
-    return f"unpack it and name its files of chats, such as {found}"
-
-
-def _likely(names: Iterable[str]) -> str:
-    return next((name for name in islice(names, _MOST) if _LIKELY.fullmatch(name)), "")
-
-
-def _in_zip(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError):  # damaged, or of another kind
-        return []
-
-
-def _in_tar(path: Path) -> list[str]:
-    try:
-        with tarfile.open(path) as archive:
-            return [member.name for member in islice(archive, _MOST)]
-    except (OSError, EOFError, tarfile.TarError):
-        return []
+    for (magic, at), what in _OTHER_ARCHIVES.items():
+        if file.begins_with(magic, at):
+            raise DataError(f"{file.path} is {what}", "unpack it and name the folder")

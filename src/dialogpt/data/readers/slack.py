@@ -20,6 +20,7 @@ from dialogpt.data.readers.chatlog import ChatLog, ChatTurn, ReadOptions
 from dialogpt.data.readers.jsonl import decode_document
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError
+from dialogpt.files import is_input
 
 KINDS = (None, "thread_broadcast", "me_message", "file_share", "bot_message")  # of messages that somebody writes
 _MARK = re.compile(r"<([@#!]?)([^<>|]+)(?:\|([^<>]*))?>")
@@ -72,7 +73,7 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
 @lru_cache(4)
 def _names(path: Path) -> Mapping[str, str]:
     """People's names by their ids; empty without such a file."""
-    if not path.is_file():
+    if not is_input(path):
         return {}
     users = decode_document(TextFile(path), list[_User])
     return {user.id: _called(user.profile) or user.name or user.id for user in users}
