@@ -26,6 +26,7 @@ CHATGPT = [
 EXPORTS = {
     "WhatsApp Chat - Ann": {"IMG-1.jpg": b"\xff\xd8", "_chat.txt": WHATSAPP, "__MACOSX/._chat.txt": b"\0"},
     "whatsapp-ar": {"محادثة واتساب مع Ann.txt": WHATSAPP},
+    "whatsapp-fa": {"گپ واتساپ با Ann.txt": WHATSAPP},
     "chatgpt": {"chat.html": "<html>", "user.json": "{}", "conversations.json": json.dumps(CHATGPT)},
     "slack": {
         "channels.json": "[]",

@@ -16,8 +16,8 @@ _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 # As WhatsApp, LINE, KakaoTalk, Telegram, Matrix, signal-export, Snapchat, ChatGPT and Claude, Messenger, Google Chat,
 # Skype and Slack call them; and what `import` itself writes.
 _CHATS = re.compile(
-    r"(?:.*/)?(?!\._)(?:_chat\.txt|[^/]*(?:WhatsApp|واتساب)[^/]*\.txt|\[LINE\][^/]*\.txt|KakaoTalk[^/]*\.(?:txt|csv)"
-    r"|result\.json|export\.json|data\.json|chat_history\.json|conversations[^/]*\.json"
+    r"(?:.*/)?(?!\._)(?:_chat\.txt|[^/]*(?:WhatsApp|واتسا[بپ]|ווטסאפ)[^/]*\.txt|\[LINE\][^/]*\.txt"
+    r"|KakaoTalk[^/]*\.(?:txt|csv)|result\.json|export\.json|data\.json|chat_history\.json|conversations[^/]*\.json"
     r"|messages?(?:_\d+)?\.json|[^/]+/\d{4}-\d\d-\d\d\.json|(?:sessions|chats)-\d{5}\.[\w.]+)"
 )
 
