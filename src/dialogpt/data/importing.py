@@ -12,7 +12,7 @@ from dialogpt.artifact import Manifest, atomic_folder, make_manifest, write_mani
 from dialogpt.data import ImportConfig, shaping
 from dialogpt.data.blocklist import load_phrases, mark
 from dialogpt.data.readers import FORMATS, Format, ReadOptions, TextFile, recognise, tidy
-from dialogpt.data.readers.archives import chats, refuse
+from dialogpt.data.readers.archives import chats, refuse, together
 from dialogpt.data.readers.chatlog import ChatLog
 from dialogpt.data.readers.columns import fold_name
 from dialogpt.data.writers import SessionWriter
@@ -57,8 +57,8 @@ class Importer:
         if config.columns and config.from_ not in ("auto", "script"):
             raise UsageError(f"--columns is for tables, not for --from {config.from_}", "leave one of them out")
         self.config = config
-        self._files = {path: chats(path) for path in config.files}
-        self._size_bytes = sum(input_bytes(file) for files in self._files.values() for file in files)
+        self._files = [file for path in config.files for file in chats(path)]
+        self._size_bytes = sum(map(input_bytes, self._files))
         self.dropped: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self._speakers: Counter[str] = Counter()  # turns by name, when only one speaker is to be learned
@@ -73,12 +73,9 @@ class Importer:
 
     def sessions(self, bar: Progress) -> Iterator[Session]:
         """Yield the sessions of all files; UsageError at the end when --speaker says nothing in any of them."""
-        for path, files in self._files.items():
-            if len(files) > 1:
-                log.info("import %s: %d files of chats in it", path, len(files))
-            read_as = ""
-            for file in files:
-                read_as = yield from self._read(file, bar, read_as)
+        read_as = ""
+        for files in together(self._files):
+            read_as = yield from self._read(files, bar, read_as)
         if self.config.speaker and tidy(self.config.speaker) not in self._speakers:
             raise _no_such_speaker(self.config.speaker, self._speakers)
         if alike := _alike(tidy(self.config.speaker), self._speakers):
@@ -96,14 +93,19 @@ class Importer:
         idle = [name for name in given(self.config, *uses) if self._read_as and not uses[name]]
         return idle[0].replace("_", "-") if idle else ""
 
-    def _read(self, path: Path, bar: Progress, before: str) -> Generator[Session, None, str]:
-        """Yield a file's sessions; returns its format, which is logged when it is not that of the file before."""
-        file = TextFile(path, self.config.encoding, bar.advance)
+    def _read(self, files: Sequence[Path], bar: Progress, before: str) -> Generator[Session, None, str]:
+        """Yield the sessions of files of one chat; returns their format, which is logged when it is not `before`."""
+        path, *later = files
+        file = TextFile(path, self.config.encoding, bar.advance, later)
         table = bool(self.config.columns) or self.config.from_ == "script"
         name: str | None = "script" if table else self.config.from_
         refuse(file)
         if name == "auto":
             name = recognise(file)
+        if later and (name != "slack" or file.is_blank):
+            for each in files:
+                before = yield from self._read([each], bar, before)
+            return before
         if name is None or file.is_blank:
             log.warning("import %s: the file is empty", path)
             self.dropped["empty file"] += 1

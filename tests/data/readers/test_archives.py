@@ -32,7 +32,7 @@ EXPORTS = {
         "channels.json": "[]",
         "users.json": '[{"id": "U1", "name": "layla"}, {"id": "U2", "name": "Bo"}]',
         "general/2024-01-05.json": json.dumps(DAY),
-        "general/2024-01-06.json": json.dumps(DAY),
+        "general/2024-01-06.json": json.dumps(DAY).replace("17044416", "17045280"),
     },
 }
 FORM = {"chatgpt": "chatgpt", "slack": "slack"}
@@ -66,7 +66,7 @@ def test_an_export_is_read_as_it_comes(tmp_path: Path, name: str, kind: str, for
     assert manifest.inputs == [str(export)]
     if name == "slack":  # names lie in another file of the archive
         assert [(turn.speaker, turn.text) for turn in sessions[0].turns] == [("layla", "Hi"), ("Bo", "Hello @layla")]
-        assert [session.id for session in sessions] == ["general/2024-01-05/0", "general/2024-01-06/0"]
+        assert [session.id for session in sessions] == ["general/2024-01-05/0", "general/2024-01-05/1"]
 
 
 def test_a_channel_of_slack_is_an_export(tmp_path: Path) -> None:

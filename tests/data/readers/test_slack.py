@@ -1,6 +1,7 @@
 """Slack's exports: names, marks, threads, bots."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ USERS = [
 
 def test_a_day_of_a_channel(tmp_path: Path, read: Read) -> None:
     (channel, lunch, older), dropped = read(json.dumps(DAY, indent=4), file="2024-01-05.json")
-    assert (channel.id, channel.source) == (f"{tmp_path.name}/2024-01-05", "2024-01-05")
+    assert (channel.id, channel.source) == (f"{tmp_path.name}/2024-01-05", tmp_path.name)
     assert channel.turns == (
         ChatTurn("Lunch, @U2? See this & that", "U1", time_s=START_S + 10.0001),
         ChatTurn("later, in the channel", "Bo B.", time_s=START_S + 30.0001),
@@ -70,6 +71,39 @@ def test_names_are_those_beside_the_channel(tmp_path: Path) -> None:
         ("general/2024-01-05/0", ["ليلى", "Bo B."]),
         (f"general/2024-01-05/{ROOT}/0", ["ليلى", "U2", "ليلى"]),
     ]
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_talk_and_a_thread_go_on_after_midnight(tmp_path: Path, archive: bool) -> None:
+    days = {
+        "general/2024-01-05.json": json.dumps([message(0, "who is still up?", thread_ts=f"{START_S}.000100")]),
+        "general/2024-01-06.json": json.dumps([message(60, "me", "U2"), message(90, "good", thread_ts=ROOT)]),
+        "general/2024-01-07.json": "[]",
+        "general/2024-01-08.json": json.dumps([message(120, "me too", "U3", thread_ts=f"{START_S}.000100")]),
+        "random/2024-01-05.json": json.dumps([message(9, "ha"), message(10, "ho", "U2")]),
+    }
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in days.items():
+            file.writestr(name, content)
+        if not archive:
+            file.extractall(tmp_path)
+    files = (path,) if archive else tuple(tmp_path / name for name in days)
+    import_files(ImportConfig(files=files, out=tmp_path / "out"))
+    found = [(session.id, [turn.text for turn in session.turns]) for session in read_sessions(tmp_path / "out")]
+    assert found == [
+        ("general/2024-01-05/0", ["who is still up?", "me"]),
+        (f"general/2024-01-05/{START_S}.000100/0", ["who is still up?", "me too"]),
+        ("random/2024-01-05/0", ["ha", "ho"]),
+    ]
+
+
+def test_files_called_after_days_that_are_not_slacks_are_read_alone(tmp_path: Path) -> None:
+    files = tuple(tmp_path / f"2024-01-0{day}.json" for day in (1, 2, 3))
+    for file, content in zip(files, ("", json.dumps(DAY), json.dumps([{"turns": ["Hi", "Hello"]}])), strict=True):
+        file.write_text(content, encoding="utf-8")
+    manifest = import_files(ImportConfig(files=files, out=tmp_path / "out"))
+    assert (manifest.counts["sessions"], manifest.dropped["empty file"]) == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What is no file of conversations, but holds them: folders and zip archives as services give them, spreadsheets."""
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from dialogpt.data.readers.text import TextFile
@@ -13,6 +15,7 @@ _OTHER_ARCHIVES = {
     (b"ustar", 257): "a tar archive",
 }
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\.json")  # of Slack's
 # As WhatsApp, LINE, KakaoTalk, Telegram, Matrix, signal-export, Snapchat, ChatGPT and Claude, Messenger, Google Chat,
 # Skype and Slack call them; and what `import` itself writes.
 _CHATS = re.compile(
@@ -40,6 +43,11 @@ def chats(path: Path) -> list[Path]:
             f"name the files of chats in it{f', such as {path / min(names)}' if names else ''}",
         )
     return found
+
+
+def together(files: Iterable[Path]) -> list[list[Path]]:
+    """The files, with those of one folder that are called after days as one, since a chat goes on from day to day."""
+    return [list(days) for _, days in groupby(files, lambda file: file.parent if _DAY.fullmatch(file.name) else file)]
 
 
 def _is_zip(path: Path) -> bool:

@@ -2,8 +2,8 @@
 
     [{"type": "message", "user": "U1", "ts": "1704441600.000100", "text": "Hi <@U2>", "thread_ts": "1704441500.0001"}]
 
-The channel is a log and so is each thread, which is not cut at silences and begins with the message that it answers,
-as context, if that is of the same day. Names are those of `users.json` beside the channel's folder, else of
+The days of a channel that are read together are a log, and so is each thread, which is not cut at silences and begins
+with the message that it answers, as context. Names are those of `users.json` beside the channel's folder, else of
 the message itself; mentions and links are as people read them. Left out and counted: service messages, messages without
 words, and bots, except the wanted speaker. From Slack's help pages on exports and its API's types of messages.
 """
@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -50,24 +51,27 @@ class _Message(msgspec.Struct):
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[ChatLog]:
-    """Yield the channel's day and the threads in it; any other file is a DataError."""
+    """Yield the channel and the threads in it; any other file is a DataError."""
     names = _names(file.path.absolute().parent.parent / "users.json")
-    messages = sorted(decode_document(file, list[_Message]), key=lambda message: _time_s(message, file))
+    found = [
+        (_time_s(message, part), message) for part in file.parts() for message in decode_document(part, list[_Message])
+    ]
     channel: list[ChatTurn] = []
     threads: dict[str, list[ChatTurn]] = {}
-    for message in messages:
-        for turn in _turn(message, names, file, options.speaker, dropped):
+    for time_s, message in sorted(found, key=itemgetter(0)):
+        for turn in _turn(message, time_s, names, options.speaker, dropped):
             if message.thread_ts in (None, message.ts):
                 channel.append(turn)
                 if message.thread_ts:  # its replies come later
                     threads[message.ts] = [ChatTurn(turn.text, turn.speaker, learn=False)]
             else:
                 threads.setdefault(message.thread_ts or "", []).append(ChatTurn(turn.text, turn.speaker))
-    id = f"{file.path.absolute().parent.name}/{file.source}"
-    yield ChatLog(channel, id=id, source=file.source)
+    source = file.path.absolute().parent.name
+    id = f"{source}/{file.source}"  # of its first day
+    yield ChatLog(channel, id=id, source=source)
     for begun, thread in threads.items():
         if any(turn.learn for turn in thread):
-            yield ChatLog(thread, id=f"{id}/{begun}", source=file.source)
+            yield ChatLog(thread, id=f"{id}/{begun}", source=source)
 
 
 @lru_cache(4)
@@ -84,7 +88,7 @@ def _called(profile: _Profile | None) -> str:
 
 
 def _turn(
-    message: _Message, names: Mapping[str, str], file: TextFile, wanted: str, dropped: Counter[str]
+    message: _Message, time_s: float, names: Mapping[str, str], wanted: str, dropped: Counter[str]
 ) -> Iterator[ChatTurn]:
     """The turn in a message, or nothing and a count."""
     name = names.get(message.user or "") or _called(message.user_profile) or message.username or message.user or ""
@@ -96,7 +100,7 @@ def _turn(
     elif not words.strip():
         dropped["message without words"] += 1
     else:
-        yield ChatTurn(words, name, time_s=_time_s(message, file))
+        yield ChatTurn(words, name, time_s=time_s)
 
 
 def as_read(text: str, names: Mapping[str, str]) -> str:

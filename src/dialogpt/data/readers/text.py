@@ -7,8 +7,8 @@ import codecs
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, starmap
 from pathlib import Path
 
 from dialogpt.data.normalize import ARABIC_HAMZA, ARABIC_LETTERS, ARABIC_SIGNS, INVISIBLE
@@ -42,13 +42,26 @@ class TextFile:
     """A file that may be read more than once; `on_read` is told the bytes read from disk by `lines` and `whole`.
 
     `encoding` is one of Python's names, "" for UTF-8 or what the byte order mark says; UsageError when it is unknown.
+    `later` are the files that go on where this one ends.
     """
 
-    def __init__(self, path: Path, encoding: str = "", on_read: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        encoding: str = "",
+        on_read: Callable[[int], object] = lambda _: None,
+        later: Sequence[Path] = (),
+    ) -> None:
         self.path, self.on_read = path, on_read
+        self._later = [(each, encoding, on_read) for each in later]
         self.source = path.name.split(".")[0] or path.name
         self._start = next(read_chunks(path), b"")[:HEAD_BYTES]
         self.encoding = _known(encoding) if encoding else _marked(self._start)
+
+    def parts(self) -> Iterator["TextFile"]:
+        """This file and those that go on where it ends."""
+        yield self
+        yield from starmap(TextFile, self._later)
 
     @property
     def is_utf8(self) -> bool:
