@@ -35,6 +35,20 @@ def test_it_answers_what_was_said(bot: Chatbot, said: str, expected: str) -> Non
     assert re.search(expected, reply.casefold()), reply
 
 
+@pytest.mark.parametrize("name", ["Samira", "Omar", "Lena"])
+def test_it_remembers_a_name(bot: Chatbot, name: str) -> None:
+    bot.reset()
+    for said in (f"Hello, my name is {name}.", "I had soup for lunch."):
+        bot.reply(said)
+    assert name in bot.reply("What is my name?")
+
+
+def test_it_writes_with_capitals_to_those_who_do_not(bot: Chatbot) -> None:
+    bot.reset()
+    replies = [bot.reply(said) for said in ("i just came back from the beach", "my sister was there too", "nope")]
+    assert all(reply[0].isupper() for reply in replies), replies
+
+
 def test_it_follows_when_the_subject_changes(bot: Chatbot) -> None:
     bot.reset()
     for said in ("I made lentil soup.", "It was too salty.", "My brother liked it."):

@@ -1,7 +1,10 @@
 """What 8 bits and 4 cost the bundled model: its perplexity, and how often a greedy reply is another."""
 
+import json
 import math
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from dialogpt.model.opening import open_engine
 from dialogpt.native.engine import open_native
 from dialogpt.session import Turn
 
+REFERENCES = Path(__file__).parents[2] / "recipes" / "bundled" / "references" / "references.jsonl"
 SESSIONS = [
     ["Hello, how are you?", "I am good, how are you?", "I am doing well. Do you like movies?"],
     ["Did you watch the game last night?", "No, I missed it. Who won?", "The Patriots did."],
@@ -33,8 +37,11 @@ STARTS = [
 
 
 def perplexity(engine: Engine, tokenizer: Tokenizer) -> float:
+    """Of some 4,600 tokens: of a few hundred, rounding to 4 bits may change it by 2%, to a lower one too."""
+    with REFERENCES.open(encoding="utf-8") as file:
+        unseen = [[*item["context"], item["references"][0]] for item in map(json.loads, islice(file, 150))]
     pairs = []
-    for texts in SESSIONS:
+    for texts in [*SESSIONS, *unseen]:
         first, *rest = tokenizer.encode_turns(map(Turn, texts))
         pairs.append((first, [token for turn in rest for token in turn]))
     return math.exp(sum(engine.nats(pairs)) / sum(len(target) for _, target in pairs))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 BUNDLED = Path(__file__).parents[2] / "recipes" / "bundled"
-DIALOGUES = [BUNDLED / "dialo.jsonl", BUNDLED / "small_talk.jsonl", BUNDLED / "chats.jsonl"]
+DIALOGUES = [BUNDLED / f"{name}.jsonl" for name in ("dialo", "small_talk", "chats", "remembered")]
 GREETINGS = {"hello!", "good morning.", "goodbye!"}  # prompts that every set of dialogues begins with
 
 
