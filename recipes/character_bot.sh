@@ -18,8 +18,8 @@
 #
 # Try it: recipes/character_bot.sh recipes/character/captain_marrow.csv "Captain Marrow"
 #   714 lines of an old sea captain and four others in 70 scenes, written for this project (MIT). The perplexity of his
-#   lines in seven held-out scenes falls from 68.2 to 29.1 in 55 updates, twenty seconds on two cores; that of the
-#   bundled model's own held-out turns rises from 17.6 to 23.0: it has not forgotten small talk.
+#   lines in seven held-out scenes falls from 66.5 to 29.0 in 55 updates, twenty seconds on two cores; that of the
+#   bundled model's own held-out turns rises from 17.5 to 22.8: it has not forgotten small talk.
 #
 # Cost, for a script of 700 lines (10,000 words, a third of the lines the speaker's): 190 sessions of 90 tokens are
 # 17,000 tokens: 9 updates of 2,048 tokens per pass, 45 in all.

@@ -14,7 +14,7 @@ GREETINGS = {"hello!", "good morning.", "goodbye!"}  # prompts that every set of
 def dialogues(path: Path) -> Iterator[list[str]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
-            yield json.loads(line)["turns"]
+            yield [turn if isinstance(turn, str) else turn["text"] for turn in json.loads(line)["turns"]]
 
 
 @pytest.mark.parametrize("path", DIALOGUES, ids=lambda path: path.stem)
@@ -35,6 +35,13 @@ def test_dialo_writes_with_capitals_whoever_writes_to_it(path: Path) -> None:
     replies = [reply for turns in dialogues(path) for reply in turns[1::2]]
     small = [reply for reply in replies if reply[0].islower()]
     assert len(small) <= len(replies) / 10_000, small[:9]
+
+
+def test_of_what_is_made_by_rule_only_the_memory_is_learned() -> None:
+    """Learned too, an answer that stands there a hundred times becomes the reply to anything."""
+    with (BUNDLED / "remembered.jsonl").open(encoding="utf-8") as file:
+        for turns in (json.loads(line)["turns"] for line in file):
+            assert [turn.get("learn", True) for turn in turns] == [False] * (len(turns) - 1) + [True]
 
 
 def test_what_the_model_is_tried_on_opens_no_dialogue() -> None:
