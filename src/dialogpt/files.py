@@ -135,7 +135,7 @@ def open_input(path: Path | str) -> IO[bytes]:
         if path.exists() and not path.is_file():  # opening a pipe might wait forever
             raise DataError(f"{path} is a pipe or device, which can be read only once", "save it as a file first")
         return path.open("rb")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path} does not exist", "check the path") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
@@ -157,6 +157,8 @@ def is_input(path: Path) -> bool:
 
 def zip_archive(path: Path) -> zipfile.ZipFile:
     """The archive, open for reading, or a DataError. The last one stays open: its table may be long."""
+    if _member(path):
+        raise DataError(f"{path} is a zip archive in another one", "unpack that one first")
     try:
         found = path.stat()
         return _zip_archive(path, found.st_mtime_ns, found.st_size)
@@ -170,10 +172,11 @@ def _zip_archive(path: Path, _mtime_ns: int, _size: int) -> zipfile.ZipFile:
 
 
 def _member(path: Path) -> tuple[Path, str] | None:
-    """The archive and the name in it, when a path leads into a file."""
+    """The archive and the name in it, when a path leads into a zip archive."""
     if path.exists():
         return None
-    return next(((above, path.relative_to(above).as_posix()) for above in path.parents if above.is_file()), None)
+    found = (above for above in path.parents if above.is_file() and zipfile.is_zipfile(above))
+    return next(((archive, path.relative_to(archive).as_posix()) for archive in found), None)
 
 
 def _open_member(archive: Path, name: str) -> IO[bytes]:

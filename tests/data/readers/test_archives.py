@@ -46,8 +46,9 @@ def zipped(path: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 def refused(*paths: Path, form: str = "auto") -> DataError:
+    out = next(folder for folder in paths[0].parents if folder.is_dir()) / "out"
     with pytest.raises(DataError) as caught:
-        import_files(ImportConfig(files=paths, out=paths[0].parent / "out", from_=form))  # type: ignore[arg-type]
+        import_files(ImportConfig(files=paths, out=out, from_=form))  # type: ignore[arg-type]
     return caught.value
 
 
@@ -82,6 +83,13 @@ def test_a_folder_of_sessions_is_read_again(tmp_path: Path) -> None:
     assert list(read_sessions(tmp_path / "two")) == list(read_sessions(tmp_path / "one"))
 
 
+def test_what_was_imported_before_into_the_same_folder_is_not_read_again(tmp_path: Path) -> None:
+    (tmp_path / "_chat.txt").write_text(WHATSAPP, encoding="utf-8")
+    for overwrite in (False, True):
+        import_files(ImportConfig(files=(tmp_path,), out=tmp_path / "out", overwrite=overwrite))
+        assert len(list(read_sessions(tmp_path / "out"))) == 1
+
+
 def test_one_file_of_a_zip_archive(tmp_path: Path) -> None:
     export = zipped(tmp_path / "slack.zip", EXPORTS["slack"])
     import_files(ImportConfig(files=(export / "general/2024-01-06.json",), out=tmp_path / "out"))
@@ -93,6 +101,20 @@ def test_one_file_of_a_zip_archive(tmp_path: Path) -> None:
 def test_an_error_in_a_zip_archive_names_file_and_line(tmp_path: Path) -> None:
     export = zipped(tmp_path / "a.zip", {"x/_chat.txt": WHATSAPP.encode() + b"12/31/20, 9:17 PM - Ann: \xe9\n"})
     assert f"{export}/x/_chat.txt:3: not UTF-8" in refused(export).message
+
+
+def test_what_is_no_chat_in_a_zip_archive(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "in.zip", {"_chat.txt": WHATSAPP}).read_bytes()
+    export = zipped(tmp_path / "a.zip", {"in.zip": inner, "a.parquet": b"PAR1" * 9, "a.txt": "hi"})
+    assert refused(export / "in.zip").message == f"{export}/in.zip is a zip archive in another one"
+    assert refused(export / "a.txt" / "b").message == f"{export} holds no a.txt/b"
+    pytest.importorskip("pyarrow")
+    assert refused(export / "a.parquet").message == f"{export}/a.parquet is Parquet in a zip archive"
+
+
+def test_a_path_through_a_file_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hi", encoding="utf-8")
+    assert refused(tmp_path / "a.txt" / "b.txt").message == f"{tmp_path}/a.txt/b.txt does not exist"
 
 
 @pytest.mark.parametrize("kind", ["zip archive", "folder"])

@@ -17,11 +17,12 @@ _OTHER_ARCHIVES = {
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.json")  # of Slack's
 # As WhatsApp, LINE, KakaoTalk, Telegram, Matrix, signal-export, Snapchat, ChatGPT and Claude, Messenger, Google Chat,
-# Skype and Slack call them; and what `import` itself writes.
+# Skype and Slack call them; and what `import` itself writes, but for what lies deeper.
 _CHATS = re.compile(
     r"(?:.*/)?(?!\._)(?:_chat\.txt|[^/]*(?:WhatsApp|واتسا[بپ]|ווטסאפ)[^/]*\.txt|\[LINE\][^/]*\.txt"
     r"|KakaoTalk[^/]*\.(?:txt|csv)|result\.json|export\.json|data\.json|chat_history\.json|conversations[^/]*\.json"
-    r"|messages?(?:_\d+)?\.json|[^/]+/\d{4}-\d\d-\d\d\.json|(?:sessions|chats)-\d{5}\.[\w.]+)"
+    r"|messages?(?:_\d+)?\.json|[^/]+/\d{4}-\d\d-\d\d\.json)"
+    r"|[^/]+/(?:sessions|chats)-\d{5}\.[\w.]+"
 )
 
 

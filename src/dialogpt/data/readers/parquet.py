@@ -32,6 +32,8 @@ def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterato
         from pyarrow import parquet
     except ImportError as error:
         raise UsageError(f"{file.path} needs pyarrow to be read", 'pip install "dialogpt[parquet]"') from error
+    if not file.path.is_file():
+        raise DataError(f"{file.path} is Parquet in a zip archive", "unpack it and name the file")
     try:
         with parquet.ParquetFile(file.path) as table:
             names = table.schema_arrow.names
