@@ -44,6 +44,7 @@ COMMANDS = {
     "import": Command("dialogpt.data:ImportConfig", "dialogpt.data.importing:import_files", "files"),
     "mix": Command("dialogpt.data:MixConfig", "dialogpt.data.mixing:mix", "mixture"),
     "references": Command("dialogpt.data:ReferencesConfig", "dialogpt.data.references:references", "dumps"),
+    "preferences": Command("dialogpt.data:PreferencesConfig", "dialogpt.data.preferences:preferences", "dumps"),
     "tokenizer": Command(
         "dialogpt.tokens:TokenizerConfig", "dialogpt.tokens.bpe:make_tokenizer", "sessions", optional=("sessions",)
     ),

@@ -1,4 +1,4 @@
-"""The types that everything shares - Turn, Session, EvalItem - and their JSONL.
+"""The types that everything shares - Turn, Session, EvalItem, Preference - and their JSONL.
 
 A sessions file has one JSON object per line, plain or compressed:
 
@@ -58,6 +58,15 @@ class EvalItem(msgspec.Struct, frozen=True, omit_defaults=True):
     references: tuple[str, ...] = ()
     human: str = ""
     scores: tuple[int, ...] = ()
+
+
+class Preference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Two replies to a context, of which people preferred one."""
+
+    context: tuple[Turn, ...]
+    better: str
+    worse: str
+    id: str = ""
 
 
 DROPPED = "dropped.jsonl"  # in a sessions folder: examples of what was dropped

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from dialogpt.artifact import Manifest, read_manifest
 from dialogpt.data import ReferencesConfig, extract
 from dialogpt.data import references as module
+from dialogpt.data.answers import write_items
 from dialogpt.data.filters import too_many_words
 from dialogpt.data.overlap import read_texts
 from dialogpt.data.reddit import Post, plant
-from dialogpt.data.references import reference_items, references, text_line, write_items
+from dialogpt.data.references import reference_items, references, text_line
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import EvalItem, Turn
 

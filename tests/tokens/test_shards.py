@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dialogpt.artifact import read_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.session import Session, Turn
-from dialogpt.tokens import TokenizeConfig, shards
+from dialogpt.tokens import TokenizeConfig, groups, shards
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.holdout import HoldOut
 from dialogpt.tokens.shards import ARRAYS, TokenShards, tokenize
@@ -85,7 +85,7 @@ def test_windows_in_small_groups_and_shards_are_those_of_the_sessions(
         expected, dropped = sides(tokenizer, made, max_tokens, holdout)
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as small:
         small.setattr(shards, "TOKENS_PER_SHARD", 30)
-        small.setattr(shards, "TEXT_AT_ONCE", text_at_once)
+        small.setattr(groups, "TEXT_AT_ONCE", text_at_once)
         folder = Path(name)
         (folder / "in.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, made)))
         config = TokenizeConfig(
@@ -239,7 +239,7 @@ def test_of_two_conversations_one_is_held_out(
 def test_a_bad_line_after_many_groups_is_named_and_nothing_is_left(
     tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "TEXT_AT_ONCE", 1)
+    monkeypatch.setattr(groups, "TEXT_AT_ONCE", 1)
     file = tmp_path / "in.jsonl"
     file.write_text('{"turns": [{"text": "a"}, {"text": "b"}]}\n' * 20 + "{\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"in\.jsonl:21: not a session"):

@@ -16,7 +16,7 @@ import torch
 
 from dialogpt.errors import UsageError
 from dialogpt.model import checkpoint
-from dialogpt.session import Session, Turn
+from dialogpt.session import Preference, Session, Turn
 from dialogpt.train import TrainConfig
 from dialogpt.train.loop import train
 
@@ -59,8 +59,8 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def assert_same(one: Path, other: Path, *, atol: float = 1e-6) -> None:
     """Weights and metrics of two runs agree."""
     for name in ("best", "checkpoints/step-000006"):
-        expected = checkpoint.load(one / name)[0].state_dict()
-        for key, weight in checkpoint.load(other / name)[0].state_dict().items():
+        expected = checkpoint.load(one / name, ranker=None)[0].state_dict()
+        for key, weight in checkpoint.load(other / name, ranker=None)[0].state_dict().items():
             torch.testing.assert_close(weight, expected[key], atol=atol, rtol=0, msg=lambda m, k=key: f"{k}: {m}")
     for line, twin in zip(metrics(one), metrics(other), strict=True):
         for key in ("step", "epoch", "targets_seen"):
@@ -88,6 +88,26 @@ def test_several_processes_compute_what_one_computes(
     assert_same(config.out, several.out)
     files = sorted(path.name for path in (several.out / "checkpoints/step-000006").glob("optimizer-*"))
     assert len(files) == (processes if shard else 1)
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_ranker_of_two_processes_is_that_of_one(
+    make_config: Make,
+    make_shards: Callable[..., Path],
+    command_line: Arguments,
+    environment: dict[str, str],
+    tmp_path: Path,
+    shard: bool,
+) -> None:
+    pairs = [Preference((Turn(f"ask {i}"), Turn(f"tell {i % 7}")), f"yes {i}", f"no {i % 5}") for i in range(48)]
+    config = make_config(shards=make_shards(pairs, validation=0.2), steps=6, validate_every=3, **SEVERAL)
+    train(config)
+    several = dataclasses.replace(config, out=tmp_path / "several", shard=shard)
+    assert run(torchrun(2, command_line(several)), environment).count("pairs of") == 1
+    assert_same(config.out, several.out)
+    assert [line.get("pairs_right") for line in metrics(several.out)] == [
+        line.get("pairs_right") for line in metrics(config.out)
+    ]
 
 
 @pytest.mark.parametrize("before, after", [((2, True), (1, False)), ((1, False), (4, True)), ((2, False), (4, True))])

@@ -104,6 +104,26 @@ class ReferencesConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreferencesConfig:
+    """Settings of `preferences`: Reddit dumps -> pairs of replies to the same context, of which one got more votes."""
+
+    dumps: Annotated[tuple[str | Path, ...], "comment (RC_*) and submission (RS_*) dumps, as for `extract`"]
+    out: Annotated[str | Path, "folder to write"]
+    min_gap: Annotated[int, "by how many votes the replies of a pair differ at least"] = 1
+    max_turns: Annotated[int, "keep the last N turns of a longer context"] = 10
+    min_words: Annotated[int, "fewest words of a comment"] = 1
+    max_words: Annotated[int, "most words of a comment"] = 30
+    title: Annotated[bool, "the submission's title is a context's first turn"] = True
+    blocklist: Annotated[Path | None, "phrases, one per line: a response with one of them is left out"] = None
+    block_subreddits: Annotated[Path | None, "subreddits to leave out, one per line"] = None
+    limit: Annotated[int, "keep N pairs, chosen by a hash of their ids, 0: all"] = 0
+    workers: Annotated[int, "processes, or tasks at once on a cluster"] = 1
+    engine: Annotated[Engine, "where the work is done; ray: a Ray cluster"] = "local"
+    address: Annotated[str, "the Ray cluster's address (default: the one that runs here, or a new one)"] = ""
+    overwrite: Annotated[bool, "replace an existing folder, or an unfinished job"] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImportConfig:
     """Settings of `import`: conversational files -> sessions."""
 

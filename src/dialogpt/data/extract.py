@@ -23,7 +23,7 @@ from zlib import crc32
 import msgspec
 
 from dialogpt.artifact import Manifest, make_manifest
-from dialogpt.data import ExtractConfig, ReferencesConfig
+from dialogpt.data import ExtractConfig, PreferencesConfig, ReferencesConfig
 from dialogpt.data.dumps import read_dump
 from dialogpt.data.presets import resolve, rules_for
 from dialogpt.data.reddit import Forest, Post, plant
@@ -278,7 +278,7 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def job_settings(config: ExtractConfig | ReferencesConfig) -> dict[str, object]:
+def job_settings(config: ExtractConfig | ReferencesConfig | PreferencesConfig) -> dict[str, object]:
     """The settings that decide the output (not workers or engine, which may change), with the content of lists."""
     elsewhere = ("out", "workers", "engine", "address", "overwrite")
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in elsewhere}

@@ -18,6 +18,7 @@ class GPTConfig:
     n_embd: int = 768
     dropout: float = 0.1
     layer_norm_eps: float = 1e-5
+    ranks: bool = False  # it is a ranker: the last row of its embedding is the score's (`config.with_score`)
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -37,13 +38,15 @@ from dialogpt.model.gpt import GPT
 from dialogpt.model.pickled import read_pickled
 from dialogpt.tokens.bpe import Tokenizer
 
+EMBEDDING = "transformer.wte.weight"
 
-def load(name: str | Path | None = None, *, mapped: bool = False, ranker: bool = False) -> tuple[GPT, Tokenizer]:
+
+def load(name: str | Path | None = None, *, mapped: bool = False, ranker: bool | None = False) -> tuple[GPT, Tokenizer]:
     """Open a checkpoint (see `hub.model_path`) as an fp32 model in evaluation mode and its tokenizer.
 
     `mapped`: fp32 weights stay in the file and are read when used; such a model is not for training. `ranker`: the
-    model is one, and its score becomes the last row of the embedding. A single file of weights has its tokenizer
-    beside it. Raises CheckpointError for another architecture, missing, surplus or wrongly shaped
+    model is one, and its score becomes the last row of the embedding; None: it may be one. A single file of weights has
+    its tokenizer beside it. Raises CheckpointError for another architecture, missing, surplus or wrongly shaped
     weights, a tokenizer that does not fit the model, and a ranker where a model is wanted.
     """
     source = model_path(name)
@@ -55,12 +58,12 @@ def load(name: str | Path | None = None, *, mapped: bool = False, ranker: bool =
     config = config or shape_of(source, shapes)
     check_vocabulary(source, tokenizer, config.vocab_size)
     check_names_and_shapes(source, shapes, expected_shapes(config))
-    score, embedding = stored.get(SCORE), weights["transformer.wte.weight"]
+    score, embedding = stored.get(SCORE), weights[EMBEDDING]
     check_ranker(source, None if score is None else tuple(score.shape), config.n_embd, wanted=ranker)
     if score is None:
         check_output(source, _same(stored[OUTPUT], embedding) if OUTPUT in stored else None)
     else:
-        weights["transformer.wte.weight"] = torch.cat([embedding, score.to(embedding.dtype)])
+        weights[EMBEDDING] = torch.cat([embedding, score.to(embedding.dtype)])
         config = with_score(config)
     with torch.device("meta"):
         model = GPT(config)
@@ -82,11 +85,15 @@ def save(
 def save_into(model: GPT, tokenizer: Tokenizer, folder: Path, manifest: Manifest, *, dtype: torch.dtype) -> None:
     """Write a checkpoint's files into a folder that exists."""
     write_json(folder / "config.json", to_hf(model.config, tokenizer.end_id, str(dtype).removeprefix("torch.")))
-    write_json(folder / "generation_config.json", generation_config(tokenizer.end_id))
     tokenizer.save(folder)
+    stored = model.state_dict()
+    if model.config.ranks:
+        stored[EMBEDDING], stored[SCORE] = stored[EMBEDDING][:-1], stored[EMBEDDING][-1:]
+    else:
+        write_json(folder / "generation_config.json", generation_config(tokenizer.end_id))
     weights = {
         name: (weight.T if name.endswith(TRANSPOSED) else weight).detach().to("cpu", dtype).contiguous()
-        for name, weight in model.state_dict().items()
+        for name, weight in stored.items()
     }
     try:
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -102,6 +109,20 @@ def generation_config(end_id: int) -> dict[str, Any]:
         "bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id,
         "do_sample": True, "temperature": 0.6, "top_k": 50, "top_p": 0.9, "no_repeat_ngram_size": 3,
     }  # fmt: skip
+
+
+def as_ranker(model: GPT) -> GPT:
+    """A language model as a ranker to be trained.
+
+    Its scores begin at 0 and stay around it, as only their differences are learned. (DialogRPT's began as the end
+    token's logits, which are far from 0, where the sigmoid of all replies is nearly the same.)
+    """
+    weights = model.state_dict()
+    weights[EMBEDDING] = F.pad(weights[EMBEDDING], (0, 0, 0, 1))
+    with torch.device("meta"):
+        ranker = GPT(with_score(model.config))
+    ranker.load_state_dict(weights, assign=True)
+    return ranker
 
 
 def read_weights(source: Path) -> dict[str, Tensor]:

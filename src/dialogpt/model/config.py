@@ -195,7 +195,7 @@ def check_ranker(source: Path, score: tuple[int, ...] | None, n_embd: int, *, wa
 
 def with_score(config: GPTConfig) -> GPTConfig:
     """A ranker as engines run it: its score is an additional row of the embedding, and so an additional logit."""
-    return replace(config, vocab_size=config.vocab_size + 1)
+    return replace(config, vocab_size=config.vocab_size + 1, ranks=True)
 
 
 def check_output(source: Path, same: bool | None) -> None:
@@ -216,12 +216,13 @@ def check_output(source: Path, same: bool | None) -> None:
 
 
 def to_hf(config: GPTConfig, end_id: int, dtype: str) -> dict[str, Any]:
-    """What a config.json says of a model whose weights are in this precision."""
+    """What a config.json says of a model, or a ranker, whose weights are in this precision."""
+    ranker = {"pad_token_id": end_id, "id2label": {"0": "score"}, "label2id": {"score": 0}}  # one label: num_labels 1
     return {
-        "architectures": ["GPT2LMHeadModel"],
+        "architectures": ["GPT2ForSequenceClassification" if config.ranks else "GPT2LMHeadModel"],
         "model_type": "gpt2",
         "activation_function": "gelu_new",
-        "vocab_size": config.vocab_size,
+        "vocab_size": config.vocab_size - config.ranks,
         "n_positions": config.n_ctx,
         "n_ctx": config.n_ctx,
         "n_embd": config.n_embd,
@@ -236,4 +237,5 @@ def to_hf(config: GPTConfig, end_id: int, dtype: str) -> dict[str, Any]:
         "bos_token_id": end_id,
         "eos_token_id": end_id,
         "torch_dtype": dtype,
+        **(ranker if config.ranks else {}),
     }

@@ -46,6 +46,21 @@ def aligned_logits(hidden: Tensor, weight: Tensor) -> Tensor:
     return F.linear(hidden, F.pad(weight, (0, 0, 0, surplus)) if surplus else weight)[:, : len(weight)]
 
 
+def margins_at(model: GPT, tokens: Tensor, places: Tensor) -> Tensor:
+    """(P,) by how much a ranker scores the better reply of each pair above the worse one, in fp32.
+
+    tokens: (2P, T), a pair's rows one after the other; places: (2P,), where each row's score is read (see `PairBatch`).
+    """
+    hidden = model.hidden(tokens).flatten(0, 1)[places]  # (2P, C)
+    scores = (hidden.float() * model.transformer.wte.weight[-1].float()).sum(-1)
+    return scores[0::2] - scores[1::2]
+
+
+def pair_nats(margins: Tensor) -> Tensor:
+    """The sum over pairs of -log P(the better one is better), by the logistic of the margin (Gao et al. 2020)."""
+    return F.softplus(-margins).sum()
+
+
 class _OutputLayer(torch.autograd.Function):
     """The output layer and the sum of its cross-entropies, some rows at a time, since memory traffic is their cost.
 

@@ -11,10 +11,8 @@ Turn order is reversed for the backward model when batches are made, so one fold
 """
 
 import logging
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -24,18 +22,16 @@ import numpy as np
 from dialogpt.artifact import Manifest, atomic_folder, make_manifest, read_manifest, write_manifest
 from dialogpt.errors import DataError, UsageError
 from dialogpt.hub import tokenizer_folder
-from dialogpt.progress import Progress
-from dialogpt.session import Session, read_sessions, sessions_files
 from dialogpt.tokens import TokenizeConfig
 from dialogpt.tokens.bpe import Tokenizer
+from dialogpt.tokens.groups import Group, encoded_groups
 from dialogpt.tokens.holdout import HoldOut
+from dialogpt.tokens.preferences import KIND, all_pairs, fit_pair
 from dialogpt.tokens.windows import TOO_LONG, split_by_turns
 
 log = logging.getLogger(__name__)
 
 TOKENS_PER_SHARD = 1 << 27
-TEXT_AT_ONCE = 1 << 20  # characters of a group of sessions: about 250,000 tokens
-GROUPS_AHEAD = 2  # groups in the encoder while another is written: it is never idle, and memory holds no more
 ARRAYS = ("tokens", "turn_ends", "learn", "session_ends")
 MANY = 0.1  # share of turns left out as too long that gives a warning
 # Tokens a character, and a byte, of text for which a tokenizer was not made; of its own text a quarter of a token for a
@@ -70,6 +66,12 @@ class TokenShards:
     def lengths(self) -> np.ndarray:
         """(N,) int32, tokens of each session; the first use reads where all turns and sessions end."""
         return np.concatenate([_session_lengths(part) for part in self._parts])
+
+    def last_turns(self, count: int) -> np.ndarray:
+        """(N, count), tokens of the last turns of each session, which has more."""
+        back = np.arange(-count - 1, 0)
+        ends = [turn_ends[session_ends[:, None] + back] for _, turn_ends, _, session_ends in self._parts]
+        return np.diff(np.concatenate(ends), axis=1)
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -112,13 +114,14 @@ class _NothingLeftError(DataError):
 def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> Manifest:
     dropped: Counter[str] = Counter()
     made_of: Counter[str] = Counter()
+    pairs = all_pairs(config.sessions)
     with atomic_folder(config.out, overwrite=config.overwrite) as folder:
-        writers = {"train": _ShardWriter(folder, tokenizer)}
+        writers = {"train": _ShardWriter(folder, tokenizer, KIND if pairs else "token shards")}
         if config.validation:
             (folder / "validation").mkdir()
-            writers["validation"] = _ShardWriter(folder / "validation", tokenizer)
-        for group in _encoded_groups(tokenizer, config.sessions):
-            windows = _windows(group, config, holdout, dropped)
+            writers["validation"] = _ShardWriter(folder / "validation", tokenizer, writers["train"].kind)
+        for group in encoded_groups(tokenizer, config.sessions, pairs=pairs):
+            windows = _windows(group, config, holdout, dropped, pairs=pairs)
             made_of.update(
                 tokens=int(group.lengths.sum()) - len(group.texts), characters=sum(map(len, group.texts)),
                 turns=len(group.texts), bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in group.texts),
@@ -157,71 +160,9 @@ def _why_nothing(config: TokenizeConfig, holdout: HoldOut, dropped: Counter[str]
     return "the files are empty, or --validation holds out everything"
 
 
-@dataclass(slots=True)
-class _Group:
-    """Sessions that are encoded together, and their turns in order, numbered from 0.
-
-    Each text is encoded once: the paths of a Reddit thread share turns. Then turn i has `lengths[i]` tokens, with its
-    end token, and they end at `ends[i]` in `tokens`.
-    """
-
-    sessions: list[Session] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    learn: list[bool] = field(default_factory=list)
-    size: int = 0  # characters, plus one per turn and session: empty ones take memory too
-    tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
-    ends: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def add(self, session: Session) -> None:
-        texts = [turn.text for turn in session.turns]
-        self.sessions.append(session)
-        self.texts += texts
-        self.learn += [turn.learn for turn in session.turns]
-        self.size += sum(map(len, texts)) + len(texts) + 1
-
-    def encode(self, tokenizer: Tokenizer) -> "_Group":
-        number_of = {text: number for number, text in enumerate(dict.fromkeys(self.texts))}
-        self.tokens, ends = tokenizer.encode_flat(list(number_of))
-        numbers = np.fromiter(map(number_of.__getitem__, self.texts), np.int64, len(self.texts))
-        self.ends, self.lengths = ends[numbers], np.diff(ends, prepend=0)[numbers]
-        return self
-
-    def tokens_of(self, turns: np.ndarray) -> np.ndarray:
-        """The tokens of these turns, one turn after the other."""
-        lengths = self.lengths[turns]
-        shifts = self.ends[turns] - np.cumsum(lengths)
-        tokens: np.ndarray = self.tokens[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
-        return tokens
-
-
-def _encoded_groups(tokenizer: Tokenizer, paths: Sequence[Path]) -> Iterator[_Group]:
-    """Groups in the order of their sessions; while one is written, the next are read and encoded."""
-    waiting: deque[Future[_Group]] = deque()
-    with ThreadPoolExecutor(GROUPS_AHEAD) as pool:
-        for group in _in_groups(paths):
-            waiting.append(pool.submit(group.encode, tokenizer))
-            if len(waiting) > GROUPS_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _in_groups(paths: Sequence[Path]) -> Iterator[_Group]:
-    files = [file for path in paths for file in sessions_files(path)]
-    with Progress("tokenize", sum(f.stat().st_size for f in files if f.is_file()), "B") as bar:
-        group = _Group()
-        for file in files:
-            for session in read_sessions(file, bar.advance):
-                group.add(session)
-                if group.size >= TEXT_AT_ONCE:
-                    yield group
-                    group = _Group()
-        if group.sessions:
-            yield group
-
-
-def _windows(group: _Group, config: TokenizeConfig, holdout: HoldOut, dropped: Counter[str]) -> dict[str, list[range]]:
+def _windows(
+    group: Group, config: TokenizeConfig, holdout: HoldOut, dropped: Counter[str], *, pairs: bool
+) -> dict[str, list[range]]:
     """The windows of each split, as the numbers of their turns in the group."""
     windows: dict[str, list[range]] = {"train": [], "validation": []}
     lengths = group.lengths.tolist()
@@ -229,8 +170,11 @@ def _windows(group: _Group, config: TokenizeConfig, holdout: HoldOut, dropped: C
     for session in group.sessions:
         stop = first + len(session.turns)
         split = holdout.split(session) if config.validation else "train"
-        for window in split_by_turns(lengths[first:stop], group.learn[first:stop], config.max_tokens, dropped):
-            windows[split].append(range(first + window.start, first + window.stop))
+        if pairs:
+            found = fit_pair(lengths[first:stop], config.max_tokens, dropped)
+        else:
+            found = split_by_turns(lengths[first:stop], group.learn[first:stop], config.max_tokens, dropped)
+        windows[split] += [range(first + window.start, first + window.stop) for window in found]
         first = stop
     return windows
 
@@ -238,12 +182,12 @@ def _windows(group: _Group, config: TokenizeConfig, holdout: HoldOut, dropped: C
 class _ShardWriter:
     """Writes the shards of one folder, a new one whenever the last holds enough tokens."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
-        self.folder, self.tokenizer = folder, tokenizer
+    def __init__(self, folder: Path, tokenizer: Tokenizer, kind: str) -> None:
+        self.folder, self.tokenizer, self.kind = folder, tokenizer, kind
         self.counts: Counter[str] = Counter(sessions=0, turns=0, tokens=0, shards=0)
         self._shard: dict[str, _GrowingArray] = {}
 
-    def add(self, group: _Group, windows: list[range]) -> None:
+    def add(self, group: Group, windows: list[range]) -> None:
         """Write windows of a group's turns; a shard ends after the window with which it holds TOKENS_PER_SHARD."""
         if not windows:
             return
@@ -270,9 +214,7 @@ class _ShardWriter:
     def finish(self, config: TokenizeConfig, dropped: Counter[str]) -> Manifest:
         self._finish_shard()
         self.tokenizer.save(self.folder)
-        manifest = make_manifest(
-            "token shards", config=config, inputs=config.sessions, counts=self.counts, dropped=dropped
-        )
+        manifest = make_manifest(self.kind, config=config, inputs=config.sessions, counts=self.counts, dropped=dropped)
         manifest.config["tokenizer_digest"] = self.tokenizer.digest
         write_manifest(self.folder, manifest)
         return manifest

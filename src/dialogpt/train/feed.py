@@ -16,7 +16,9 @@ import numpy as np
 
 from dialogpt.tokens.batches import IGNORE, Batch, collate, plan
 from dialogpt.tokens.chains import Chains
-from dialogpt.tokens.shards import TokenShards
+from dialogpt.tokens.pairs import TokenPairs, collate_pairs
+from dialogpt.tokens.preferences import REPLIES
+from dialogpt.tokens.shards import TokenSession, TokenShards
 
 STEPS_AHEAD = 2  # made by a thread while the device works
 NOTHING = Batch(np.zeros((1, 1), dtype=np.int64), np.full((1, 1), IGNORE, dtype=np.int64))
@@ -37,7 +39,7 @@ class Step:
 class Feed:
     """The data of a rank. All ranks get equally many micro-batches, as shared gradients require: some may be empty."""
 
-    shards: TokenShards | Chains
+    shards: TokenShards | Chains | TokenPairs
     micro_batch_tokens: int
     accumulate: int = 1
     seed: int = 0
@@ -66,18 +68,24 @@ class Feed:
 
     def real_share(self) -> float:
         """The share of real tokens, not padding, among those of the first epoch's batches."""
-        lengths = self.shards.lengths - 1  # the last token is only predicted
+        lengths = self.shards.lengths - 1  # the last token is only predicted; of a pair, the longer row counts twice
         batches = self._plan(0)
         return float(lengths.sum()) / sum(len(members) * int(lengths[members].max()) for members in batches)
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
-        return plan(self.shards.lengths, self.micro_batch_tokens, self.seed, epoch)
+        rows = REPLIES if isinstance(self.shards, TokenPairs) else 1
+        return plan(self.shards.lengths, self.micro_batch_tokens // rows, self.seed, epoch)
 
     def _share(self, chosen: Sequence[np.ndarray]) -> tuple[list[Batch], list[np.ndarray]]:
         mine = list(chosen[self.rank :: self.size])
-        batches = [collate([self.shards[int(i)] for i in members], reverse=self.reverse) for members in mine]
+        batches = [self._collate([self.shards[int(i)] for i in members]) for members in mine]
         missing = -(-len(chosen) // self.size) - len(mine)
         return batches + [NOTHING] * missing, mine
+
+    def _collate(self, members: list[TokenSession]) -> Batch:
+        if isinstance(self.shards, TokenPairs):
+            return collate_pairs(members)
+        return collate(members, reverse=self.reverse)
 
 
 def ahead(items: Iterator[T], count: int = STEPS_AHEAD) -> Generator[T, None, None]:

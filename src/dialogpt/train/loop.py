@@ -21,6 +21,7 @@ from dialogpt.progress import Progress
 from dialogpt.seeds import mixed
 from dialogpt.tokens.bpe import Tokenizer
 from dialogpt.tokens.chains import Chains
+from dialogpt.tokens.pairs import TokenPairs, open_shards
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train import TrainConfig
 from dialogpt.train.feed import Feed, Step, ahead
@@ -31,6 +32,7 @@ from dialogpt.train.runs import Run, TrainState, nothing_left_unless_begun
 from dialogpt.train.scaling import LossScale
 from dialogpt.train.setup import (
     check_lengths,
+    check_pairs,
     check_recompute,
     check_settings,
     check_targets,
@@ -65,10 +67,14 @@ class Trainer:
     def __init__(self, config: TrainConfig, world: World) -> None:
         self.config, self.world = config, world
         self.precision = choose_precision(config.precision, world.device)
-        self.shards = TokenShards(config.shards)
+        self.shards = open_shards(config.shards)
+        self.ranks = isinstance(self.shards, TokenPairs)
+        self.unit = "pairs" if self.ranks else "tokens"  # of targets
+        if self.ranks:
+            check_pairs(config)
         self.tokenizer = Tokenizer.load(config.shards)
         torch.manual_seed(config.seed)
-        self.model = make_model(config, self.tokenizer).to(world.device)
+        self.model = make_model(config, self.tokenizer, ranks=self.ranks).to(world.device)
         check_lengths(self.shards, self.model.config.n_ctx)
         check_recompute(self.model, world.device)
         self.folder = Run(config, world, self.shards)
@@ -82,7 +88,7 @@ class Trainer:
         n_ctx = self.model.config.n_ctx
         self.feed = Feed(
             shards=Chains(self.shards, config.chain, n_ctx, config.seed, reverse=config.reverse)
-            if config.chain > 1
+            if isinstance(self.shards, TokenShards) and config.chain > 1
             else self.shards,
             micro_batch_tokens=min(config.micro_batch_tokens, config.batch_tokens),
             accumulate=max(round(config.batch_tokens / config.micro_batch_tokens), 1), seed=config.seed,
@@ -110,7 +116,7 @@ class Trainer:
                 state.step += 1
                 state.epoch, state.batch = step.after
                 window.add(nats, targets)
-                bar.advance(1, f"loss {nats / targets:.3f} {window.rate:,.0f} tokens/s")
+                bar.advance(1, f"loss {nats / targets:.3f} {window.rate:,.0f} {self.unit}/s")
                 if state.step % self.config.log_every == 0:
                     self._log(window, norm)
                     window.clear()
@@ -190,9 +196,10 @@ class Trainer:
     def _summary(self) -> str:
         held_out = f"{self.validator.sessions:,} held out" if self.validator else "none held out (no validation)"
         ranks = f" and {self.world.size - 1} more" if self.world.size > 1 else ""
+        model, sessions = ("a ranker of ", "pairs") if self.ranks else ("", "sessions")
         return (
-            f"{self.model.parameter_count / 1e6:.1f}M parameters on {self.world.device}{ranks}, "
-            f"{str(self.precision).removeprefix('torch.')}; {len(self.shards):,} sessions of "
+            f"{model}{self.model.parameter_count / 1e6:.1f}M parameters on {self.world.device}{ranks}, "
+            f"{str(self.precision).removeprefix('torch.')}; {len(self.shards):,} {sessions} of "
             f"{int(self.shards.lengths.sum()):,} tokens, {held_out}; {self.total_steps:,} steps of about "
             f"{self.feed.accumulate * self.feed.micro_batch_tokens:,} tokens, {self.feed.real_share():.1%} of them real"
         )

@@ -3,8 +3,9 @@
     {"step": 10, "epoch": 0, "targets_seen": 81920, "loss": 5.1, "lr": 0.001, "gradient_norm": 1.2, ...}
     {"step": 250, "epoch": 0, "targets_seen": 2048000, "validation_loss": 4.2, "validation_perplexity": 66.7, ...}
 
-Losses are nats per target token; one that is not finite, or a norm, is written as null, since JSON has no word for it,
-and read as infinite. Fields that older files lack have defaults. Without torch, as `info` reads these files too.
+Losses are nats per target token, of a ranker per pair; one that is not finite, or a norm, is written as null, since
+JSON has no word for it, and read as infinite. Fields that older files lack have defaults. Without torch, as `info`
+reads these files too.
 """
 
 import json
@@ -53,6 +54,7 @@ class ValidationLine(msgspec.Struct, frozen=True, kw_only=True):
     validation_loss: float = math.inf  # nats per target
     validation_perplexity: float = math.inf
     training_loss: float | None = None  # mean since the last validation, in nats per target
+    pairs_right: float | None = None  # a ranker's share of pairs whose better reply it scores above the worse one
     samples: list[Sample] = []
 
 

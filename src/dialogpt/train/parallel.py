@@ -17,13 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dialogpt.model.device import autocast
 from dialogpt.model.gpt import GPT
-from dialogpt.model.loss import nats_at
+from dialogpt.model.loss import margins_at, nats_at, pair_nats
 from dialogpt.tokens.batches import IGNORE, Batch
 from dialogpt.train.world import World
 
 
 class Objective(nn.Module):
-    """The sum of nats over a batch's targets; arguments as `nats_at`."""
+    """The sum of nats over a batch's targets, or a ranker's margins of its pairs; arguments as `nats_at`."""
 
     def __init__(self, model: GPT, device: torch.device, precision: torch.dtype) -> None:
         super().__init__()
@@ -31,6 +31,8 @@ class Objective(nn.Module):
 
     def forward(self, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
+            if self.model.config.ranks:
+                return margins_at(self.model, tokens, places)
             return nats_at(self.model, tokens, places, targets)
 
 
@@ -39,6 +41,7 @@ class Parallel:
 
     def __init__(self, model: GPT, world: World, precision: torch.dtype, *, shard: bool, compiled: bool) -> None:
         self.world = world
+        self._nats = pair_nats if model.config.ranks else torch.Tensor.sum  # of what the objective returns
         self._objective: nn.Module = Objective(model, world.device, precision)
         self._ddp: DistributedDataParallel | None = None
         if shard:
@@ -60,27 +63,29 @@ class Parallel:
         for batch in batches:
             waits = self._ddp is not None and batch is not batches[-1]
             with self._ddp.no_sync() if self._ddp is not None and waits else nullcontext():
-                nats = self._run(self._ddp or self._objective, batch)
+                nats = self._nats(self._run(self._ddp or self._objective, batch))
                 scaled = nats * (self.world.size / targets * scale)  # DDP and FSDP2 take the mean over ranks
                 scaled.backward()  # type: ignore[no-untyped-call]
             found.append(nats.detach())
         return found
 
     @torch.no_grad()
-    def nats(self, batches: Iterable[Batch]) -> tuple[float, int]:
-        """The sum of nats over all ranks' batches, and the number of their targets."""
-        found, targets = [], 0
+    def nats(self, batches: Iterable[Batch]) -> tuple[float, int, int]:
+        """The sum of nats over all ranks' batches, the number of their targets, and of pairs in the right order."""
+        found, right, targets = [], [], 0
         for batch in batches:
-            found.append(self._run(self._objective, batch))  # not waited for: the device works while batches are made
+            made = self._run(self._objective, batch)
+            found.append(self._nats(made))  # not waited for: the device works while batches are made
+            right.append((made > 0).sum())
             targets += batch.target_count
-        total, count = self.world.sum(math.fsum(map(float, found)), targets)
-        return total, int(count)
+        total, in_order, count = self.world.sum(math.fsum(map(float, found)), sum(map(int, right)), targets)
+        return total, int(count), int(in_order)
 
     def _run(self, objective: nn.Module, batch: Batch) -> Tensor:
         flat = batch.targets.reshape(-1)
         places = (flat != IGNORE).nonzero()[0]
-        nats: Tensor = objective(*map(self._to_device, (batch.tokens, places, flat[places])))
-        return nats
+        made: Tensor = objective(*map(self._to_device, (batch.tokens, places, flat[places])))
+        return made
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

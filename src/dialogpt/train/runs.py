@@ -16,7 +16,7 @@ from dialogpt.errors import DataError, UsageError
 from dialogpt.model import checkpoint
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
-from dialogpt.tokens.shards import TokenShards
+from dialogpt.tokens.pairs import Shards
 from dialogpt.train import TrainConfig
 from dialogpt.train.compare import DIGEST, SETTINGS
 from dialogpt.train.metrics import (
@@ -55,7 +55,7 @@ def nothing_left_unless_begun(folder: Path) -> Iterator[None]:
         raise
 
 
-def _digest(shards: TokenShards) -> str:
+def _digest(shards: Shards) -> str:
     """Equal for a copy, and for the same sessions tokenized again; made of all lengths and a thousand sessions."""
     told = hashlib.sha256(shards.lengths.data)
     for session in map(shards.__getitem__, range(0, len(shards), len(shards) // 1000 + 1)):
@@ -86,7 +86,7 @@ class TrainState(msgspec.Struct, kw_only=True):
 class Run:
     """Opens (or begins) the run folder of `config.out`; an existing run with other settings is a UsageError."""
 
-    def __init__(self, config: TrainConfig, world: World, shards: TokenShards) -> None:
+    def __init__(self, config: TrainConfig, world: World, shards: Shards) -> None:
         self.config, self.folder, self.world = config, config.out, world
         self.metrics = MetricsFile(self.folder / METRICS)
         self._board: TensorBoardMirror | None = None
@@ -154,7 +154,7 @@ class Run:
         if self.checkpoints:
             folder = self.checkpoints[-1]
             state = read_json(folder / STATE, TrainState)
-            saved, _ = checkpoint.load(folder)
+            saved, _ = checkpoint.load(folder, ranker=model.config.ranks)
             model.load_state_dict(saved.state_dict())
             log.info("resuming from step %d (%s)", state.step, folder)
         if self.world.leads:

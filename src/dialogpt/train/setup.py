@@ -13,7 +13,7 @@ from dialogpt.model import SIZES, GPTConfig, checkpoint
 from dialogpt.model.device import compiler_missing
 from dialogpt.model.gpt import GPT
 from dialogpt.tokens.bpe import Tokenizer
-from dialogpt.tokens.shards import TokenShards
+from dialogpt.tokens.pairs import Shards, TokenPairs
 from dialogpt.train import PASS_TOKENS, PASS_TOKENS_GPU, TrainConfig
 from dialogpt.train.compare import SETTINGS
 from dialogpt.train.feed import Feed
@@ -24,20 +24,25 @@ FEW_SESSIONS = 100
 SHAPE = ("n_layer", "n_head", "n_embd", "n_ctx")
 
 
-def make_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
-    """A new model for the tokenizer, or the checkpoint of `config.init` if its vocabulary is the tokenizer's."""
-    model = _new_or_loaded(config, tokenizer)
+def make_model(config: TrainConfig, tokenizer: Tokenizer, *, ranks: bool = False) -> GPT:
+    """A new model for the tokenizer, or the checkpoint of `config.init` if its vocabulary is the tokenizer's.
+
+    ranks: a ranker, which may begin as another model.
+    """
+    model = _new_or_loaded(config, tokenizer, ranks=ranks)
+    if ranks and not model.config.ranks:
+        model = checkpoint.as_ranker(model)
     model.recompute = config.recompute
     return model
 
 
-def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
+def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer, *, ranks: bool) -> GPT:
     if not config.init:
         own_shape = GPTConfig(n_ctx=config.n_ctx, n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd)
         shape = SIZES[config.size] if config.size else own_shape
         dropout = shape.dropout if config.dropout is None else config.dropout
         return GPT(replace(shape, vocab_size=tokenizer.vocab_size, dropout=dropout))
-    model, own = checkpoint.load(config.init)
+    model, own = checkpoint.load(config.init, ranker=None if ranks else False)
     if own.digest != tokenizer.digest:
         raise UsageError(
             f"the shards in {config.shards} have another vocabulary ({tokenizer.vocab_size} tokens) "
@@ -105,13 +110,14 @@ def check_recompute(model: GPT, device: torch.device) -> None:
         )
 
 
-def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps: int) -> None:
+def warn_early(config: TrainConfig, shards: Shards, feed: Feed, total_steps: int) -> None:
     """Warn of what works but is probably not meant."""
+    what, to_learn = ("pairs", "choose") if isinstance(shards, TokenPairs) else ("sessions", "talk from")
     if len(shards) < FEW_SESSIONS:
         log.warning(
-            "%s has only %d sessions: too few to learn to talk from; start from a model (--init) and hold some out "
+            "%s has only %d %s: too few to learn to %s; start from a model (--init) and hold some out "
             "(tokenize --validation) to see when they are memorised",
-            shards.folder, len(shards),
+            shards.folder, len(shards), what, to_learn,
         )  # fmt: skip
     shape = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in given(config, *SHAPE)]
     if shape and (config.init or config.size):
@@ -136,7 +142,17 @@ def warn_early(config: TrainConfig, shards: TokenShards, feed: Feed, total_steps
         )  # fmt: skip
 
 
-def check_targets(targets: int, shards: TokenShards) -> None:
+def check_pairs(config: TrainConfig) -> None:
+    """Raise UsageError for settings that have no meaning for a ranker."""
+    for name, meant in (("reverse", config.reverse), ("chain", config.chain > 1)):
+        if meant:
+            raise UsageError(
+                f"--{name} is for sessions, and {config.shards} holds preferences, which train a ranker",
+                f"leave --{name} out, or name shards of sessions",
+            )
+
+
+def check_targets(targets: int, shards: Shards) -> None:
     """Forward, every session has a turn to learn; backward, a session's only one may come first, as context."""
     if not targets:
         raise DataError(
@@ -145,7 +161,7 @@ def check_targets(targets: int, shards: TokenShards) -> None:
         )
 
 
-def check_lengths(shards: TokenShards, n_ctx: int) -> None:
+def check_lengths(shards: Shards, n_ctx: int) -> None:
     """Raise DataError when a session is longer than the model can read."""
     longest = int(shards.lengths.max())
     if longest > n_ctx + 1:  # the last token is only predicted, never read

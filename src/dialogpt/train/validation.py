@@ -4,6 +4,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from dialogpt.tokens.pairs import open_shards
 from dialogpt.tokens.shards import TokenShards
 from dialogpt.train.feed import Feed
 from dialogpt.train.metrics import Sample, ValidationLine, memorises, perplexity
@@ -23,13 +24,17 @@ class Validator:
     def __init__(self, trainer: "Trainer") -> None:
         config, world = trainer.config, trainer.world
         self._trainer = trainer
-        self._shards = TokenShards(config.shards / "validation")
+        self._shards = open_shards(config.shards / "validation")
         check_lengths(self._shards, trainer.model.config.n_ctx)
         self._feed = Feed(
             shards=self._shards, micro_batch_tokens=config.micro_batch_tokens, reverse=config.reverse,
             rank=world.rank, size=world.size,
         )  # fmt: skip
-        self._contexts = choose_contexts(self._shards, trainer.tokenizer, config.samples, reverse=config.reverse)
+        self._contexts = (
+            choose_contexts(self._shards, trainer.tokenizer, config.samples, reverse=config.reverse)
+            if isinstance(self._shards, TokenShards)  # a ranker makes no replies
+            else []
+        )
 
     @property
     def sessions(self) -> int:
@@ -44,7 +49,7 @@ class Validator:
         """Measure, write it down, keep the best; returns whether the run is to stop early."""
         state, trainer = self._trainer.state, self._trainer
         trainer.model.eval()
-        nats, targets = trainer.parallel.nats(self._feed.once())
+        nats, targets, right = trainer.parallel.nats(self._feed.once())
         check_targets(targets, self._shards)
         loss = nats / targets
         if not math.isfinite(loss):
@@ -56,12 +61,15 @@ class Validator:
                 ValidationLine(
                     step=state.step, epoch=state.epoch, targets_seen=state.targets_seen, validation_loss=loss,
                     validation_perplexity=perplexity(loss), samples=samples,
+                    pairs_right=right / targets if trainer.ranks else None,
                     training_loss=state.nats / state.targets if state.targets else None,
                 )
             )  # fmt: skip
         trainer.folder.report()
         state.nats, state.targets = 0.0, 0
         self._tell(loss, samples)
+        if trainer.ranks:
+            log.info("  the better reply first in %.1f%% of pairs; guessing: perplexity 2, 50%%", 100 * right / targets)
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.stale = loss, 0
             trainer.folder.save_best(trainer.model, trainer.tokenizer, state)
@@ -73,7 +81,7 @@ class Validator:
 
     def _samples(self) -> list[Sample]:
         model = whole(self._trainer.model, self._trainer.world)
-        if model is None or not self._trainer.world.leads:
+        if model is None or not self._trainer.world.leads or not self._contexts:
             return []
         return sample_replies(model, self._trainer.tokenizer, self._contexts)
 

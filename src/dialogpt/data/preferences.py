@@ -1,0 +1,76 @@
+"""The `preferences` command: Reddit dumps -> pairs of replies to the same context, of which people preferred one.
+
+As DialogRPT's pairs of votes (Gao et al., EMNLP 2020, arXiv 2009.06978; the released `src/data.py`): of the replies to
+a post, in the order of writing, each is paired with the next one, so that both had about the same time to be seen; the
+one with more votes is the better one. The folder holds `preferences.jsonl`, a line a `Preference`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from dialogpt.artifact import Manifest
+from dialogpt.data import PreferencesConfig
+from dialogpt.data.answers import (
+    AnswersTask,
+    Filters,
+    answered,
+    answers_job,
+    kept_replies,
+    limited,
+    write_items,
+    write_partition,
+)
+from dialogpt.data.reddit import Forest, Post, known_author
+from dialogpt.data.tally import Tally
+from dialogpt.errors import DataError, check_least
+from dialogpt.session import Preference, Turn
+from dialogpt.storage import Storage
+
+
+def preferences(config: PreferencesConfig) -> Manifest:
+    """Write the pairs of `config.dumps` to `config.out`; errors, and going on after a stop, as `extract`."""
+    check_least(config, min_gap=1, max_turns=1, limit=0)
+    return answers_job(config, "preferences", partition_pairs, _finish)
+
+
+def partition_pairs(task: AnswersTask) -> Tally:
+    """Write the pairs of one partition, in the order of their contexts."""
+
+    def found(forest: Forest, dropped: Counter[str], filters: Filters) -> Iterator[Preference]:
+        return preferred(forest, dropped, filters, min_gap=task.config.min_gap, max_turns=task.config.max_turns)
+
+    return write_partition(task, found)
+
+
+def preferred(
+    forest: Forest, dropped: Counter[str], filters: Filters, *, min_gap: int = 1, max_turns: int = 10
+) -> Iterator[Preference]:
+    """Yield the pairs of each post's replies whose votes differ by `min_gap` or more, in the order of writing.
+
+    `dropped` counts replies by the filters' reasons, replies that repeat another's text, and pairs of too like votes.
+    """
+    for post, replies in answered(forest):
+        context = tuple(Turn(turn.text, known_author(turn.author)) for turn in forest.path(post, max_turns))
+        for pair in pairwise(kept_replies(replies, filters, dropped)):
+            better, worse = sorted(pair, key=lambda reply: -reply.score)
+            if better.score - worse.score < min_gap:
+                dropped["pair: votes too alike"] += 1
+            else:
+                yield Preference(context, better.text, worse.text, _name(post, better, worse))
+
+
+def _name(post: Post, better: Post, worse: Post) -> str:
+    return f"{post.thread}/{post.id}/{better.id}/{worse.id}"
+
+
+def _finish(folder: Storage, parts: Sequence[str], config: PreferencesConfig, dropped: Counter[str]) -> dict[str, int]:
+    pairs = limited(folder, parts, Preference, config.limit, dropped)
+    if not pairs:
+        raise DataError(
+            f"no two replies to one post differ by {config.min_gap} votes in these dumps",
+            "lower --min-gap, or name more dumps",
+        )
+    with folder.new_file("out/preferences.jsonl") as file:
+        write_items(pairs, file)
+    return {"pairs": len(pairs), "contexts": len({pair.context for pair in pairs})}
