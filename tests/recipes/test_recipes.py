@@ -129,6 +129,17 @@ def test_reverse(run: Run, chats: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
+def test_ranker(run: Run, tmp_path: Path) -> None:
+    pairs = [{"context": [f"How many are {n}?"], "better": f"{n}, I think.", "worse": "Why?"} for n in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    lines = assert_resumes(run, "ranker.sh", ["pairs.jsonl", "work"], tmp_path / "work", HELD_OUT="0.2", BATCH="256")
+    assert any("best validation perplexity" in line for line in lines)
+    assert lines[-1].endswith("chat --ranker work/run --show-hypotheses")
+    config = json.loads((tmp_path / "work/run/best/config.json").read_text())
+    assert (config["architectures"], config["n_layer"]) == (["GPT2ForSequenceClassification"], 6)
+
+
+@pytest.mark.recipe
 def test_character_bot(run: Run, tmp_path: Path) -> None:
     write_script(tmp_path / "script.csv", LINES * 25)
     lines = assert_resumes(run, "character_bot.sh", ["script.csv", "Ólafur", "work"], tmp_path / "work", CUT="10")
@@ -221,7 +232,7 @@ def test_paper_eval(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
-@pytest.mark.parametrize("name", ["scratch.sh", "finetune.sh", "reverse.sh", "character_bot.sh", "paper_eval.sh"])
+@pytest.mark.parametrize("name", ["scratch.sh", "finetune.sh", "reverse.sh", "ranker.sh", "character_bot.sh", "paper_eval.sh"])
 def test_without_arguments_the_usage_is_said(run: Run, name: str, tmp_path: Path) -> None:
     done = run(name)
     assert done.returncode == 2

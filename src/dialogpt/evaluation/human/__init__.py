@@ -75,6 +75,9 @@ class JudgeReportConfig:
     metrics: Annotated[tuple[str, ...], "metrics to correlate, as `evaluate` names them (default: all)"] = ()
     format: Annotated[Format, "how the report is printed"] = "table"
     plot: Annotated[Path | None, "draw it to this file, PNG, SVG or PDF (extra: plots)"] = None
+    preferences: Annotated[
+        Path | None, "also write what judges preferred to this file, JSONL, on which a ranker can be trained"
+    ] = None
     keep_flagged: Annotated[bool, "also count the judges who failed their checks"] = False
     samples: Annotated[int, "bootstrap samples of the items for 95% intervals (0: none)"] = 1000
     seed: Annotated[int, "same seed, same intervals"] = 1

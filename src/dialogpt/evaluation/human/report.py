@@ -12,6 +12,7 @@ from dialogpt.evaluation.human.findings import Basis, Finding
 from dialogpt.evaluation.human.flags import Flag, flags
 from dialogpt.evaluation.human.judgements import Judged, judged, read_judgements
 from dialogpt.evaluation.human.plots import plot
+from dialogpt.evaluation.human.preferred import write_preferences
 from dialogpt.evaluation.human.render import render
 from dialogpt.evaluation.human.tally import tally
 from dialogpt.evaluation.inputs import warn_of
@@ -43,6 +44,9 @@ def report(config: JudgeReportConfig) -> str:
         findings += correlations.findings
     if config.plot is not None:
         plot(findings, correlations, config.plot)
+    if config.preferences is not None:
+        written = write_preferences(config.study, kept, config.preferences)
+        log.info("%s: %s", config.preferences, ", ".join(f"{count} {what}" for what, count in written.items()))
     return render(findings, config.format)
 
 
