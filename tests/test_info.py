@@ -27,6 +27,7 @@ def told(path: Path) -> list[str]:
         ('{"turns": [["A", "hi"]]}', "chats (turns)"),
         ('{"messages": []}', "chats (messages)"),
         ('{"context": ["hi"]}', "contexts"),
+        ('{"context": ["hi"], "better": "hello", "worse": "no"}', "preferences"),
         ('{"body": "hi", "parent_id": "t1_x"}', "comments"),
         ('{"title": "hi", "selftext": ""}', "submissions"),
         ('{"x": 1}', "other JSON lines"),

@@ -146,6 +146,8 @@ def _kind_of_line(line: bytes) -> str:
         return "other JSON lines"
     for key, kind in (
         ("messages", "chats (messages)"),
+        ("better", "preferences"),
+        ("chosen", "preferences"),
         ("context", "contexts"),
         ("body", "comments"),
         ("title", "submissions"),
