@@ -232,7 +232,9 @@ def test_paper_eval(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.recipe
-@pytest.mark.parametrize("name", ["scratch.sh", "finetune.sh", "reverse.sh", "ranker.sh", "character_bot.sh", "paper_eval.sh"])
+@pytest.mark.parametrize(
+    "name", ["scratch.sh", "finetune.sh", "reverse.sh", "ranker.sh", "character_bot.sh", "paper_eval.sh"]
+)
 def test_without_arguments_the_usage_is_said(run: Run, name: str, tmp_path: Path) -> None:
     done = run(name)
     assert done.returncode == 2
