@@ -3,8 +3,8 @@
 #
 #   recipes/ranker.sh PREFERENCES [WORK [MODEL]]
 #
-# PREFERENCES  a file or folder of pairs: what `dialogpt preferences` makes of Reddit dumps, `dialogpt judge report
-#              --preferences` of people's judgements, or JSONL, {"context": ["Hi!"], "better": "Hello!", "worse": "No."}
+# PREFERENCES  a file or folder of pairs: what `dialogpt preferences` makes of Reddit dumps or of DPO's data, `dialogpt judge
+#              report --preferences` of people's judgements, or JSONL, {"context": ["Hi!"], "better": "Hello!", "worse": "No."}
 # WORK         folder for shards and the run (default runs/ranker)
 # MODEL        start from this model, whose vocabulary it shares, or from another ranker (default: bundled)
 #

@@ -1,5 +1,7 @@
 """Pairs of replies out of dumps: neighbours in time, the one with more votes first."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,64 @@ def test_settings_that_cannot_work(dumps: Any) -> None:
     with pytest.raises(DataError, match="no two replies to one post differ by 1 votes"):
         preferences(PreferencesConfig(dumps=(path,), out=dumps.out))
     assert [entry.name for entry in dumps.folder.iterdir()] == ["R"]
+
+
+HI = {"role": "user", "content": "hi"}
+HELLO, NO = ({"role": "assistant", "content": text} for text in ("hello", "no"))
+CHOSEN: dict[str, dict[str, Any]] = {
+    "texts": {"prompt": "hi", "chosen": "hello", "rejected": "no"},
+    "an instruction and more": {"instruction": "hi", "input": "", "chosen": "hello", "rejected": "no", "source": "x"},
+    "messages after a prompt": {"prompt": [HI], "chosen": [HELLO], "rejected": [NO]},
+    "messages after a text": {"prompt": "hi", "chosen": [HELLO], "rejected": [NO]},
+    "whole conversations": {"chosen": [HI, HELLO], "rejected": [HI, NO]},
+    "whole ones beside the prompt": {"prompt": "hi", "chosen": [HI, HELLO], "rejected": [HI, NO], "score": 3},
+    "one message each": {"conversations": [{"from": "human", "value": "hi"}],
+                         "chosen": {"from": "gpt", "value": "hello"}, "rejected": {"from": "gpt", "value": "no"}},
+    "transcripts": {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: no"},
+    "a system message": {"chosen": [{"role": "system", "content": "Be"}, HI, HELLO], "rejected": [HI, NO]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", CHOSEN)
+@pytest.mark.parametrize("as_list", [False, True])
+def test_other_trainers_preferences(tmp_path: Path, form: str, as_list: bool) -> None:
+    text = json.dumps([CHOSEN[form]], indent=2 if as_list else None)
+    (tmp_path / "dpo.json").write_text(text if as_list else text[1:-1], encoding="utf-8")
+    manifest = preferences(PreferencesConfig(dumps=(tmp_path / "dpo.json",), out=tmp_path / "out"))
+    (pair,) = msgspec.json.Decoder(Preference).decode_lines((tmp_path / "out" / "preferences.jsonl").read_bytes())
+    assert ([turn.text for turn in pair.context], pair.better, pair.worse) == (["hi"], "hello", "no")
+    assert manifest.counts == {"pairs": 1}
+    assert manifest.dropped == ({"system message": 1} if form == "a system message" else {})
+    assert read_manifest(tmp_path / "out") == manifest
+
+
+def test_what_is_no_pair_is_counted_or_named(tmp_path: Path) -> None:
+    file = tmp_path / "dpo.jsonl"
+    texts = CHOSEN["texts"]
+    rows = [texts, texts | {"rejected": "hello"}, texts | {"rejected": " "}, texts | {"prompt": ""}]
+    file.write_text("\n".join(map(json.dumps, [*rows, texts | {"prompt": "مرحبا\u200f 😀"}])), encoding="utf-8")
+    config = PreferencesConfig(dumps=(file,), out=tmp_path / "out", overwrite=True)
+    manifest = preferences(config)
+    assert manifest.counts == {"pairs": 2}
+    assert manifest.dropped == {
+        "pair of the same reply twice": 1, "pair without two replies": 1, "pair without a context": 1,
+    }  # fmt: skip
+    made = msgspec.json.Decoder(Preference).decode_lines((tmp_path / "out" / "preferences.jsonl").read_bytes())
+    assert [pair.context[0].text for pair in made] == ["hi", "مرحبا 😀"]
+    assert [pair.id for pair in made] == ["dpo/1", "dpo/5"]
+
+    with pytest.raises(UsageError, match="--min-gap is for dumps"):
+        preferences(replace(config, min_gap=3))
+    file.write_text(json.dumps(texts) + '\n{"prompt": "hi", "chosen": "hello"}\n')
+    with pytest.raises(DataError, match=r"dpo\.jsonl:2: not a preference: 'rejected' is missing"):
+        preferences(config)
+    file.write_text(json.dumps(texts | {"prompt": ""}) + "\n")
+    with pytest.raises(DataError, match="no pair is left of"):
+        preferences(config)
+    assert read_manifest(tmp_path / "out") == manifest, "what was there is kept"
+    (tmp_path / "other").write_text("{}\n")
+    with pytest.raises(UsageError, match="other does not"):
+        preferences(replace(config, dumps=(file, tmp_path / "other")))
 
 
 def test_real_months(dumps: Any, shared: Path) -> None:

@@ -20,14 +20,10 @@ from dialogpt.tokens.pairs import TokenPairs, collate_pairs, open_shards
 from dialogpt.tokens.preferences import fit_pair, read_pairs
 from dialogpt.tokens.shards import TokenShards, tokenize
 
-HI = {"role": "user", "content": "hi"}
 FORMS: list[dict[str, Any]] = [
     {"context": ["hi"], "better": "hello", "worse": "no"},
-    {"context": "hi", "better": "hello", "worse": "no", "id": 7},
+    {"context": ["hi", " "], "better": "hello", "worse": "no", "id": 7},
     {"context": [{"text": "hi", "speaker": "Ann"}], "better": "hello", "worse": "no", "votes": [3, 1]},
-    {"prompt": "hi", "chosen": "hello", "rejected": "no"},
-    {"prompt": [HI], "chosen": [{"content": "hello"}], "rejected": [{"content": "no"}]},
-    {"chosen": [HI, {"content": "hello"}], "rejected": [HI, {"content": "no"}]},
 ]
 
 
@@ -109,9 +105,9 @@ def test_many_pairs_are_cut_counted_and_held_out(tmp_path: Path, tokenizer_folde
 
 
 BAD = {
-    "no reply": ({"context": ["hi"], "better": "hello", "worse": " "}, "2: the worse reply is missing or empty"),
-    "no better": ({"context": ["hi"], "chosen": [], "rejected": "no"}, "2: the better reply is missing or empty"),
-    "a session": ({"turns": ["hi", "hello"]}, "2: the better reply is missing"),
+    "no reply": ({"context": ["hi"], "better": "hello", "worse": " "}, "2: the worse reply is empty"),
+    "no better": ({"context": ["hi"], "better": "", "worse": "no"}, "2: the better reply is empty"),
+    "a session": ({"turns": ["hi", "hello"]}, "2: not a preference: .*`context`"),
     "a number": ({"context": ["hi"], "better": 3, "worse": "no"}, "2: not a preference"),
 }
 
@@ -125,6 +121,9 @@ def test_a_line_that_is_no_pair(tmp_path: Path, tokenizer_folder: Path, kind: st
 
 
 def test_files_that_do_not_go_together(tmp_path: Path, tokenizer_folder: Path) -> None:
+    with pytest.raises(DataError, match="another program's preferences") as error:
+        made(tmp_path, tokenizer_folder, {"prompt": "hi", "chosen": "hello", "rejected": "no"})
+    assert error.value.hint.startswith(f"dialogpt preferences {tmp_path}")
     written(tmp_path, {"turns": [{"text": "hi"}, {"text": "hello"}]}, name="sessions.jsonl")
     written(tmp_path, FORMS[0])
     with pytest.raises(UsageError, match=r"preferences\.jsonl holds preferences, .*sessions\.jsonl does not"):

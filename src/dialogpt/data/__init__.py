@@ -107,7 +107,10 @@ class ReferencesConfig:
 class PreferencesConfig:
     """Settings of `preferences`: Reddit dumps -> pairs of replies to the same context, of which one got more votes."""
 
-    dumps: Annotated[tuple[str | Path, ...], "comment (RC_*) and submission (RS_*) dumps, as for `extract`"]
+    dumps: Annotated[
+        tuple[str | Path, ...],
+        "comment (RC_*) and submission (RS_*) dumps, as for `extract`, or JSON of chosen and rejected answers (DPO)",
+    ]
     out: Annotated[str | Path, "folder to write"]
     min_gap: Annotated[int, "by how many votes the replies of a pair differ at least"] = 1
     max_turns: Annotated[int, "keep the last N turns of a longer context"] = 10

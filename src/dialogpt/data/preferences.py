@@ -21,6 +21,7 @@ from dialogpt.data.answers import (
     write_items,
     write_partition,
 )
+from dialogpt.data.chosen import are_chosen, convert
 from dialogpt.data.reddit import Forest, Post, known_author
 from dialogpt.data.tally import Tally
 from dialogpt.errors import DataError, check_least
@@ -29,8 +30,13 @@ from dialogpt.storage import Storage
 
 
 def preferences(config: PreferencesConfig) -> Manifest:
-    """Write the pairs of `config.dumps` to `config.out`; errors, and going on after a stop, as `extract`."""
+    """Write the pairs of `config.dumps` to `config.out`; errors, and going on after a stop, as `extract`.
+
+    Instead of dumps they may be files of other trainers' preferences (see `chosen`).
+    """
     check_least(config, min_gap=1, max_turns=1, limit=0)
+    if are_chosen(config.dumps):
+        return convert(config)
     return answers_job(config, "preferences", partition_pairs, _finish)
 
 

@@ -1,7 +1,6 @@
 """Preferences for training a ranker: pairs of replies to one context, of which one is better.
 
-A pair is read, and kept as tokens, like a session: the turns of its context, the better reply, the worse one. The
-preference data of other trainers has `prompt`, `chosen` and `rejected`, as texts or as chat messages.
+A pair is read, and kept as tokens, like a session: the turns of its context, the better reply, the worse one.
 """
 
 from collections import Counter
@@ -19,24 +18,12 @@ REPLIES = 2  # the last turns of a pair
 FORM = '{"context": ["Hi!"], "better": "Hello, how are you?", "worse": "I see."}'
 
 
-class _Said(msgspec.Struct):
-    """A turn or a chat message."""
-
-    text: str = ""
-    content: str = ""
-    speaker: str = ""
-
-
-Texts = str | list[str | _Said]
-
-
 class _Line(msgspec.Struct):
-    context: Texts = []
-    prompt: Texts = []
-    better: Texts = ""
-    chosen: Texts = ""
-    worse: Texts = ""
-    rejected: Texts = ""
+    """As `Preference`, with an id and turns as people write them by hand."""
+
+    context: list[Turn | str]
+    better: str
+    worse: str
     id: str | int = ""
 
 
@@ -60,7 +47,11 @@ def _are_pairs(file: Path) -> bool:
         keys = msgspec.json.decode(first, type=dict[str, msgspec.Raw]).keys()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False  # `read_sessions` says what is wrong
-    return "turns" not in keys and ({"better", "worse"} <= keys or {"chosen", "rejected"} <= keys)
+    if {"chosen", "rejected"} <= keys:
+        raise DataError(
+            f"{file} holds another program's preferences", f"dialogpt preferences {file} --out preferences reads them"
+        )
+    return "turns" not in keys and {"better", "worse"} <= keys
 
 
 def read_pairs(file: Path, on_read: Callable[[int], object] = lambda _: None) -> Iterator[Session]:
@@ -72,20 +63,12 @@ def read_pairs(file: Path, on_read: Callable[[int], object] = lambda _: None) ->
                 pair = decoder.decode(decode_text(line, file, number))
             except msgspec.DecodeError as error:
                 raise DataError(f"{file}:{number}: not a preference: {error}", f"a line is {FORM}") from error
-            *begun, better = _texts(pair.better or pair.chosen) or [""]
-            *_, worse = _texts(pair.worse or pair.rejected) or [""]
-            context = _texts(pair.context or pair.prompt) + begun  # messages may begin with the prompt
-            if not (better and worse):
-                which = "worse" if better else "better"
-                raise DataError(f"{file}:{number}: the {which} reply is missing or empty", f"a line is {FORM}")
-            turns = [*(Turn(text, learn=False) for text in context), Turn(better), Turn(worse)]
+            texts = [turn if isinstance(turn, str) else turn.text for turn in pair.context]
+            if not (pair.better.strip() and pair.worse.strip()):
+                which = "worse" if pair.better.strip() else "better"
+                raise DataError(f"{file}:{number}: the {which} reply is empty", "give two replies, or delete the line")
+            turns = [*(Turn(text, learn=False) for text in texts if text.strip()), Turn(pair.better), Turn(pair.worse)]
             yield Session(tuple(turns), str(pair.id))
-
-
-def _texts(said: Texts) -> list[str]:
-    several = [said] if isinstance(said, str) else said
-    texts = [one if isinstance(one, str) else one.text or one.content for one in several]
-    return [text for text in texts if text.strip()]
 
 
 def fit_pair(lengths: Sequence[int], max_tokens: int, dropped: Counter[str]) -> Iterator[range]:

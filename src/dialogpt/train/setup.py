@@ -49,7 +49,7 @@ def _new_or_loaded(config: TrainConfig, tokenizer: Tokenizer, *, ranks: bool) ->
             f"than {config.init} ({own.vocab_size})",
             f"tokenize again with --tokenizer {config.init}",
         )
-    if is_backward(model_path(config.init)) and not config.reverse:
+    if is_backward(model_path(config.init)) and not config.reverse and not ranks:
         log.warning(
             "--init %s is a backward model: add --reverse to train it further, or start from another model", config.init
         )

@@ -35,16 +35,16 @@ DAMAGED = "the file is damaged, or of another kind (see --from)"
 SYSTEM = ("system", "developer")
 TOOLS = ("tool", "function", "ipython", "observation", "function_call", "function_response", "tool_response")
 T = TypeVar("T")
-_WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
+WRONG = (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError)
 
 
 def read(file: TextFile, options: ReadOptions, dropped: Counter[str]) -> Iterator[Session]:
     """Yield the conversations; any other line or record is a DataError with its place."""
-    for place, record in _records(file):
+    for place, record in records(file):
         number = place.rpartition(":")[2]
         try:
             session = as_session(record, f"{file.source}/{number}", file.source, dropped)
-        except _WRONG as error:
+        except WRONG as error:
             raise DataError(f"{place}: not a conversation: {reason(error)}", FORMS) from error
         if session is not None:
             yield session
@@ -127,7 +127,7 @@ def is_document(first: str) -> bool:
     return first.strip() == "{" or first.lstrip().startswith("[")
 
 
-def _records(file: TextFile) -> Iterator[tuple[str, Any]]:
+def records(file: TextFile) -> Iterator[tuple[str, Any]]:
     """Every decoded record and its place, `path:line`; for a list, `path:number in the list`."""
     if is_document(next((line for line in file.head() if line.strip()), "")):
         document = decode_document(file)
