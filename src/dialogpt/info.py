@@ -116,6 +116,8 @@ def _describe_metrics(file: Path) -> list[str]:
     lines = [f"steps logged: up to {max(logged):,}"] if logged else ["no steps logged yet"]
     if best := best_validation(validations):
         lines.append(f"best validation perplexity: {best.validation_perplexity:.2f} at step {best.step:,}")
+        if best.pairs_right is not None:
+            lines.append(f"pairs in the right order: {best.pairs_right:.1%}")
     return lines
 
 

@@ -65,11 +65,21 @@ def test_what_is_left_out_is_no_neighbour(dumps: Any) -> None:
     assert manifest.dropped == {"response: offensive": 1, "response: repeated": 1, "comment: url": 1}
 
 
+def test_votes_that_were_not_known_prefer_nothing(dumps: Any) -> None:
+    records = thread(dumps, [50, 0, 30, 1, 7])
+    del records[2]["score"]
+    records[4] |= {"score_hidden": True}
+    manifest, made = make(dumps, dumps.write(*records))
+    assert [(pair.better, pair.worse) for pair in made] == [("reply 1", "reply 3"), ("reply 3", "reply 5")]
+    assert manifest.dropped == {"response: votes unknown": 2}
+
+
 def test_a_limit_gives_a_part(dumps: Any) -> None:
     path = dumps.write(*(record for n in range(12) for record in thread(dumps, [1, 2], f"x{n}")))
     _, every = make(dumps, path)
     assert len(every) == 12
-    _, some = make(dumps, path, limit=5)
+    manifest, some = make(dumps, path, limit=5)
+    assert manifest.dropped == {"pair: beyond --limit": 7}
     assert [pair for pair in every if pair in some] == some
     assert len(some) == 5
 
@@ -118,23 +128,35 @@ def test_other_trainers_preferences(tmp_path: Path, form: str, as_list: bool) ->
 def test_what_is_no_pair_is_counted_or_named(tmp_path: Path) -> None:
     file = tmp_path / "dpo.jsonl"
     texts = CHOSEN["texts"]
-    rows = [texts, texts | {"rejected": "hello"}, texts | {"rejected": " "}, texts | {"prompt": ""}]
+    rows = [
+        texts,
+        {"chosen": [HI, HELLO, HI, HELLO], "rejected": [HI, NO]},
+        {"chosen": [HI, HELLO], "rejected": [HI, HI]},
+        *(texts | change for change in ({"rejected": "hello"}, {"rejected": " "}, {"prompt": ""})),
+    ]
     file.write_text("\n".join(map(json.dumps, [*rows, texts | {"prompt": "مرحبا\u200f 😀"}])), encoding="utf-8")
     config = PreferencesConfig(dumps=(file,), out=tmp_path / "out", overwrite=True)
     manifest = preferences(config)
     assert manifest.counts == {"pairs": 2}
     assert manifest.dropped == {
-        "pair of the same reply twice": 1, "pair without two replies": 1, "pair without a context": 1,
+        "pair of different contexts": 2, "pair of the same reply twice": 1, "pair without two replies": 1,
+        "pair without a context": 1,
     }  # fmt: skip
     made = msgspec.json.Decoder(Preference).decode_lines((tmp_path / "out" / "preferences.jsonl").read_bytes())
     assert [pair.context[0].text for pair in made] == ["hi", "مرحبا 😀"]
-    assert [pair.id for pair in made] == ["dpo/1", "dpo/5"]
+    assert [pair.id for pair in made] == ["", ""], "so that pairs of one prompt are held out together"
 
     with pytest.raises(UsageError, match="--min-gap is for dumps"):
         preferences(replace(config, min_gap=3))
     file.write_text(json.dumps(texts) + '\n{"prompt": "hi", "chosen": "hello"}\n')
     with pytest.raises(DataError, match=r"dpo\.jsonl:2: not a preference: 'rejected' is missing"):
         preferences(config)
+    file.write_text(json.dumps(texts) + '\n["hi"]\n')
+    with pytest.raises(DataError, match=r"dpo\.jsonl:2: not a preference: a JSON object is needed"):
+        preferences(config)
+    file.write_text(json.dumps(texts | {"prompt": "long " * 20_000}), encoding="utf-16")
+    assert preferences(config).counts == manifest.counts | {"pairs": 1}
+    manifest = preferences(config)
     file.write_text(json.dumps(texts | {"prompt": ""}) + "\n")
     with pytest.raises(DataError, match="no pair is left of"):
         preferences(config)
@@ -142,6 +164,8 @@ def test_what_is_no_pair_is_counted_or_named(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("{}\n")
     with pytest.raises(UsageError, match="other does not"):
         preferences(replace(config, dumps=(file, tmp_path / "other")))
+    with pytest.raises(DataError, match="missing does not exist"):
+        preferences(replace(config, dumps=(file, tmp_path / "missing")))
 
 
 def test_real_months(dumps: Any, shared: Path) -> None:

@@ -108,6 +108,7 @@ BAD = {
     "no reply": ({"context": ["hi"], "better": "hello", "worse": " "}, "2: the worse reply is empty"),
     "no better": ({"context": ["hi"], "better": "", "worse": "no"}, "2: the better reply is empty"),
     "a session": ({"turns": ["hi", "hello"]}, "2: not a preference: .*`context`"),
+    "twice": ({"context": ["hi"], "better": "no", "worse": "no"}, "2: both replies are the same"),
     "a number": ({"context": ["hi"], "better": 3, "worse": "no"}, "2: not a preference"),
 }
 
@@ -130,6 +131,11 @@ def test_files_that_do_not_go_together(tmp_path: Path, tokenizer_folder: Path) -
         tokenize(TokenizeConfig(sessions=(tmp_path,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
     with pytest.raises(DataError, match="pair over --max-tokens: 1"):
         made(tmp_path, tokenizer_folder, FORMS[0] | {"better": "hello " * 9}, max_tokens=8)
+    (tmp_path / "preferences.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(FORMS[0]).encode())
+    (tmp_path / "sessions.jsonl").write_bytes(b"")
+    tokenize(TokenizeConfig(sessions=(tmp_path,), out=tmp_path / "bom", tokenizer=str(tokenizer_folder)))
+    assert isinstance(open_shards(tmp_path / "bom"), TokenPairs)
     (tmp_path / "preferences.jsonl").unlink()
+    written(tmp_path, {"turns": [{"text": "hi"}, {"text": "hello"}]}, name="sessions.jsonl")
     tokenize(TokenizeConfig(sessions=(tmp_path,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
     assert isinstance(open_shards(tmp_path / "out"), TokenShards)

@@ -13,7 +13,7 @@ import torch
 from dialogpt.decoding import Hypothesis
 from dialogpt.decoding.dialogrpt import DialogRPT
 from dialogpt.decoding.loading import load_engine
-from dialogpt.errors import CheckpointError, UsageError
+from dialogpt.errors import CheckpointError, DataError, UsageError
 from dialogpt.info import InfoConfig, info
 from dialogpt.model import checkpoint
 from dialogpt.session import Preference, Turn
@@ -69,7 +69,10 @@ def test_it_learns_which_reply_is_better(ranker: TrainConfig) -> None:
     right = [better > worse for better, worse in (scores(ranker.out, pair) for pair in PAIRS[::10])]
     assert sum(right) >= len(right) - 1
     assert "of a ranker, for --ranker" in info(InfoConfig(path=(ranker.out / "best",)))
-    assert (ranker.out / "report.html").is_file()
+    said = info(InfoConfig(path=(ranker.out,)))
+    assert f"pairs in the right order: {last['pairs_right']:.1%}" in said or "pairs in the right order: 100.0%" in said
+    assert "pairs in the right order" in (ranker.out / "report.html").read_text(encoding="utf-8")
+    assert "pairs in the right order" in info(InfoConfig(path=(ranker.out, ranker.out.parent / "run")))
 
 
 def test_the_loss_is_that_of_transformers_scores(ranker: TrainConfig) -> None:
@@ -160,3 +163,5 @@ def test_settings_of_sessions_are_refused(pairs: Path, make_config: Make) -> Non
     for settings in ({"reverse": True}, {"chain": 2}):
         with pytest.raises(UsageError, match=f"--{next(iter(settings))} is for sessions"):
             train(make_config(shards=pairs, **settings))
+    with pytest.raises(DataError, match=r"pairs are longer than the model's n_ctx of 8 tokens"):
+        train(make_config(shards=pairs, n_ctx=8))

@@ -8,9 +8,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from dialogpt.artifact import Manifest, make_manifest
 from dialogpt.data import ExtractConfig, PreferencesConfig, ReferencesConfig
@@ -40,7 +42,6 @@ from dialogpt.session import EvalItem, Preference
 from dialogpt.storage import Storage
 from dialogpt.workers import Workers
 
-Item = TypeVar("Item", EvalItem, Preference)
 Filters = Mapping[str, PostFilter]
 
 
@@ -124,15 +125,13 @@ def _filters(config: ReferencesConfig | PreferencesConfig) -> dict[str, PostFilt
     return {"offensive": lambda text: "offensive" if phrases.find(text) else None}
 
 
-def limited(folder: Storage, parts: Sequence[str], kind: type[Item], limit: int, dropped: Counter[str]) -> list[Item]:
-    """All items in order, or the `limit` ones whose ids have the lowest hashes; the others are counted."""
-    decoder = msgspec.json.Decoder(kind)
-    items = [item for part in parts for item in decoder.decode_lines(folder.read(part))]
-    if not limit or len(items) <= limit:
-        return items
-    dropped["context: beyond --limit"] += len(items) - limit
-    kept = set(text_hashes([item.id for item in items]).argsort()[:limit].tolist())
-    return [item for place, item in enumerate(items) if place in kept]
+def limited(ids: Sequence[Sequence[str]], limit: int) -> list[NDArray[np.bool_]]:
+    """Which items are kept, by the ids of each file's: all, or the `limit` ones whose ids have the lowest hashes."""
+    hashes = [text_hashes(some) if some else np.zeros(0, np.uint64) for some in ids]
+    kept = np.ones(sum(map(len, hashes)), np.bool_)
+    if 0 < limit < len(kept):
+        kept[np.concatenate(hashes).argsort()[limit:]] = False
+    return np.split(kept, np.cumsum([len(some) for some in hashes])[:-1])
 
 
 def answered(forest: Forest) -> Iterator[tuple[Post, list[Post]]]:

@@ -17,17 +17,18 @@ from dialogpt.data.readers.jsonl import WRONG, as_session, reason, records
 from dialogpt.data.readers.preferences import CHOSEN, REJECTED, WORSE
 from dialogpt.data.readers.text import TextFile, tidy
 from dialogpt.errors import DataError, UsageError, given
-from dialogpt.files import is_input, is_url, read_chunks
+from dialogpt.files import input_bytes, is_url
 from dialogpt.progress import Progress
 from dialogpt.session import Preference, Session, Turn
 
+REPLIES = 2
 FORMS = 'it is {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}, with texts or lists of chat messages'
 FOR_DUMPS = ("min_gap", "min_words", "max_words", "title", "blocklist", "block_subreddits", "limit")
 
 
 def are_chosen(paths: Sequence[Path | str]) -> bool:
     """Whether files hold `chosen` and `rejected`, by how each begins; UsageError if only some do."""
-    found = [not is_url(path) and is_input(Path(path)) and _is_chosen(Path(path)) for path in paths]
+    found = [not is_url(path) and input_bytes(path) > 0 and _is_chosen(Path(path)) for path in paths]
     if any(found) and not all(found):
         raise UsageError(
             f"{paths[found.index(True)]} holds preferences, {paths[found.index(False)]} does not",
@@ -37,8 +38,15 @@ def are_chosen(paths: Sequence[Path | str]) -> bool:
 
 
 def _is_chosen(path: Path) -> bool:
-    begun = next(read_chunks(path), b"")
-    return b'"chosen"' in begun and b'"rejected"' in begun  # within a text the quotes would have a backslash
+    """By the first line, or of a document of many lines the first 64 KiB."""
+    try:
+        file = TextFile(path)
+        begun = "\n".join(file.head())
+        if len(begun.splitlines()) <= 1:  # a long line, which may be cut
+            begun = next((line for _, line in file.lines()), "")
+    except DataError:
+        return False
+    return '"chosen"' in begun and '"rejected"' in begun  # within a text the quotes would have a backslash
 
 
 def convert(config: PreferencesConfig) -> Manifest:
@@ -69,31 +77,31 @@ def _pairs(file: TextFile, max_turns: int, dropped: Counter[str]) -> Iterator[Pr
     """Yield the pairs of a file; a record that is none is a DataError with its place."""
     for place, record in records(file):
         try:
-            name = f"{file.source}/{place.rpartition(':')[2]}"
-            better = as_session(record, name, file.source, dropped)
-            worse = as_session({**record, CHOSEN: record[REJECTED], REJECTED: record[CHOSEN]}, name, "", Counter())
+            if not isinstance(record, dict):
+                raise TypeError("a JSON object is needed")
+            swapped = {**record, CHOSEN: record[REJECTED], REJECTED: record[CHOSEN]}
+            better, worse = as_session(record, "", "", dropped), as_session(swapped, "", "", Counter())
         except WRONG as error:
             raise DataError(f"{place}: not a preference: {reason(error)}", FORMS) from error
-        dropped[WORSE] -= 1  # here it is not left out
-        if better is None or worse is None:
-            dropped["pair without two replies"] += 1
-        elif pair := _pair(better, worse, max_turns, dropped):
-            yield pair
-    dropped += Counter()  # without what is 0
+        dropped.pop(WORSE, None)  # here it is not left out
+        if better is not None and worse is not None:
+            # An id is a pair's; without one, pairs that begin alike are held out together.
+            yield from _pair(better, worse, str(record.get("conversation_id") or ""), max_turns, dropped)
 
 
-def _pair(better: Session, worse: Session, max_turns: int, dropped: Counter[str]) -> Preference | None:
-    context, *replies = [_tidied(better.turns[:-1]), _tidied(better.turns[-1:]), _tidied(worse.turns[-1:])]
+def _pair(better: Session, worse: Session, name: str, max_turns: int, dropped: Counter[str]) -> Iterator[Preference]:
+    context, other = _tidied(better.turns[:-1]), _tidied(worse.turns[:-1])
+    replies = [*_tidied(better.turns[-1:]), *_tidied(worse.turns[-1:])]
     if not context:
-        reason = "pair without a context"
-    elif not all(replies):
-        reason = "pair without two replies"
-    elif replies[0][0].text == replies[1][0].text:
-        reason = "pair of the same reply twice"
+        dropped["pair without a context"] += 1
+    elif len(replies) < REPLIES:
+        dropped["pair without two replies"] += 1
+    elif [turn.text for turn in context] != [turn.text for turn in other] or replies[0].speaker != replies[1].speaker:
+        dropped["pair of different contexts"] += 1
+    elif replies[0].text == replies[1].text:
+        dropped["pair of the same reply twice"] += 1
     else:
-        return Preference(context[-max_turns:], replies[0][0].text, replies[1][0].text, better.id)
-    dropped[reason] += 1
-    return None
+        yield Preference(context[-max_turns:], replies[0].text, replies[1].text, name)
 
 
 def _tidied(turns: Sequence[Turn]) -> tuple[Turn, ...]:

@@ -6,7 +6,7 @@ a record is counted under its reason and skipped. Unknown fields are never decod
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -29,6 +29,7 @@ class Record(msgspec.Struct, gc=False):
     parent_id: str | int | UnsetType | None = UNSET
     author: str | UnsetType | None = UNSET
     score: Number | UnsetType = UNSET
+    score_hidden: Any = None
     subreddit: str | None = None
     title: str | None = None
     num_comments: Number = None

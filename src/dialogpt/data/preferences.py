@@ -7,7 +7,9 @@ one with more votes is the better one. The folder holds `preferences.jsonl`, a l
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
+
+import msgspec
 
 from dialogpt.artifact import Manifest
 from dialogpt.data import PreferencesConfig
@@ -18,7 +20,6 @@ from dialogpt.data.answers import (
     answers_job,
     kept_replies,
     limited,
-    write_items,
     write_partition,
 )
 from dialogpt.data.chosen import are_chosen, convert
@@ -54,11 +55,15 @@ def preferred(
 ) -> Iterator[Preference]:
     """Yield the pairs of each post's replies whose votes differ by `min_gap` or more, in the order of writing.
 
-    `dropped` counts replies by the filters' reasons, replies that repeat another's text, and pairs of too like votes.
+    `dropped` counts replies whose votes are not known, replies by the filters' reasons and those that repeat another's
+    text, and pairs of too like votes.
     """
     for post, replies in answered(forest):
         context = tuple(Turn(turn.text, known_author(turn.author)) for turn in forest.path(post, max_turns))
-        for pair in pairwise(kept_replies(replies, filters, dropped)):
+        known = [reply for reply in replies if not reply.hidden]
+        if len(known) < len(replies):
+            dropped["response: votes unknown"] += len(replies) - len(known)
+        for pair in pairwise(kept_replies(known, filters, dropped)):
             better, worse = sorted(pair, key=lambda reply: -reply.score)
             if better.score - worse.score < min_gap:
                 dropped["pair: votes too alike"] += 1
@@ -70,13 +75,28 @@ def _name(post: Post, better: Post, worse: Post) -> str:
     return f"{post.thread}/{post.id}/{better.id}/{worse.id}"
 
 
+class _Named(msgspec.Struct):
+    """Of a preference, its id."""
+
+    id: str
+
+
 def _finish(folder: Storage, parts: Sequence[str], config: PreferencesConfig, dropped: Counter[str]) -> dict[str, int]:
-    pairs = limited(folder, parts, Preference, config.limit, dropped)
-    if not pairs:
+    """All pairs, or `--limit` of them; there may be many, so only their ids are held together."""
+    decoder = msgspec.json.Decoder(_Named)
+    kept = limited([[pair.id for pair in decoder.decode_lines(folder.read(part))] for part in parts], config.limit)
+    counts = Counter(pairs=0, contexts=0)
+    with folder.new_file("out/preferences.jsonl") as file:
+        for part, chosen in zip(parts, kept, strict=True):
+            lines = list(compress(folder.read(part).splitlines(keepends=True), chosen))
+            file.write(b"".join(lines))
+            contexts = {decoder.decode(line).id.rsplit("/", 2)[0] for line in lines}
+            counts.update(pairs=len(lines), contexts=len(contexts))
+    if beyond := sum(map(len, kept)) - counts["pairs"]:
+        dropped["pair: beyond --limit"] += beyond
+    if not counts["pairs"]:
         raise DataError(
             f"no two replies to one post differ by {config.min_gap} votes in these dumps",
             "lower --min-gap, or name more dumps",
         )
-    with folder.new_file("out/preferences.jsonl") as file:
-        write_items(pairs, file)
-    return {"pairs": len(pairs), "contexts": len({pair.context for pair in pairs})}
+    return counts

@@ -17,7 +17,7 @@ from dialogpt.session import Session, Turn
 class Post(msgspec.Struct, array_like=True, gc=False):
     """A Reddit comment, or a submission's title (then `parent` is empty and `id` is `thread`); `score` in votes.
 
-    `order` is the post's place among the dumps.
+    `order` is the post's place among the dumps; `hidden`: its votes were not known yet when the dump was made.
     """
 
     id: str
@@ -28,6 +28,7 @@ class Post(msgspec.Struct, array_like=True, gc=False):
     score: int
     subreddit: str
     order: int = 0
+    hidden: bool = False
 
 
 # A thread, and the name of a post in it that is there in no path: a submission, or what a comment without text answers.

@@ -9,6 +9,9 @@ judged beside systems; the others are the references, with their votes. The fold
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import compress
+
+import msgspec
 
 from dialogpt.artifact import Manifest
 from dialogpt.data import ReferencesConfig
@@ -51,7 +54,12 @@ def partition_items(task: AnswersTask) -> Tally:
 
 
 def _finish(folder: Storage, parts: Sequence[str], config: ReferencesConfig, dropped: Counter[str]) -> dict[str, int]:
-    items = limited(folder, parts, EvalItem, config.limit, dropped)
+    decoder = msgspec.json.Decoder(EvalItem)
+    files = [decoder.decode_lines(folder.read(part)) for part in parts]
+    kept = limited([[item.id for item in file] for file in files], config.limit)
+    items = [item for file, chosen in zip(files, kept, strict=True) for item in compress(file, chosen)]
+    if beyond := sum(map(len, files)) - len(items):
+        dropped["context: beyond --limit"] += beyond
     if not items:
         raise DataError(
             f"no context with {config.min_references + 1} responses in these dumps",

@@ -16,7 +16,7 @@ import msgspec
 
 from dialogpt.data.reddit import Mark, Post
 
-SPILL_FORMAT = 2  # to be raised when files change, or which posts and marks go into them: work folders outlive updates
+SPILL_FORMAT = 3  # to be raised when files change, or which posts and marks go into them: work folders outlive updates
 POSTS_IN_BLOCK = 500  # about 100 kB: blocks of megabytes would leave the processor's cache
 POSTS_IN_BUFFERS = 200_000  # of all partitions together, in memory before they are written
 _HEAD = b"\x92\xdd\0\0\0\0"  # of a block in msgpack: a pair, first an array whose length is to be filled in

@@ -25,9 +25,9 @@ class TokenizerConfig:
 class TokenizeConfig:
     """Settings of `tokenize`: sessions -> token shards."""
 
-    sessions: Annotated[tuple[Path, ...], "sessions folders or files"]
+    sessions: Annotated[tuple[Path, ...], "sessions folders or files; or preferences, to train a ranker on"]
     out: Annotated[Path, "folder to write the shards to"]
     tokenizer: Annotated[str, "folder made by `dialogpt tokenizer`, or a model: folder, hub name, `bundled`"]
-    max_tokens: Annotated[int, "split a longer session by whole turns (0: never)"] = 1024
+    max_tokens: Annotated[int, "split a longer session by whole turns, cut a pair's context (0: never)"] = 1024
     validation: Annotated[float, "share of conversations held out in OUT/validation"] = 0.0
     overwrite: Annotated[bool, "replace an existing folder"] = False

@@ -3,6 +3,7 @@
 A pair is read, and kept as tokens, like a session: the turns of its context, the better reply, the worse one.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,8 +30,9 @@ class _Line(msgspec.Struct):
 
 def all_pairs(paths: Sequence[Path]) -> bool:
     """Whether files or folders hold preferences, not sessions, by their first lines; UsageError if only some do."""
-    files = [file for path in paths for file in sessions_files(path)]
-    found = [_are_pairs(file) for file in files]
+    known = {file: _are_pairs(file) for path in paths for file in sessions_files(path)}
+    files = [file for file, pairs in known.items() if pairs is not None]
+    found = [bool(known[file]) for file in files]
     if any(found) and not all(found):
         raise UsageError(
             f"{files[found.index(True)]} holds preferences, {files[found.index(False)]} does not",
@@ -39,10 +41,13 @@ def all_pairs(paths: Sequence[Path]) -> bool:
     return any(found)
 
 
-def _are_pairs(file: Path) -> bool:
+def _are_pairs(file: Path) -> bool | None:
+    """None if it is empty."""
     if not file.is_file():  # what a pipe yields can be read but once
         return False
-    first = next((line for line in read_lines(file) if line.strip()), b"")
+    first = next((line for line in read_lines(file) if line.strip()), b"").removeprefix(BOM_UTF8)
+    if not first:
+        return None
     try:
         keys = msgspec.json.decode(first, type=dict[str, msgspec.Raw]).keys()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -67,6 +72,8 @@ def read_pairs(file: Path, on_read: Callable[[int], object] = lambda _: None) ->
             if not (pair.better.strip() and pair.worse.strip()):
                 which = "worse" if pair.better.strip() else "better"
                 raise DataError(f"{file}:{number}: the {which} reply is empty", "give two replies, or delete the line")
+            if pair.better == pair.worse:
+                raise DataError(f"{file}:{number}: both replies are the same", "delete the line")
             turns = [*(Turn(text, learn=False) for text in texts if text.strip()), Turn(pair.better), Turn(pair.worse)]
             yield Session(tuple(turns), str(pair.id))
 

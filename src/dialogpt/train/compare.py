@@ -65,6 +65,7 @@ def numbers(run: TrainingRun) -> dict[str, str]:
         "steps": f"{last.step:,}" if last else UNKNOWN,
         "target tokens seen": f"{last.targets_seen:,}" if last else UNKNOWN,
         "best validation perplexity": f"{best.validation_perplexity:,.2f} at step {best.step:,}" if best else UNKNOWN,
+        **({"pairs in the right order": f"{best.pairs_right:.1%}"} if best and best.pairs_right is not None else {}),
         "last training loss": f"{run.steps[-1].loss:.3f} nats" if run.steps else UNKNOWN,
         "target tokens per second": f"{median(rates):,.0f}" if rates else UNKNOWN,
         "peak memory": f"{memory_bytes / 1e9:,.2f} GB" if memory_bytes else UNKNOWN,
@@ -80,7 +81,7 @@ def compare(folders: Sequence[Path]) -> str:
     like = _perplexity_at_like_targets([run.validations for run in runs])
     rows = [
         ("", _names(folders)),
-        *((name, [column[name] for column in columns]) for name in columns[0]),
+        *((name, [column.get(name, UNKNOWN) for column in columns]) for name in max(columns, key=len)),
         *([("settings that differ", [""] * len(runs))] if differ else []),
         *((f"  {name}", texts) for name, texts in differ.items()),
         *([("validation perplexity at target tokens", [""] * len(runs))] if like else []),

@@ -41,7 +41,8 @@ class Parallel:
 
     def __init__(self, model: GPT, world: World, precision: torch.dtype, *, shard: bool, compiled: bool) -> None:
         self.world = world
-        self._nats = pair_nats if model.config.ranks else torch.Tensor.sum  # of what the objective returns
+        self._ranks = model.config.ranks
+        self._nats = pair_nats if self._ranks else torch.Tensor.sum  # of what the objective returns
         self._objective: nn.Module = Objective(model, world.device, precision)
         self._ddp: DistributedDataParallel | None = None
         if shard:
@@ -76,7 +77,8 @@ class Parallel:
         for batch in batches:
             made = self._run(self._objective, batch)
             found.append(self._nats(made))  # not waited for: the device works while batches are made
-            right.append((made > 0).sum())
+            if self._ranks:
+                right.append((made > 0).sum())
             targets += batch.target_count
         total, in_order, count = self.world.sum(math.fsum(map(float, found)), sum(map(int, right)), targets)
         return total, int(count), int(in_order)

@@ -162,12 +162,13 @@ def check_targets(targets: int, shards: Shards) -> None:
 
 
 def check_lengths(shards: Shards, n_ctx: int) -> None:
-    """Raise DataError when a session is longer than the model can read."""
+    """Raise DataError when a session, or a pair, is longer than the model can read."""
     longest = int(shards.lengths.max())
     if longest > n_ctx + 1:  # the last token is only predicted, never read
         over = int((shards.lengths > n_ctx + 1).sum())
+        what, how = ("pairs", "shortens") if isinstance(shards, TokenPairs) else ("sessions", "splits")
         raise DataError(
-            f"{shards.folder}: {over:,} of {len(shards):,} sessions are longer than the model's n_ctx of {n_ctx} tokens"
+            f"{shards.folder}: {over:,} of {len(shards):,} {what} are longer than the model's n_ctx of {n_ctx} tokens"
             f" (the longest has {longest:,})",
-            f"`dialogpt tokenize --max-tokens {n_ctx}` splits them by whole turns",
+            f"`dialogpt tokenize --max-tokens {n_ctx}` {how} them by whole turns",
         )

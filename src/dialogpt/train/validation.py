@@ -80,8 +80,8 @@ class Validator:
         return self.is_stale()
 
     def _samples(self) -> list[Sample]:
-        model = whole(self._trainer.model, self._trainer.world)
-        if model is None or not self._trainer.world.leads or not self._contexts:
+        model = whole(self._trainer.model, self._trainer.world) if self._contexts else None
+        if model is None or not self._trainer.world.leads:
             return []
         return sample_replies(model, self._trainer.tokenizer, self._contexts)
 

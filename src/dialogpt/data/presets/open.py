@@ -7,6 +7,8 @@ paths of their own. The submission's title is the first turn. Texts are cleaned 
 import re
 from collections.abc import Iterable, Iterator
 
+from msgspec import UNSET
+
 from dialogpt.data import ExtractConfig
 from dialogpt.data.dumps import Record, as_int, lack, parent_of
 from dialogpt.data.filters import first_reason, path_filters, post_filters
@@ -96,6 +98,7 @@ def as_post(record: Record, order: int = 0) -> Post | str:
         score=as_int(record.score, UNKNOWN_SCORE),
         subreddit=record.subreddit or "",
         order=order,
+        hidden=record.score is UNSET or record.score is None or record.score_hidden is True,
     )
 
 

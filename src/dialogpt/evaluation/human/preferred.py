@@ -30,10 +30,12 @@ def write_preferences(study: Path, judged: Judged, file: Path) -> Counter[str]:
     lines = []
     for context, better, worse in _preferred(judged, counts):
         pair = Preference(tuple(map(Turn, turns[context])), replies[context, better], replies[context, worse], context)
-        if pair.better.strip() and pair.worse.strip():
-            lines.append(msgspec.json.encode(pair) + b"\n")
-        else:
+        if not (pair.better.strip() and pair.worse.strip()):
             counts["empty replies, left out"] += 1
+        elif pair.better.split() == pair.worse.split():
+            counts["equal replies, left out"] += 1
+        else:
+            lines.append(msgspec.json.encode(pair) + b"\n")
     if not lines:
         raise DataError(f"{study}: judges preferred no reply to another", "let `dialogpt judge` ask more of them")
     with atomic_file(file) as partial:
