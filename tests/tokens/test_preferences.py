@@ -101,6 +101,7 @@ def test_many_pairs_are_cut_counted_and_held_out(tmp_path: Path, tokenizer_folde
     manifest = read_manifest(folder)
     assert manifest is not None
     assert manifest.dropped == {"pair without a context": 20}
+    assert (manifest.counts["pairs"], manifest.counts["held_out"]) == (len(train), len(held_out))
     assert max(train.lengths.max(), held_out.lengths.max()) <= 24
 
 
@@ -129,7 +130,7 @@ def test_files_that_do_not_go_together(tmp_path: Path, tokenizer_folder: Path) -
     written(tmp_path, FORMS[0])
     with pytest.raises(UsageError, match=r"preferences\.jsonl holds preferences, .*sessions\.jsonl does not"):
         tokenize(TokenizeConfig(sessions=(tmp_path,), out=tmp_path / "out", tokenizer=str(tokenizer_folder)))
-    with pytest.raises(DataError, match="pair over --max-tokens: 1"):
+    with pytest.raises(DataError, match=r"no pair is left for train .*pair over --max-tokens: 1"):
         made(tmp_path, tokenizer_folder, FORMS[0] | {"better": "hello " * 9}, max_tokens=8)
     (tmp_path / "preferences.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(FORMS[0]).encode())
     (tmp_path / "sessions.jsonl").write_bytes(b"")

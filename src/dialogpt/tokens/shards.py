@@ -129,13 +129,13 @@ def _written(config: TokenizeConfig, tokenizer: Tokenizer, holdout: HoldOut) -> 
             for split, writer in writers.items():
                 writer.add(group, windows[split])
         for split, writer in writers.items():
-            if not writer.counts["sessions"]:
+            if not writer.counts[writer.what]:
                 raise _NothingLeftError(
-                    f"no session is left for {split} in {', '.join(map(str, config.sessions))}",
+                    f"no {writer.what.removesuffix('s')} is left for {split} in {', '.join(map(str, config.sessions))}",
                     _why_nothing(config, holdout, dropped),
                 )
         if config.validation:
-            writers["train"].counts["held_out"] = writers["validation"].counts["sessions"]
+            writers["train"].counts["held_out"] = writers["validation"].counts[writers["validation"].what]
         manifests = [writer.finish(config, dropped) for writer in writers.values()]
     if made_of["tokens"] > max(STRANGE * made_of["characters"], STRANGE_BYTES * made_of["bytes"]):
         log.warning(
@@ -184,7 +184,8 @@ class _ShardWriter:
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, kind: str) -> None:
         self.folder, self.tokenizer, self.kind = folder, tokenizer, kind
-        self.counts: Counter[str] = Counter(sessions=0, turns=0, tokens=0, shards=0)
+        self.what = "pairs" if kind == KIND else "sessions"
+        self.counts: Counter[str] = Counter({self.what: 0, "turns": 0, "tokens": 0, "shards": 0})
         self._shard: dict[str, _GrowingArray] = {}
 
     def add(self, group: Group, windows: list[range]) -> None:
@@ -194,7 +195,7 @@ class _ShardWriter:
         turns = np.fromiter(chain.from_iterable(windows), np.int64)
         tokens, learn = group.tokens_of(turns), np.array(group.learn)[turns]
         turn_ends, window_ends = np.cumsum(group.lengths[turns]), np.cumsum([len(window) for window in windows])
-        self.counts.update(sessions=len(windows), turns=len(turns), tokens=len(tokens))
+        self.counts.update({self.what: len(windows), "turns": len(turns), "tokens": len(tokens)})
         window = turn = token = 0  # the first of each that is not written yet
         while window < len(windows):
             shard = self._shard = self._shard or self._new_shard()
