@@ -164,6 +164,9 @@ def test_what_is_no_pair_is_counted_or_named(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("{}\n")
     with pytest.raises(UsageError, match="other does not"):
         preferences(replace(config, dumps=(file, tmp_path / "other")))
+    (tmp_path / "ours").write_bytes((tmp_path / "out" / "preferences.jsonl").read_bytes())
+    with pytest.raises(UsageError, match="ours holds preferences already"):
+        preferences(replace(config, dumps=(tmp_path / "ours",)))
     with pytest.raises(DataError, match="missing does not exist"):
         preferences(replace(config, dumps=(file, tmp_path / "missing")))
 

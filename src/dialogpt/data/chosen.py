@@ -21,7 +21,6 @@ from dialogpt.files import input_bytes, is_url
 from dialogpt.progress import Progress
 from dialogpt.session import Preference, Session, Turn
 
-REPLIES = 2
 FORMS = 'it is {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}, with texts or lists of chat messages'
 FOR_DUMPS = ("min_gap", "min_words", "max_words", "title", "blocklist", "block_subreddits", "limit")
 
@@ -46,6 +45,8 @@ def _is_chosen(path: Path) -> bool:
             begun = next((line for _, line in file.lines()), "")
     except DataError:
         return False
+    if '"better"' in begun and '"worse"' in begun:
+        raise UsageError(f"{path} holds preferences already", "`dialogpt tokenize` reads them")
     return '"chosen"' in begun and '"rejected"' in begun  # within a text the quotes would have a backslash
 
 
@@ -58,11 +59,10 @@ def convert(config: PreferencesConfig) -> Manifest:
     dropped: Counter[str] = Counter()
     paths = [Path(path) for path in config.dumps]
     with atomic_folder(Path(config.out), overwrite=config.overwrite) as folder:
-        with (folder / "preferences.jsonl").open("wb") as out, Progress("preferences", len(paths), "files") as bar:
-            written = 0
-            for path in paths:
-                written += write_items(_pairs(TextFile(path), config.max_turns, dropped), out)
-                bar.advance(1)
+        size = sum(map(input_bytes, paths))
+        with (folder / "preferences.jsonl").open("wb") as out, Progress("preferences", size, "B") as bar:
+            files = [TextFile(path, on_read=bar.advance) for path in paths]
+            written = sum(write_items(_pairs(file, config.max_turns, dropped), out) for file in files)
         if not written:
             why = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common(3))
             raise DataError(f"no pair is left of {', '.join(map(str, paths))}", why or "the files are empty")
@@ -94,7 +94,7 @@ def _pair(better: Session, worse: Session, name: str, max_turns: int, dropped: C
     replies = [*_tidied(better.turns[-1:]), *_tidied(worse.turns[-1:])]
     if not context:
         dropped["pair without a context"] += 1
-    elif len(replies) < REPLIES:
+    elif len(replies) < 2:
         dropped["pair without two replies"] += 1
     elif [turn.text for turn in context] != [turn.text for turn in other] or replies[0].speaker != replies[1].speaker:
         dropped["pair of different contexts"] += 1

@@ -23,10 +23,10 @@ from dialogpt.data.answers import (
     write_partition,
 )
 from dialogpt.data.chosen import are_chosen, convert
-from dialogpt.data.reddit import Forest, Post, known_author
+from dialogpt.data.reddit import Forest, as_turns
 from dialogpt.data.tally import Tally
 from dialogpt.errors import DataError, check_least
-from dialogpt.session import Preference, Turn
+from dialogpt.session import Preference
 from dialogpt.storage import Storage
 
 
@@ -59,7 +59,6 @@ def preferred(
     text, and pairs of too like votes.
     """
     for post, replies in answered(forest):
-        context = tuple(Turn(turn.text, known_author(turn.author)) for turn in forest.path(post, max_turns))
         known = [reply for reply in replies if not reply.hidden]
         if len(known) < len(replies):
             dropped["response: votes unknown"] += len(replies) - len(known)
@@ -68,11 +67,8 @@ def preferred(
             if better.score - worse.score < min_gap:
                 dropped["pair: votes too alike"] += 1
             else:
-                yield Preference(context, better.text, worse.text, _name(post, better, worse))
-
-
-def _name(post: Post, better: Post, worse: Post) -> str:
-    return f"{post.thread}/{post.id}/{better.id}/{worse.id}"
+                name = f"{post.thread}/{post.id}/{better.id}/{worse.id}"
+                yield Preference(as_turns(forest.path(post, max_turns)), better.text, worse.text, name)
 
 
 class _Named(msgspec.Struct):
@@ -84,13 +80,14 @@ class _Named(msgspec.Struct):
 def _finish(folder: Storage, parts: Sequence[str], config: PreferencesConfig, dropped: Counter[str]) -> dict[str, int]:
     """All pairs, or `--limit` of them; there may be many, so only their ids are held together."""
     decoder = msgspec.json.Decoder(_Named)
-    kept = limited([[pair.id for pair in decoder.decode_lines(folder.read(part))] for part in parts], config.limit)
+    ids = [[pair.id for pair in decoder.decode_lines(folder.read(part))] for part in parts]
+    kept = limited(ids, config.limit)
     counts = Counter(pairs=0, contexts=0)
     with folder.new_file("out/preferences.jsonl") as file:
-        for part, chosen in zip(parts, kept, strict=True):
+        for part, names, chosen in zip(parts, ids, kept, strict=True):
             lines = list(compress(folder.read(part).splitlines(keepends=True), chosen))
             file.write(b"".join(lines))
-            contexts = {decoder.decode(line).id.rsplit("/", 2)[0] for line in lines}
+            contexts = {name.rsplit("/", 2)[0] for name in compress(names, chosen)}
             counts.update(pairs=len(lines), contexts=len(contexts))
     if beyond := sum(map(len, kept)) - counts["pairs"]:
         dropped["pair: beyond --limit"] += beyond

@@ -92,12 +92,18 @@ def plant(posts: Sequence[Post], marks: Iterable[str] = ()) -> Forest:
     return Forest(kept, [post for name, post in kept.items() if name not in answered], marks, dropped, orphans)
 
 
+def as_turns(path: Sequence[Post], texts: Iterable[str] = ()) -> tuple[Turn, ...]:
+    """The posts of a path as turns, with their texts or the given ones in their place."""
+    texts = texts or [post.text for post in path]
+    return tuple(Turn(text, known_author(post.author)) for post, text in zip(path, texts, strict=True))
+
+
 def as_session(path: Sequence[Post], texts: Iterable[str] = ()) -> Session:
     """A path as a session, with its posts' texts or the given ones in their place."""
     leaf = path[-1]
-    texts = texts or [post.text for post in path]
-    turns = [Turn(text, known_author(post.author)) for post, text in zip(path, texts, strict=True)]
-    return Session(tuple(turns), id=f"{leaf.thread}/{leaf.parent}/{leaf.id}", source=f"reddit/{leaf.subreddit}")
+    return Session(
+        as_turns(path, texts), id=f"{leaf.thread}/{leaf.parent}/{leaf.id}", source=f"reddit/{leaf.subreddit}"
+    )
 
 
 def age(post: Post) -> tuple[int, str, int, str]:

@@ -25,11 +25,11 @@ from dialogpt.data.answers import (
     write_items,
     write_partition,
 )
-from dialogpt.data.reddit import Forest, Post, known_author
+from dialogpt.data.reddit import Forest, Post, as_turns
 from dialogpt.data.tally import Tally
 from dialogpt.data.wordhash import text_hashes
 from dialogpt.errors import DataError, check_least
-from dialogpt.session import EvalItem, Turn
+from dialogpt.session import EvalItem
 from dialogpt.storage import Storage
 
 END_OF_TURN = " EOS "
@@ -113,7 +113,7 @@ def _item(context: Sequence[Post], replies: Sequence[Post]) -> EvalItem:
     human = int(text_hashes([post.id for post in replies]).argmin())
     references = [post for index, post in enumerate(replies) if index != human]
     return EvalItem(
-        context=tuple(Turn(post.text, known_author(post.author)) for post in context),
+        context=as_turns(context),
         id=f"{context[-1].thread}/{context[-1].id}",
         references=tuple(post.text for post in references),
         human=replies[human].text,
